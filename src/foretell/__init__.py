@@ -1,0 +1,49 @@
+"""Foretell: recorded experience in, policies out, by sequence modelling.
+
+The names below are loaded when first used, so that `import foretell` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from foretell.collection.recipes import collect_random as collect_random
+    from foretell.core.episode import Episode as Episode
+    from foretell.core.returns import returns_to_go as returns_to_go
+    from foretell.datasets.d4rl_writer import write_d4rl as write_d4rl
+    from foretell.datasets.dataset import Dataset as Dataset
+    from foretell.datasets.registry import open_dataset as open_dataset
+    from foretell.facade import collect_sac as collect_sac
+    from foretell.facade import evaluate as evaluate
+    from foretell.facade import load_policy as load_policy
+    from foretell.facade import train as train
+    from foretell.facade import train_sac as train_sac
+    from foretell.models.configs import DecisionTransformerConfig as DecisionTransformerConfig
+    from foretell.training.configs import TrainingConfig as TrainingConfig
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "collect_random": "collection.recipes",
+    "collect_sac": "facade",
+    "Dataset": "datasets.dataset",
+    "DecisionTransformerConfig": "models.configs",
+    "Episode": "core.episode",
+    "evaluate": "facade",
+    "load_policy": "facade",
+    "open_dataset": "datasets.registry",
+    "returns_to_go": "core.returns",
+    "train": "facade",
+    "train_sac": "facade",
+    "TrainingConfig": "training.configs",
+    "write_d4rl": "datasets.d4rl_writer",
+}
+__all__ = ["__version__", *_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'foretell' has no attribute {name!r}")
+    return getattr(import_module(f"foretell.{_HOMES[name]}"), name)

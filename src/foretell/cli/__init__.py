@@ -1,0 +1,1 @@
+"""The command line: verbs, progress, exit codes. Printing is done here and nowhere else."""

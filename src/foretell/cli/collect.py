@@ -1,0 +1,113 @@
+"""`foretell collect`: experience to a dataset."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from foretell.cli.progress import watch
+from foretell.core.errors import UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Collect:
+    """Record experience as a D4RL dataset.
+
+    Recipes: random (uniform actions, any Gymnasium environment with a Box or Discrete action space), sac-agent
+    (a trained agent acting), sac-replay (the first steps that an agent took while it learned; all without --steps).
+
+    To try it:
+      foretell collect random --steps 1000000 --out data/pendulum-random.hdf5
+      foretell collect sac-agent --agent runs/sac --steps 200000 --out data/pendulum-medium.hdf5
+      foretell collect sac-replay --agent runs/sac --steps 1000 --out data/pendulum-medium-replay.hdf5
+    """
+
+    recipe: Annotated[Literal["random", "sac-agent", "sac-replay"], tyro.conf.Positional]
+    """Who acts."""
+    out: Path
+    """File to write, .hdf5; an existing one is kept if it is the same recording, and refused if not."""
+    environment: str = "Pendulum-v1"
+    """Gymnasium id."""
+    steps: int | None = None
+    """Timesteps to record. Default: 1,000,000 (random), 200,000 (sac-agent), all (sac-replay)."""
+    agent: Path | None = None
+    """Run folder of a SAC agent (foretell train --algorithm sac). Without it one is trained beside --out first."""
+    seed: int = 0
+    """Seed of start states and actions."""
+    json: bool = False
+    """Print one JSON object and nothing else on stdout."""
+
+    def run(self) -> dict[str, Any]:
+        """Record, or find the recording already there; return what is in the file."""
+        if self.out.suffix not in (".hdf5", ".h5"):
+            raise UsageError(f"--out {self.out}; expected a file name that ends in .hdf5.")
+        if self.steps is not None and self.steps < 1:
+            raise UsageError(f"--steps {self.steps}; expected at least 1.")
+        request = {"recipe": self.recipe, "environment": self.environment, "steps": self.steps, "seed": self.seed}
+        if self._already_there(request):
+            from foretell.datasets.registry import open_dataset
+
+            dataset = open_dataset(self.out)
+        else:
+            dataset = self._record()
+            from foretell.core.files import write_json
+
+            write_json(self._request_path, request | {"fingerprint": dataset.fingerprint()})
+        return {
+            "path": str(self.out), "steps": dataset.num_steps, "episodes": dataset.num_episodes,
+            "mean_return": float(dataset.episode_returns().mean()), "fingerprint": dataset.fingerprint(),
+        }  # fmt: skip
+
+    @property
+    def _request_path(self) -> Path:
+        return self.out.with_suffix(".request.json")
+
+    def _already_there(self, request: dict[str, Any]) -> bool:
+        from foretell.core.files import read_json
+
+        if not self.out.exists():
+            return False
+        found = read_json(self._request_path) if self._request_path.exists() else {}
+        fingerprint = found.pop("fingerprint", None)
+        if found == request and fingerprint is not None:
+            return True
+        raise UsageError(f"{self.out}: exists and is another recording; choose another --out, or remove it.")
+
+    def _record(self) -> Any:
+        from foretell.collection.recipes import collect_random, collect_replay
+
+        with watch(f"collect {self.recipe}", quiet=self.json) as progress:
+            if self.recipe == "random":
+                return collect_random(self.environment, self.steps or 1_000_000, self.seed, self.out, progress)
+            from foretell.facade import collect_sac, train_sac
+
+            agent = self.agent or self.out.with_name(f"{self.out.stem}-sac")
+            if self.agent is None:
+                train_sac(self.environment, agent, seed=self.seed, progress=progress)
+            if self.recipe == "sac-agent":
+                return collect_sac(
+                    agent, self.out, num_steps=self.steps or 200_000, seed=self.seed, progress=progress
+                )  # fmt: skip
+            return collect_replay(
+                agent / "replay.hdf5", path=self.out, num_steps=self.steps, changes=replay_description(self.steps)
+            )
+
+    def show(self, result: dict[str, Any]) -> str:
+        """Say it in one line."""
+        return (
+            f"{result['path']}: {result['steps']:,} timesteps in {result['episodes']:,} episodes, mean return "
+            f"{result['mean_return']:.1f}. Next: foretell inspect {result['path']}"
+        )
+
+
+def replay_description(steps: int | None) -> dict[str, str]:
+    """Return what the card of a replay says about which steps it holds."""
+    if steps is None:
+        return {}
+    return {
+        "description": f"The first {steps:,} steps that a Soft Actor-Critic agent took: its replay buffer after "
+        f"{steps:,} steps."
+    }

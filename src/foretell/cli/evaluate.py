@@ -1,0 +1,91 @@
+"""`foretell evaluate`: a run folder to evaluation records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from foretell.cli.progress import watch
+from foretell.core.errors import UsageError
+
+BOOTSTRAP_SAMPLES = 10_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """Act from the shared start states and record every episode's return.
+
+    To try it:
+      foretell evaluate runs/dt
+      foretell evaluate runs/dt --target-returns -400 -200 -100 --out runs/dt/asked.jsonl
+      foretell evaluate random --environment Pendulum-v1 --out random.jsonl
+    """
+
+    policy: Annotated[str, tyro.conf.Positional]
+    """A finished run folder, or the word random."""
+    out: Path | None = None
+    """Records to add to, one JSON object an episode. Default: evaluations.jsonl in the run folder."""
+    environment: str | None = None
+    """Gymnasium id; default: where the run was trained."""
+    episodes: int = 200
+    """Episodes for each target return."""
+    target_returns: tuple[float, ...] = ()
+    """Returns to ask for, in reward units. Default: the run's own target."""
+    root_seed: int = 0
+    """Seed of the shared start states."""
+    threads: int = 1
+    """Threads of the arithmetic."""
+    json: bool = False
+    """Print one JSON object and nothing else on stdout."""
+
+    def run(self) -> dict[str, Any]:
+        """Evaluate and save; return the mean for each target."""
+        if self.episodes < 1:
+            raise UsageError(f"--episodes {self.episodes}; expected at least 1.")
+        if self.out is None and self.policy == "random":
+            raise UsageError("the random policy has no run folder; say where the records go with --out.")
+        import torch
+
+        from foretell import facade
+
+        torch.set_num_threads(self.threads)
+        out = self.out or Path(self.policy) / "evaluations.jsonl"
+        with watch(f"evaluate {Path(self.policy).name}", quiet=self.json) as progress:
+            records = facade.evaluate(
+                self.policy, environment=self.environment, episodes=self.episodes,
+                target_returns=self.target_returns, root_seed=self.root_seed, progress=progress,
+            )  # fmt: skip
+        facade.save_evaluations(out, records)
+        return {"policy": self.policy, "records": str(out), "evaluations": _summaries(records)}
+
+    def show(self, result: dict[str, Any]) -> str:
+        """One line for each target."""
+        lines = []
+        for row in result["evaluations"]:
+            asked = "" if row["target_return"] is None else f"asked {row['target_return']:.1f}, "
+            low, high = row["ci95"]
+            lines.append(
+                f"{asked}earned {row['mean_return']:.1f} on average, 95% interval {low:.1f} to {high:.1f} "
+                f"({row['episodes']} episodes)"
+            )
+        return "\n".join([*lines, f"records: {result['records']}"])
+
+
+def _summaries(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    import numpy as np
+
+    from foretell.core.seeding import stream
+    from foretell.reporting.statistics import estimate_mean
+
+    rows = []
+    for target in dict.fromkeys(record["target"] for record in records):
+        returns = np.array([[record["return"] for record in records if record["target"] == target]])
+        mean = estimate_mean(returns, samples=BOOTSTRAP_SAMPLES, generator=stream(0, "bootstrap"))
+        rows.append(
+            {"target_return": target, "mean_return": mean.value, "ci95": [mean.low, mean.high],
+             "episodes": returns.shape[1]}
+        )  # fmt: skip
+    return rows

@@ -1,0 +1,206 @@
+"""Running many verbs, several at a time, each after those whose artefacts it reads.
+
+A job is a command line: what the report prints under "commands" is what was run. Workers are processes that stay
+alive, so that torch is loaded once in each; every job computes on one thread, which for these small networks uses
+the cores better than threads do, and makes numbers independent of how many cores there are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import multiprocessing
+import multiprocessing.queues
+import os
+import queue
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from foretell.cli.progress import PLAIN_SECONDS, Meter, bars, details
+from foretell.core.errors import ForetellError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One verb with its arguments. `weight` is its share of the whole work, for the time left; higher goes first."""
+
+    name: str
+    arguments: tuple[str, ...]
+    after: tuple[str, ...] = ()
+    weight: float = 1.0
+    done_when: Path | None = field(default=None)
+    """A file whose presence shows that an earlier start did this job."""
+
+    @property
+    def command(self) -> str:
+        """The command line, as a person would type it."""
+        return "foretell " + " ".join(self.arguments)
+
+
+def run_jobs(jobs: Sequence[Job], workers: int, *, quiet: bool = False) -> None:
+    """Run every job; stop at the first that fails.
+
+    Raises `ForetellError` of the failed job's kind, with its message.
+    """
+    done = {job.name for job in jobs if job.done_when and job.done_when.exists()}
+    waiting = [job for job in jobs if job.name not in done]
+    context = multiprocessing.get_context("spawn")
+    requests, messages = context.SimpleQueue(), context.Queue()
+    # Each worker is asked for one thread before it loads any numerical library.
+    with _environment({"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}):
+        processes = [
+            context.Process(target=_work, args=(requests, messages), daemon=True)
+            for _ in range(min(workers, len(waiting)))
+        ]
+        for process in processes:
+            process.start()
+    try:
+        _Dispatcher(jobs, done, waiting, requests, messages, processes, quiet=quiet).run()
+    finally:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.join()
+
+
+class _Dispatcher:
+    def __init__(
+        self, jobs: Sequence[Job], done: set[str], waiting: list[Job], requests: Any,
+        messages: multiprocessing.queues.Queue, processes: Sequence[Any], *, quiet: bool,
+    ):  # fmt: skip
+        self.jobs, self.done, self.waiting = {job.name: job for job in jobs}, done, waiting
+        self.requests, self.messages, self.processes = requests, messages, processes
+        self.running: dict[str, Meter] = {}
+        self.display = None if quiet else (_Bars if sys.stderr.isatty() else _Lines)()
+
+    def run(self) -> None:
+        """Hand out jobs as they become possible until all are done."""
+        with self.display or contextlib.nullcontext():
+            while self.waiting or self.running:
+                self._hand_out()
+                self._listen()
+                if self.display:
+                    self.display.show(self._share(), self.running)
+
+    def _hand_out(self) -> None:
+        possible = sorted((job for job in self.waiting if self.done.issuperset(job.after)), key=lambda j: -j.weight)
+        for job in possible[: len(self.processes) - len(self.running)]:
+            self.waiting.remove(job)
+            self.running[job.name] = Meter(job.name)
+            self.requests.put((job.name, job.arguments))
+
+    def _listen(self) -> None:
+        try:
+            name, kind, content = self.messages.get(timeout=1.0)
+        except queue.Empty:
+            for process in self.processes:
+                if not process.is_alive():
+                    raise ForetellError(
+                        f"a worker ended with code {process.exitcode} during {', '.join(self.running)}; was it killed, "
+                        "or is memory short? The same command continues."
+                    ) from None
+            return
+        if kind == "progress":
+            if name in self.running:
+                self.running[name].update(*content)
+        elif kind == "done":
+            self.done.add(name)
+            del self.running[name]
+        else:
+            raise content
+
+    def _share(self) -> float:
+        total = sum(job.weight for job in self.jobs.values())
+        finished = sum(self.jobs[name].weight for name in self.done)
+        under_way = sum(
+            self.jobs[name].weight * meter.done / max(1, meter.total) for name, meter in self.running.items()
+        )
+        return (finished + under_way) / total
+
+
+class _Bars:
+    def __init__(self) -> None:
+        self._bars = bars()
+        self._tasks: dict[str, Any] = {}
+        self._last = 0.0
+
+    def __enter__(self) -> None:
+        self._bars.start()
+        self._whole = self._bars.add_task("everything", total=1.0, text="")
+        self._begin = time.monotonic()
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def show(self, share: float, running: dict[str, Meter]) -> None:
+        """Redraw, ten times a second at most."""
+        if time.monotonic() - self._last < 0.1:
+            return
+        self._last = time.monotonic()
+        for name in self._tasks.keys() - running.keys():
+            self._bars.remove_task(self._tasks.pop(name))
+        for name, meter in running.items():
+            if name not in self._tasks:
+                self._tasks[name] = self._bars.add_task(name, total=1.0, text="")
+            self._bars.update(self._tasks[name], completed=meter.done / max(1, meter.total), text=details(meter))
+        self._bars.update(self._whole, completed=share, text=_overall(share, time.monotonic() - self._begin))
+
+
+class _Lines:
+    def __enter__(self) -> None:
+        self._begin = self._last = time.monotonic()
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def show(self, share: float, running: dict[str, Meter]) -> None:
+        """Print one line every few seconds."""
+        if time.monotonic() - self._last >= PLAIN_SECONDS:
+            self._last = time.monotonic()
+            parts = [_overall(share, time.monotonic() - self._begin), *(meter.line() for meter in running.values())]
+            print(" | ".join(parts), file=sys.stderr, flush=True)
+
+
+def _overall(share: float, seconds: float) -> str:
+    left = f", about {seconds * (1 - share) / share:,.0f} s left" if share > 0.02 else ""
+    return f"{100 * share:.0f}% after {seconds:,.0f} s{left}"
+
+
+def _work(requests: Any, messages: multiprocessing.queues.Queue) -> None:
+    """Body of a worker: run verbs until the parent ends it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    from foretell.cli import main, progress
+
+    while True:
+        name, arguments = requests.get()
+        last = [0.0]
+
+        def report(done: int, total: int, *, _name: str = name, _last: list[float] = last, **numbers: float) -> None:
+            if time.monotonic() - _last[0] > 0.2:
+                _last[0] = time.monotonic()
+                messages.put((_name, "progress", (done, total, numbers)))
+
+        try:
+            with contextlib.redirect_stdout(io.StringIO()), progress.sent_to(report):
+                main.run_verb(arguments)
+            messages.put((name, "done", None))
+        except ForetellError as error:
+            messages.put((name, "failed", type(error)(f"{name}: {error}")))
+
+
+@contextlib.contextmanager
+def _environment(values: dict[str, str]) -> Any:
+    before = {key: os.environ.get(key) for key in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for key, value in before.items():
+            if value is None:
+                del os.environ[key]
+            else:
+                os.environ[key] = value

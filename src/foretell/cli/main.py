@@ -1,0 +1,59 @@
+"""The verbs, and what becomes of errors: one sentence on stderr and an exit code (`core/errors.py`)."""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import tyro
+
+from foretell.cli.collect import Collect
+from foretell.cli.evaluate import Evaluate
+from foretell.cli.inspect import Inspect
+from foretell.cli.report import Report
+from foretell.cli.reproduce import Reproduce
+from foretell.cli.train import Train
+from foretell.core.errors import DatasetError, ForetellError
+
+Verb = (
+    Annotated[Collect, tyro.conf.subcommand("collect")]
+    | Annotated[Inspect, tyro.conf.subcommand("inspect")]
+    | Annotated[Train, tyro.conf.subcommand("train")]
+    | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Report, tyro.conf.subcommand("report")]
+    | Annotated[Reproduce, tyro.conf.subcommand("reproduce")]
+)
+DESCRIPTION = "Foretell: recorded experience in, policies out, by sequence modelling."
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; return the exit code."""
+    warnings.showwarning = _show_warning
+    try:
+        verb, result = run_verb(arguments)
+        print(json.dumps(result, allow_nan=False) if verb.json else verb.show(result))
+        return DatasetError.exit_code if isinstance(verb, Inspect) and verb.failed(result) else 0
+    except ForetellError as error:
+        print(f"foretell: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("foretell: interrupted; the same command continues from the last checkpoint.", file=sys.stderr)
+        return 130
+
+
+def run_verb(arguments: Sequence[str] | None) -> tuple[Any, dict[str, Any]]:
+    """Parse one command line and run it; return the verb and its result. Raises `ForetellError`."""
+    verb = tyro.cli(Verb, prog="foretell", description=DESCRIPTION, args=arguments)  # type: ignore[call-overload]
+    return verb, verb.run()
+
+
+def entry() -> None:
+    """Console script."""
+    sys.exit(main())
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    print(f"foretell: warning: {message}", file=sys.stderr)

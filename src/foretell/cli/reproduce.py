@@ -1,0 +1,63 @@
+"""`foretell reproduce`: the 2021 report's experiment, from nothing to the page."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from foretell.cli.progress import watch
+from foretell.core.errors import UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reproduce:
+    """Train SAC, collect the datasets, train a Decision Transformer on each, evaluate all, write the report.
+
+    A rerun continues from what is already there.
+
+    To try it:
+      foretell reproduce
+      foretell reproduce --quick
+      foretell reproduce --seeds 3 --out results/three-seeds
+      foretell reproduce --preset report_2021
+    """
+
+    out: Path | None = None
+    """Folder of the experiment. Default: results/PRESET, with -quick behind it for a smoke run."""
+    preset: str = "pendulum"
+    """pendulum: our settings, minutes. report_2021: the report's Table I, 1,000,000 updates each, days."""
+    seeds: int | None = None
+    """Training seeds of each Decision Transformer. Default: 5 (1 with --quick)."""
+    quick: bool = False
+    """A smoke run of under a minute, whose numbers mean nothing."""
+    root_seed: int = 0
+    """Root of every random stream: agent, data, training, start states."""
+    workers: int | None = None
+    """Processes at work at the same time. Default: one a core."""
+    json: bool = False
+    """Print one JSON object and nothing else on stdout."""
+
+    def run(self) -> dict[str, Any]:
+        """Do what is not done yet; return where the report lies."""
+        from foretell.cli.experiment_run import ExperimentRun
+        from foretell.presets.pendulum import preset, quick
+
+        if self.seeds is not None and self.seeds < 1:
+            raise UsageError(f"--seeds {self.seeds}; expected at least 1.")
+        experiment = preset(self.preset)
+        experiment = quick(experiment) if self.quick else experiment
+        out = self.out or Path("results") / (experiment.name + ("-quick" if self.quick else ""))
+        seeds = range(self.seeds or experiment.default_seeds)
+        started = time.monotonic()
+        run = ExperimentRun(experiment, out, list(seeds), self.root_seed)
+        run.execute(self.workers or os.cpu_count() or 1, quiet=self.json)
+        with watch("report", quiet=self.json):
+            files = run.report(time.monotonic() - started)
+        return {"files": [str(path) for path in files], "report": str(out / "report.html"), "folder": str(out)}
+
+    def show(self, result: dict[str, Any]) -> str:
+        """Show the table, and say where the page lies."""
+        return (Path(result["folder"]) / "table.md").read_text(encoding="utf-8") + f"\nreport: {result['report']}"

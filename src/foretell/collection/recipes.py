@@ -1,0 +1,75 @@
+"""Recipes for datasets: who acted, for how long, and what the card says about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from foretell.agents.random_policy import RandomPolicy
+from foretell.collection.recorder import BehaviourPolicy, ObservationTransform, record
+from foretell.core.errors import UsageError
+from foretell.core.progress import Progress, silent
+from foretell.core.versions import versions
+from foretell.datasets.d4rl import read_d4rl
+from foretell.datasets.d4rl_writer import write_dataset
+from foretell.datasets.dataset import Dataset, DatasetMetadata
+from foretell.environments.making import environment_spec
+
+
+def collect_random(
+    environment: str, num_steps: int, seed: int, path: str | Path, progress: Progress = silent,
+    observation_transform: ObservationTransform | None = None,
+) -> Dataset:  # fmt: skip
+    """Record `num_steps` timesteps of uniformly random actions; return the dataset, opened."""
+    spec = environment_spec(environment)
+    metadata = DatasetMetadata(
+        environment=environment, algorithm="random", seed=seed, versions=versions(),
+        description="Actions drawn uniformly from everything that the environment accepts.",
+    )  # fmt: skip
+    record(
+        RandomPolicy(spec), environment, path, num_steps=num_steps, seed=seed, metadata=metadata, progress=progress,
+        observation_transform=observation_transform,
+    )  # fmt: skip
+    return read_d4rl(path)
+
+
+def collect_with_policy(
+    policy: BehaviourPolicy, metadata: DatasetMetadata, *, num_steps: int, seed: int, path: str | Path,
+    policy_weights: Mapping[str, np.ndarray] | None = None, num_envs: int | None = None, progress: Progress = silent,
+) -> Dataset:  # fmt: skip
+    """Record `num_steps` timesteps of a trained agent in `metadata.environment`; return the dataset, opened.
+
+    `policy_weights` by tensor name are kept, as float32, under `metadata/policy/`. The seed and the versions of this
+    recording replace those of `metadata`. Raises `UsageError` where the metadata name no environment.
+    """
+    if metadata.environment is None:
+        raise UsageError("metadata name no environment to record in; expected an id such as Pendulum-v1.")
+    weights = {f"policy/{name}": np.asarray(v, np.float32) for name, v in (policy_weights or {}).items()}
+    environment = metadata.environment
+    metadata = replace(
+        metadata, seed=seed, versions={**metadata.versions, **versions()}, extra={**metadata.extra, **weights}
+    )
+    record(
+        policy, environment, path, num_steps=num_steps, seed=seed, metadata=metadata, num_envs=num_envs,
+        progress=progress,
+    )  # fmt: skip
+    return read_d4rl(path)
+
+
+def collect_replay(
+    replay_path: str | Path, *, path: str | Path, num_steps: int | None = None, changes: Mapping[str, Any] | None = None
+) -> Dataset:
+    """Write the first `num_steps` timesteps (all if None) of a run's recorded replay as a dataset of their own.
+
+    An episode that is cut by that ends in a truncation. `changes` replace fields of the metadata, such as the
+    description. Raises `DatasetError` where the replay is shorter.
+    """
+    replay = read_d4rl(replay_path)
+    if num_steps is not None:
+        replay = replay.first(num_steps)
+    write_dataset(path, replace(replay, metadata=replace(replay.metadata, **(changes or {}))))
+    return read_d4rl(path)

@@ -1,0 +1,96 @@
+"""`Episode`: one recorded episode, frozen, checked once when it is made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from foretell.core.errors import DatasetError
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Episode:
+    """T actions and rewards, and the T + 1 observations around them.
+
+    Exactly the last timestep ends the episode: by a termination (the task's own end, after which nothing can be
+    earned) or by a truncation (time ran out, or the recording stopped; more could have been earned).
+
+    Shapes: observations `(T+1, *observation_shape)`; actions `(T, action_dim)` float32, or `(T,)` integers for
+    discrete actions; rewards, terminations, truncations `(T,)`; each array of `infos` `(T, ...)`.
+    Units are the environment's own.
+
+    Raises `DatasetError` where lengths disagree, a value is not finite, or the end is missing or in the middle.
+    """
+
+    observations: np.ndarray
+    actions: np.ndarray
+    rewards: np.ndarray
+    terminations: np.ndarray
+    truncations: np.ndarray
+    infos: Mapping[str, np.ndarray] = field(default_factory=dict)
+    final_observation_known: bool = True
+    """False where a file kept no final observation: `observations[-1]` then repeats the one before."""
+
+    def __post_init__(self) -> None:
+        steps = len(self.actions)
+        if steps == 0:
+            raise DatasetError("episode has 0 timesteps; expected at least 1. Drop empty episodes when recording.")
+        if len(self.observations) != steps + 1:
+            raise DatasetError(
+                f"episode has {len(self.observations)} observations for {steps} actions; expected {steps + 1}. "
+                "Was the final observation dropped?"
+            )
+        per_step = {"rewards": self.rewards, "terminations": self.terminations, "truncations": self.truncations}
+        for name, values in per_step.items():
+            if values.shape != (steps,):
+                raise DatasetError(f"episode has {name} of shape {values.shape}; expected ({steps},), one per action.")
+        for name, values in self.infos.items():
+            if len(values) != steps:
+                raise DatasetError(f"episode has infos[{name!r}] of length {len(values)}; expected {steps}.")
+        for name in ("observations", "actions", "rewards"):
+            check_finite(getattr(self, name), f"episode's {name}")
+        ends = np.asarray(self.terminations, bool) | np.asarray(self.truncations, bool)
+        if ends[:-1].any():
+            raise DatasetError(
+                f"episode ends at timestep {int(np.argmax(ends))} but has {steps} timesteps; expected the only "
+                "termination or truncation at the last one. Split it there."
+            )
+        if not ends[-1]:
+            raise DatasetError(
+                "episode's last timestep is neither a termination nor a truncation; expected one of them. "
+                "If the recording stopped there, set truncations[-1] = True."
+            )
+
+    def __len__(self) -> int:
+        return len(self.actions)
+
+    @property
+    def terminated(self) -> bool:
+        """Whether the task itself ended the episode (no value beyond its end)."""
+        return bool(self.terminations[-1])
+
+    @property
+    def total_reward(self) -> float:
+        """Undiscounted return of the whole episode, summed in float64."""
+        return float(np.sum(self.rewards, dtype=np.float64))
+
+    def __repr__(self) -> str:
+        end = "terminated" if self.terminated else "truncated"
+        return (
+            f"Episode({len(self)} timesteps, {end}, observations {self.observations.shape} "
+            f"{self.observations.dtype}, actions {self.actions.shape} {self.actions.dtype}, "
+            f"return {self.total_reward:.1f})"
+        )
+
+
+def check_finite(values: np.ndarray, what: str) -> None:
+    """Raise `DatasetError` naming the first index of `values` that is NaN or infinite; integers always pass."""
+    if not np.issubdtype(values.dtype, np.floating) or np.isfinite(values).all():
+        return
+    bad = np.argwhere(~np.isfinite(values))[0]
+    found = values[tuple(bad)]
+    raise DatasetError(
+        f"{what} holds {found} at timestep {int(bad[0])}; expected finite numbers. Remove or repair that episode."
+    )

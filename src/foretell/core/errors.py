@@ -1,0 +1,48 @@
+"""Errors that a person can act on. Each says what was found, what was expected and how to mend it.
+
+The exit codes are those of the command line (`docs/command-line.md`).
+"""
+
+from __future__ import annotations
+
+
+class ForetellError(Exception):
+    """Base of every error that Foretell raises on purpose; shown as one sentence, without a traceback."""
+
+    exit_code = 1
+
+
+class UsageError(ForetellError):
+    """A flag, argument, name or combination of them cannot be used."""
+
+    exit_code = 2
+
+
+class DatasetError(ForetellError):
+    """A dataset, episode or environment does not hold what it must."""
+
+    exit_code = 3
+
+
+class CheckpointError(ForetellError):
+    """A run folder or checkpoint is missing, damaged or of another configuration."""
+
+    exit_code = 4
+
+
+class DivergedError(ForetellError):
+    """Training met a value that is not finite; nothing was saved after it."""
+
+    exit_code = 5
+
+
+class ResourceError(ForetellError):
+    """The disk or the memory is full, or may not be written."""
+
+    exit_code = 6
+
+
+class LockedError(ForetellError):
+    """Another process is working on this run folder."""
+
+    exit_code = 7

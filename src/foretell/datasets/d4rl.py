@@ -1,0 +1,128 @@
+"""Reading D4RL's HDF5 form (Fu et al. 2020), as Foretell, D4RL and others write it.
+
+Columns that lie in the file in one piece and in the right type are mapped, not read: opening takes the same time
+whatever the size, and memory holds what is looked at. Everything else is read and converted.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from foretell.core.errors import DatasetError
+from foretell.datasets import boundaries, columns, hdf5, stored_metadata
+from foretell.datasets.dataset import Dataset, DatasetMetadata
+
+REQUIRED = ("observations", "actions", "rewards", "terminals")
+OPTIONAL = ("timeouts", "next_observations")
+
+
+def read_d4rl(path: str | Path, *, horizon: int | None = None) -> Dataset:
+    """Open a D4RL file.
+
+    Files without `timeouts` get their episode boundaries from where `next_observations` break off, else from
+    `horizon` timesteps (default: the time limit of the environment that the metadata name). An explicit `horizon` is
+    also used where `timeouts` is there and never True. Without `next_observations`, final observations stay unknown.
+    A last episode that the file leaves open is kept and flagged as truncated. `Dataset.notes` says which was done.
+
+    Raises `DatasetError` where the file cannot be opened, a key is missing, shapes are wrong or lengths disagree.
+    """
+    path = Path(path)
+    with hdf5.open_arrays(path) as arrays:
+        missing = [key for key in REQUIRED if key not in arrays]
+        if missing:
+            found = ", ".join(sorted(arrays)[:12]) or "nothing"
+            raise DatasetError(
+                f"{path}: key {missing[0]!r} is missing (found: {found}); expected D4RL's keys {', '.join(REQUIRED)}. "
+                "Rename or add it."
+            )
+        main = {key: hdf5.load(arrays[key], path) for key in (*REQUIRED, *OPTIONAL) if key in arrays}
+        infos = {k.removeprefix("infos/"): hdf5.load(v, path) for k, v in arrays.items() if k.startswith("infos/")}
+        metadata = stored_metadata.from_arrays(
+            {k.removeprefix("metadata/"): hdf5.load_small(v) for k, v in arrays.items() if k.startswith("metadata/")}
+        )
+        ends = hdf5.load(arrays["foretell/episode_ends"], path) if "foretell/episode_ends" in arrays else None
+        stored = hdf5.load_small(arrays["foretell/fingerprint"]) if "foretell/fingerprint" in arrays else None
+        known = ("infos/", "metadata/", "foretell/")
+        extras = {k: hdf5.load_small(v) for k, v in arrays.items() if k not in main and not k.startswith(known)}
+    table = convert(main, str(path))
+    _check_lengths(table, infos, str(path))
+    return Dataset(
+        name=path.stem, path=path, infos=infos, metadata=metadata, extras=extras,
+        stored_fingerprint=None if stored is None else bytes(stored).decode("ascii", "replace"),
+        **with_episodes(table, ends, metadata=metadata, horizon=horizon, where=str(path)),
+    )  # fmt: skip
+
+
+def convert(main: dict[str, np.ndarray], where: str) -> dict[str, np.ndarray]:
+    """Bring the columns under D4RL's keys to one type and rank each, or raise `DatasetError`."""
+    readers = {
+        "observations": columns.as_observations, "next_observations": columns.as_observations,
+        "actions": columns.as_actions, "rewards": columns.as_rewards,
+        "terminals": columns.as_flags, "timeouts": columns.as_flags,
+    }  # fmt: skip
+    for key, values in main.items():
+        if values.ndim == 0:
+            raise DatasetError(f"{where}: {key!r} is a single value; expected one row a timestep.")
+    return {key: readers[key](values, f"{where}: {key!r}") for key, values in main.items()}
+
+
+def _check_lengths(table: dict[str, np.ndarray], infos: dict[str, np.ndarray], where: str) -> None:
+    steps = len(table["observations"])
+    if steps == 0:
+        raise DatasetError(f"{where}: 0 timesteps; expected at least 1. Was the recording stopped early?")
+    for key, values in (table | {f"infos/{name}": v for name, v in infos.items()}).items():
+        rows = len(values) if values.ndim else 0
+        if rows != steps:
+            raise DatasetError(
+                f"{where}: {key!r} has {rows} rows, 'observations' has {steps}; expected one row a timestep in each. "
+                "Write the file again from its source."
+            )
+
+
+def with_episodes(
+    table: dict[str, np.ndarray], ends: np.ndarray | None, *, metadata: DatasetMetadata, horizon: int | None, where: str
+) -> dict[str, Any]:
+    """Return the columns under Foretell's names with `truncations`, `episode_ends` and `notes` settled.
+
+    `table` has D4RL's keys; lengths agree. Raises `DatasetError` where nothing says how long an episode is.
+    """
+    notes: list[str] = []
+    terminations, timeouts = table["terminals"], table.get("timeouts")
+    following = table.get("next_observations")
+    if timeouts is None or (horizon is not None and not timeouts.any()):
+        timeouts, note = _find_timeouts(table, metadata, horizon, where)
+        notes.append(note)
+    if not (terminations[-1] or timeouts[-1]):
+        timeouts = np.array(timeouts)
+        timeouts[-1] = True
+        notes.append("the file leaves its last episode open; it is kept and flagged as truncated.")
+        ends = None
+    if following is None:
+        notes.append("there are no 'next_observations'; the final observation of each episode is unknown.")
+    if ends is None or not boundaries.trusted_ends(ends, terminations, timeouts):
+        ends = boundaries.ends_of(terminations, timeouts)
+    return {
+        "observations": table["observations"], "actions": table["actions"], "rewards": table["rewards"],
+        "terminations": terminations, "truncations": timeouts, "next_observations": following,
+        "episode_ends": np.asarray(ends, np.int64), "notes": tuple(notes),
+    }  # fmt: skip
+
+
+def _find_timeouts(
+    table: dict[str, np.ndarray], metadata: DatasetMetadata, horizon: int | None, where: str
+) -> tuple[np.ndarray, str]:
+    terminations, following = table["terminals"], table.get("next_observations")
+    limit = boundaries.time_limit(metadata.environment) if horizon is None else horizon
+    if following is not None and horizon is None:
+        flags = boundaries.truncations_at_breaks(table["observations"], following, terminations)
+        return flags, "there are no 'timeouts'; episodes end where 'next_observations' and 'observations' part."
+    if limit is not None:
+        flags = boundaries.truncations_at_horizon(terminations, limit)
+        return flags, f"no 'timeouts' are recorded; episodes end at a termination or after {limit} timesteps."
+    raise DatasetError(
+        f"{where}: neither 'timeouts' nor 'next_observations' say where an episode ends; expected one of them. "
+        "Pass the time limit in timesteps: --horizon N."
+    )

@@ -1,0 +1,203 @@
+"""Writing D4RL's HDF5 form: every column in one piece, so that any reader can map it, and equal content equal bytes."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import h5py
+import numpy as np
+
+from foretell.core.episode import Episode
+from foretell.core.errors import DatasetError
+from foretell.core.files import atomic_path
+from foretell.datasets import stored_metadata
+from foretell.datasets.boundaries import ends_of
+from foretell.datasets.dataset import Dataset, DatasetMetadata
+from foretell.datasets.fingerprint import BLOCK_ROWS, ColumnHasher
+
+FILE_KEYS = {"terminations": "terminals", "truncations": "timeouts"}
+"""Foretell's word -> D4RL's key; all other columns have the same name in both."""
+ALIGNMENT = 64
+"""Columns start at multiples of a cache line, so that mapped arrays are aligned for any type."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """Shape of one row, and type, of a column."""
+
+    shape: tuple[int, ...] = ()
+    dtype: np.dtype = field(default_factory=lambda: np.dtype(np.float32))
+
+
+def layout_of(columns: Mapping[str, np.ndarray]) -> dict[str, Column]:
+    """Return the layout of a block of columns: float columns become float32, flags bool; infos keep their type."""
+    layout = {}
+    for name, values in columns.items():
+        keep = name.startswith("infos/") or values.dtype.kind in "iub"
+        layout[name] = Column(shape=values.shape[1:], dtype=values.dtype if keep else np.dtype(np.float32))
+    for name in FILE_KEYS:
+        layout[name] = Column(dtype=np.dtype(bool))
+    return layout
+
+
+class D4RLWriter:
+    """Writes one file of `num_steps` timesteps, block by block; a context manager.
+
+    `layout` names the columns: observations, actions, rewards, terminations, truncations, next_observations where
+    final observations are known, and `infos/NAME` (see `layout_of`). The file appears at `path` when the `with` block
+    ends well, whole; otherwise nothing appears and what was there stays.
+
+    Raises `DatasetError` where blocks and layout disagree or steps are missing, `ResourceError` where the disk is full.
+    """
+
+    def __init__(
+        self, path: str | Path, *, num_steps: int, layout: Mapping[str, Column], metadata: DatasetMetadata,
+        extras: Mapping[str, np.ndarray] | None = None,
+    ):  # fmt: skip
+        self.path, self.num_steps, self.layout = Path(path), num_steps, dict(layout)
+        self.metadata, self.extras = metadata, dict(extras or {})
+        self._stack = ExitStack()
+        self._hasher = ColumnHasher()
+        self._ends: list[np.ndarray] = []
+        self._written = 0
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            temporary = stack.enter_context(atomic_path(self.path))
+            self._check_space()
+            self._file = stack.enter_context(
+                h5py.File(temporary, "w", locking=False, alignment_threshold=1, alignment_interval=ALIGNMENT)
+            )
+            for name, column in sorted(self.layout.items()):  # one order, so that equal content is equal bytes
+                self._file.create_dataset(
+                    FILE_KEYS.get(name, name),
+                    shape=(self.num_steps, *column.shape),
+                    dtype=column.dtype,
+                    track_times=False,
+                )
+            self._stack = stack.pop_all()
+        return self
+
+    def append(self, columns: Mapping[str, np.ndarray]) -> None:
+        """Write the next rows of every column: a block of whole episodes, the larger the faster."""
+        rows = len(columns["rewards"])
+        if columns.keys() != self.layout.keys():
+            raise DatasetError(f"{self.path}: block has {sorted(columns)}; expected the columns {sorted(self.layout)}.")
+        if self._written + rows > self.num_steps:
+            raise DatasetError(f"{self.path}: {self._written + rows} timesteps come; expected {self.num_steps}.")
+        block = {name: np.ascontiguousarray(v, self.layout[name].dtype) for name, v in columns.items()}
+        for name, values in block.items():
+            expected = (rows, *self.layout[name].shape)
+            if values.shape != expected:
+                raise DatasetError(f"{self.path}: block's {name} has shape {values.shape}; expected {expected}.")
+        ends = ends_of(block["terminations"], block["truncations"])
+        if len(ends) == 0 or ends[-1] != rows:
+            raise DatasetError(
+                f"{self.path}: a block of {rows} timesteps does not end with an episode; expected a termination or "
+                "truncation at its last timestep. Flag a recording that stops early as truncated."
+            )
+        for name, values in block.items():
+            self._file[FILE_KEYS.get(name, name)][self._written : self._written + rows] = values
+        self._hasher.update(block)
+        self._ends.append(ends + self._written)
+        self._written += rows
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._stack:
+            if error is not None:
+                raise error
+            if self._written != self.num_steps:
+                raise DatasetError(f"{self.path}: {self._written} timesteps came; expected {self.num_steps}.")
+            for name, values in sorted(stored_metadata.to_arrays(self.metadata).items()):
+                self._file.create_dataset(f"metadata/{name}", data=values, track_times=False)
+            for name, values in sorted(self.extras.items()):
+                self._file.create_dataset(name, data=values, track_times=False)
+            self._file.create_dataset("foretell/episode_ends", data=np.concatenate(self._ends), track_times=False)
+            fingerprint = np.bytes_(self._hasher.hexdigest().encode())
+            self._file.create_dataset("foretell/fingerprint", data=fingerprint, track_times=False)
+
+    def _check_space(self) -> None:
+        needed = sum(self.num_steps * int(np.prod(c.shape)) * c.dtype.itemsize for c in self.layout.values())
+        if shutil.disk_usage(self.path.parent).free < needed:  # HDF5 would say so in the middle, less clearly
+            raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)} for {needed / 2**20:,.0f} MiB of data")
+
+
+def write_columns(path: str | Path, columns: Mapping[str, np.ndarray], metadata: DatasetMetadata) -> None:
+    """Write whole columns, under Foretell's names, at once; the last timestep must be flagged as an end."""
+    with D4RLWriter(path, num_steps=len(columns["rewards"]), layout=layout_of(columns), metadata=metadata) as writer:
+        writer.append(columns)
+
+
+def write_dataset(path: str | Path, dataset: Dataset) -> None:
+    """Write a dataset as it is: columns, infos, metadata, extras; no final observations where none are known."""
+    columns = dataset.columns()
+    with D4RLWriter(
+        path, num_steps=dataset.num_steps, layout=layout_of(columns), metadata=dataset.metadata, extras=dataset.extras
+    ) as writer:
+        for rows in _blocks(dataset.episode_ends):
+            writer.append({name: values[rows] for name, values in columns.items()})
+
+
+def _blocks(ends: np.ndarray) -> Iterator[slice]:
+    start = 0
+    while start < ends[-1]:
+        fitting = int(np.searchsorted(ends, start + BLOCK_ROWS, side="right")) - 1
+        stop = int(ends[max(fitting, int(np.searchsorted(ends, start, side="right")))])
+        yield slice(start, stop)
+        start = stop
+
+
+def write_d4rl(path: str | Path, episodes: Iterable[Episode], metadata: DatasetMetadata) -> None:
+    """Write episodes one behind the other. All must be alike in shapes, types and infos.
+
+    `next_observations` is left out where the final observation of any episode is unknown: nothing is invented.
+    Raises `DatasetError` where there are none or they differ.
+    """
+    found = list(episodes)
+    if not found:
+        raise DatasetError(f"{path}: 0 episodes to write; expected at least 1. Was the recording stopped early?")
+    known = all(episode.final_observation_known for episode in found)
+    layout = layout_of(_columns_of(found[0], known))
+    with D4RLWriter(path, num_steps=sum(map(len, found)), layout=layout, metadata=metadata) as writer:
+        for group in _groups(found):
+            blocks = [_columns_of(episode, known) for episode in group]
+            names = {frozenset(block) for block in blocks}
+            if names != {frozenset(layout)}:
+                raise DatasetError(f"{path}: episodes keep different infos; expected {sorted(found[0].infos)} in each.")
+            try:
+                writer.append({name: np.concatenate([block[name] for block in blocks]) for name in layout})
+            except ValueError as error:
+                raise DatasetError(f"{path}: episodes differ in shape ({error}); expected one shape.") from None
+
+
+def _columns_of(episode: Episode, with_next: bool) -> dict[str, np.ndarray]:
+    columns = {
+        "observations": episode.observations[:-1], "actions": episode.actions, "rewards": episode.rewards,
+        "terminations": episode.terminations, "truncations": episode.truncations,
+    }  # fmt: skip
+    if with_next:
+        columns["next_observations"] = episode.observations[1:]
+    return columns | {f"infos/{name}": values for name, values in episode.infos.items()}
+
+
+def _groups(episodes: list[Episode]) -> Iterator[list[Episode]]:
+    group: list[Episode] = []
+    steps = 0
+    for episode in episodes:
+        group.append(episode)
+        steps += len(episode)
+        if steps >= BLOCK_ROWS:
+            yield group
+            group, steps = [], 0
+    if group:
+        yield group

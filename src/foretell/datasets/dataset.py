@@ -1,0 +1,193 @@
+"""`Dataset`: the columns of many episodes end to end, mapped from the file where it allows that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from foretell.core.episode import Episode
+from foretell.core.errors import DatasetError
+from foretell.datasets.fingerprint import fingerprint
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetMetadata:
+    """Where the data come from; lies under `metadata/` in the file.
+
+    `seed` is the root seed of the collection. `hyperparameters` and `versions` are stored as JSON. `extra` keeps every
+    other array of that group under its path there: `policy/...` are the weights of the agent that acted.
+    """
+
+    environment: str | None = None
+    algorithm: str | None = None
+    seed: int | None = None
+    description: str = ""
+    hyperparameters: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    extra: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def policy_weights(self) -> dict[str, np.ndarray]:
+        """Weights of the behaviour policy by tensor name; empty where the file keeps none."""
+        return {name.removeprefix("policy/"): v for name, v in self.extra.items() if name.startswith("policy/")}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Dataset:
+    """N timesteps of E episodes, one behind the other. Every column has N rows; units are the environment's own.
+
+    Shapes: observations and next_observations `(N, *observation_shape)` float32, or uint8 for images; actions
+    `(N, action_dim)` float32, or `(N,)` integers where they are discrete; rewards `(N,)` float32; terminations and
+    truncations `(N,)` bool; each of `infos` `(N, ...)`. Episode i is `[episode_starts[i], episode_ends[i])`.
+
+    `next_observations` is None where the file kept none: final observations are then unknown. `extras` are arrays of
+    the file that have no meaning here and are written back as they were. `notes` say what the reader had to assume.
+
+    Raises `DatasetError` where lengths disagree or nothing is there. Values are not looked at (`doctor.verify` does).
+    """
+
+    name: str
+    observations: np.ndarray
+    actions: np.ndarray
+    rewards: np.ndarray
+    terminations: np.ndarray
+    truncations: np.ndarray
+    next_observations: np.ndarray | None
+    episode_ends: np.ndarray
+    infos: Mapping[str, np.ndarray] = field(default_factory=dict)
+    metadata: DatasetMetadata = field(default_factory=DatasetMetadata)
+    path: Path | None = None
+    extras: Mapping[str, np.ndarray] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    stored_fingerprint: str | None = None
+
+    def __post_init__(self) -> None:
+        steps = len(self.observations)
+        if steps == 0:
+            raise DatasetError(f"{self.name}: 0 timesteps; expected at least 1. Was the recording stopped early?")
+        for key, values in self.columns().items():
+            if len(values) != steps:
+                raise DatasetError(
+                    f"{self.name}: {key!r} has {len(values)} rows, 'observations' has {steps}; "
+                    "expected one row a timestep in each. Write the file again from its source."
+                )
+        if self.next_observations is not None and self.next_observations.shape != self.observations.shape:
+            raise DatasetError(
+                f"{self.name}: 'next_observations' has shape {self.next_observations.shape}, 'observations' "
+                f"{self.observations.shape}; expected the same. Write the file again from its source."
+            )
+        ends = self.episode_ends
+        if len(ends) == 0 or ends[-1] != steps or ends[0] < 1 or (np.diff(ends) < 1).any():
+            raise DatasetError(
+                f"{self.name}: episode ends do not rise from at least 1 to {steps}, the number of timesteps; "
+                "expected whole episodes without an empty one. Drop empty episodes when recording."
+            )
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """Return every column of N rows under its name here; infos as `infos/NAME`."""
+        names = ("observations", "actions", "rewards", "terminations", "truncations", "next_observations")
+        found = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        return found | {f"infos/{name}": values for name, values in self.infos.items()}
+
+    @property
+    def num_steps(self) -> int:
+        """Timesteps of all episodes together."""
+        return len(self.observations)
+
+    @property
+    def num_episodes(self) -> int:
+        """Number of episodes."""
+        return len(self.episode_ends)
+
+    @property
+    def episode_starts(self) -> np.ndarray:
+        """First row of each episode, `(E,)` int64."""
+        return np.concatenate([np.zeros(1, np.int64), self.episode_ends[:-1]])
+
+    @property
+    def episode_lengths(self) -> np.ndarray:
+        """Timesteps of each episode, `(E,)` int64."""
+        return self.episode_ends - self.episode_starts
+
+    @property
+    def observation_shape(self) -> tuple[int, ...]:
+        """Shape of one observation."""
+        return self.observations.shape[1:]
+
+    @property
+    def discrete(self) -> bool:
+        """Whether actions are numbered choices."""
+        return self.actions.ndim == 1
+
+    @property
+    def num_actions(self) -> int | None:
+        """How many choices the actions show (highest number + 1), None where they are continuous. Linear in size."""
+        return int(self.actions.max()) + 1 if self.discrete else None
+
+    @property
+    def action_dim(self) -> int:
+        """Width of one action: its number of components, or of choices where actions are discrete."""
+        return self.num_actions or 1 if self.discrete else self.actions.shape[1]
+
+    def episode_returns(self) -> np.ndarray:
+        """Undiscounted return of each episode, `(E,)` float64."""
+        return np.add.reduceat(self.rewards, self.episode_starts, dtype=np.float64)
+
+    def episode(self, index: int) -> Episode:
+        """Return one episode, copied out of the file. Raises `DatasetError` naming it where its content is wrong."""
+        rows = slice(int(self.episode_starts[index]), int(self.episode_ends[index]))
+        return self._episode(index, rows)
+
+    def episodes(self) -> Iterator[Episode]:
+        """Yield every episode in the order of recording."""
+        for index, (start, end) in enumerate(zip(self.episode_starts.tolist(), self.episode_ends.tolist())):
+            yield self._episode(index, slice(start, end))
+
+    def _episode(self, index: int, rows: slice) -> Episode:
+        following = self.observations if self.next_observations is None else self.next_observations
+        try:
+            return Episode(
+                observations=np.concatenate([self.observations[rows], following[rows.stop - 1 : rows.stop]]),
+                actions=np.array(self.actions[rows]),
+                rewards=np.array(self.rewards[rows]),
+                terminations=np.array(self.terminations[rows]),
+                truncations=np.array(self.truncations[rows]),
+                infos={name: np.array(values[rows]) for name, values in self.infos.items()},
+                final_observation_known=self.next_observations is not None,
+            )
+        except DatasetError as error:
+            raise DatasetError(f"{self.name}: episode {index}: {error}") from None
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 over all columns: equal content, equal name. Linear in size."""
+        return fingerprint(self.columns())
+
+    def first(self, num_steps: int) -> Dataset:
+        """Return the first `num_steps` timesteps; an episode cut by that ends in a truncation.
+
+        Raises `DatasetError` where the dataset has fewer, or `num_steps` is below 1.
+        """
+        if not 1 <= num_steps <= self.num_steps:
+            raise DatasetError(
+                f"{self.name}: asked for the first {num_steps} timesteps; expected 1 to {self.num_steps}, "
+                "which is all there are. Ask for fewer or record more."
+            )
+        rows = slice(0, num_steps)
+        ends = self.episode_ends[: np.searchsorted(self.episode_ends, num_steps)]
+        truncations = self.truncations[rows]
+        if not (self.terminations[num_steps - 1] or truncations[-1]):
+            truncations = np.array(truncations)
+            truncations[-1] = True
+        return replace(
+            self,
+            observations=self.observations[rows], actions=self.actions[rows], rewards=self.rewards[rows],
+            terminations=self.terminations[rows], truncations=truncations,
+            next_observations=None if self.next_observations is None else self.next_observations[rows],
+            episode_ends=np.append(ends, num_steps).astype(np.int64),
+            infos={name: values[rows] for name, values in self.infos.items()},
+            path=None, extras={}, stored_fingerprint=None,
+        )  # fmt: skip

@@ -1,0 +1,235 @@
+"""Minari datasets, read from and written to the user's local Minari storage (`MINARI_DATASETS_PATH`).
+
+What Minari has no place for (seed, hyper-parameters, versions, policy weights, whether final observations are known)
+lies in its metadata under `foretell`, so that the way there and back loses nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from foretell.core.errors import DatasetError, UsageError
+from foretell.datasets import stored_metadata
+from foretell.datasets.d4rl import convert, with_episodes
+from foretell.datasets.dataset import Dataset, DatasetMetadata
+
+KEY = "foretell"
+NEXT = "next_observations"
+"""Name of the info that keeps `next_observations` where they do not simply repeat the following observations."""
+
+
+def read_minari(dataset_id: str) -> Dataset:
+    """Read a Minari dataset of array observations (Box) and Box or Discrete actions into memory.
+
+    Raises `UsageError` where minari is not installed or the id is malformed, `DatasetError` where the dataset is not in
+    the local storage or has observations or actions that are not one array.
+    """
+    minari = _minari(dataset_id)
+    try:
+        _check_spaces(minari, dataset_id)
+        source = minari.load_dataset(dataset_id)
+        stored = source.storage.metadata
+        episodes = [_episode_columns(episode, dataset_id) for episode in source.iterate_episodes()]
+    except (OSError, KeyError, ValueError, TypeError, AssertionError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DatasetError(
+            f"minari:{dataset_id}: cannot be read ({reason}). To fetch it: minari download {dataset_id}"
+        ) from error
+    if not episodes:
+        raise DatasetError(f"minari:{dataset_id}: 0 episodes; expected at least 1.")
+    names = set(episodes[0])
+    if any(set(columns) != names for columns in episodes):
+        raise DatasetError(f"minari:{dataset_id}: episodes keep different infos; expected {sorted(names)} in each.")
+    table = {name: np.concatenate([columns[name] for columns in episodes]) for name in episodes[0]}
+    infos = {name.removeprefix("infos/"): table.pop(name) for name in list(table) if name.startswith("infos/")}
+    ours = stored.get(KEY)
+    if ours and ours["next_observations"] == "infos":
+        table["next_observations"] = infos.pop(NEXT)
+    elif ours and ours["next_observations"] == "unknown":
+        del table["next_observations"]
+    table = convert(table, f"minari:{dataset_id}")
+    metadata = _our_metadata(ours) if ours else _their_metadata(source, stored)
+    ends = np.cumsum([len(columns["rewards"]) for columns in episodes])
+    return Dataset(
+        name=dataset_id, infos=infos, metadata=metadata, extras=_decode(ours["extras"]) if ours else {},
+        **with_episodes(table, ends, metadata=metadata, horizon=None, where=f"minari:{dataset_id}"),
+    )  # fmt: skip
+
+
+def write_minari(dataset: Dataset, dataset_id: str) -> None:
+    """Write a dataset to the local Minari storage under `dataset_id`, for example `pendulum/medium-v0`.
+
+    Raises `UsageError` where minari is not installed, or the id is malformed or taken.
+    """
+    minari = _minari(dataset_id)
+    from minari.data_collector import EpisodeBuffer
+
+    agree = dataset.next_observations is not None and _transitions_agree(dataset)
+    if dataset.next_observations is not None and not agree:
+        dataset = replace(dataset, infos={**dataset.infos, NEXT: dataset.next_observations})
+    state = "repeated" if agree else "unknown" if dataset.next_observations is None else "infos"
+    buffers = [EpisodeBuffer(**columns) for columns in _buffers(dataset)]
+    spaces = _spaces(dataset)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # author, e-mail and permalink are the user's to add
+            written = minari.create_dataset_from_buffers(
+                dataset_id, buffers, algorithm_name=dataset.metadata.algorithm,
+                description=dataset.metadata.description or None, jpeg_encoding=False, **spaces,
+            )  # fmt: skip
+    except ValueError as error:
+        raise UsageError(f"minari:{dataset_id} cannot be written ({error}); choose a free id.") from None
+    written.storage.update_metadata(
+        {
+            KEY: {
+                "metadata": _encode(stored_metadata.to_arrays(dataset.metadata)),
+                "extras": _encode(dataset.extras),
+                "next_observations": state,
+            }
+        }
+    )
+
+
+def _minari(dataset_id: str) -> ModuleType:
+    """Import Minari and let it check the id, before a folder of that name is looked for or made."""
+    try:
+        import minari
+    except ImportError:
+        raise UsageError('Minari is not installed; expected it for minari:ID. pip install "foretell[minari]"') from None
+    try:
+        minari.dataset.minari_dataset.parse_dataset_id(dataset_id)
+    except (ValueError, TypeError):
+        raise UsageError(f"minari:{dataset_id} is no id; expected a form such as pendulum/medium-v0.") from None
+    return minari
+
+
+def _check_spaces(minari: ModuleType, dataset_id: str) -> None:
+    """Refuse metadata without spaces: Minari would make the environment named there, importing what it says."""
+    folder = minari.storage.datasets_root_dir.get_dataset_path(dataset_id) / "data"
+    stored = minari.dataset.minari_storage.MinariStorage.read_raw_metadata(folder)
+    for key in ("observation_space", "action_space"):
+        if key not in stored:
+            raise DatasetError(f"minari:{dataset_id}: keeps no {key}; expected it beside the data. Write it again.")
+
+
+def _episode_columns(episode: Any, dataset_id: str) -> dict[str, np.ndarray]:
+    """Columns under D4RL's keys. Infos with one row more than actions belong to the observations; the last is left."""
+    observations, actions = episode.observations, episode.actions
+    if not isinstance(observations, np.ndarray) or not isinstance(actions, np.ndarray):
+        raise DatasetError(
+            f"minari:{dataset_id}: observations {type(observations).__name__}, actions {type(actions).__name__}; "
+            "expected one array each. Flatten the spaces when recording."
+        )
+    steps = len(actions)
+    if steps == 0 or len(observations) != steps + 1:
+        raise DatasetError(
+            f"minari:{dataset_id}: episode {episode.id} has {len(observations)} observations for {steps} actions; "
+            "expected one more observation than actions, and at least one action."
+        )
+    infos = {
+        f"infos/{name}": values[:steps]
+        for name, values in _flatten(episode.infos or {}, "")
+        if isinstance(values, np.ndarray) and values.dtype.kind in "fiub" and len(values) in (steps, steps + 1)
+    }
+    return {
+        "observations": observations[:-1], "next_observations": observations[1:], "actions": actions,
+        "rewards": episode.rewards, "terminals": episode.terminations, "timeouts": _closed(episode), **infos,
+    }  # fmt: skip
+
+
+def _closed(episode: Any) -> np.ndarray:
+    truncations = np.array(episode.truncations, bool)
+    truncations[-1] |= not episode.terminations[-1]
+    return truncations
+
+
+def _flatten(infos: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for name, values in infos.items():
+        if isinstance(values, Mapping):
+            yield from _flatten(values, f"{prefix}{name}/")
+        else:
+            yield f"{prefix}{name}", values
+
+
+def _buffers(dataset: Dataset) -> Iterator[dict[str, Any]]:
+    for episode in dataset.episodes():
+        yield {
+            "observations": episode.observations, "actions": episode.actions, "rewards": episode.rewards,
+            "terminations": episode.terminations, "truncations": episode.truncations,
+            # Minari's infos have one row an observation; the final one's is not known and repeats the last.
+            "infos": {name: np.concatenate([v, v[-1:]]) for name, v in episode.infos.items()},
+        }  # fmt: skip
+
+
+def _transitions_agree(dataset: Dataset) -> bool:
+    following = dataset.next_observations
+    assert following is not None
+    inside = np.ones(dataset.num_steps, bool)
+    inside[dataset.episode_ends - 1] = False
+    inside = inside[:-1]
+    return np.array_equal(dataset.observations[1:][inside], following[:-1][inside])
+
+
+def _spaces(dataset: Dataset) -> dict[str, Any]:
+    """Spaces from the environment where Gymnasium makes it and it fits, else as wide as the type."""
+    import gymnasium
+    from gymnasium import spaces
+
+    kind = dataset.observations.dtype
+    low, high = (0, 255) if kind == np.uint8 else (-np.inf, np.inf)
+    observations: spaces.Space = spaces.Box(low, high, dataset.observation_shape, kind.type)
+    if dataset.num_actions is not None:
+        actions: spaces.Space = spaces.Discrete(dataset.num_actions)
+    else:
+        actions = spaces.Box(-np.inf, np.inf, (dataset.action_dim,), np.float32)
+    environment = dataset.metadata.environment
+    if environment is None or ":" in environment:
+        return {"observation_space": observations, "action_space": actions}
+    try:
+        env = gymnasium.make(environment)
+    except gymnasium.error.Error:
+        return {"observation_space": observations, "action_space": actions}
+    env.close()
+    found = {"env": environment, "observation_space": observations, "action_space": env.action_space}
+    if env.observation_space.shape == dataset.observation_shape and env.observation_space.dtype == kind:
+        found["observation_space"] = env.observation_space
+    return found
+
+
+def _their_metadata(source: Any, stored: Mapping[str, Any]) -> DatasetMetadata:
+    kept = {f"minari/{name}": stored[name] for name in ("code_permalink", "author", "author_email") if name in stored}
+    return DatasetMetadata(
+        environment=source.spec.env_spec.id if source.spec.env_spec else None,
+        algorithm=stored.get("algorithm_name"),
+        description=stored.get("description", ""),
+        versions={"minari": source.minari_version},
+        extra={
+            k: np.asarray(np.bytes_((v if isinstance(v, str) else ", ".join(sorted(v))).encode()))
+            for k, v in kept.items()
+        },
+    )
+
+
+def _our_metadata(stored: Mapping[str, Any]) -> DatasetMetadata:
+    return stored_metadata.from_arrays(_decode(stored["metadata"]))
+
+
+def _encode(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    return {
+        name: {"dtype": v.dtype.str, "shape": list(v.shape), "base64": base64.b64encode(v.tobytes()).decode()}
+        for name, v in arrays.items()
+    }
+
+
+def _decode(stored: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    return {
+        name: np.frombuffer(base64.b64decode(v["base64"]), np.dtype(v["dtype"])).reshape(v["shape"])
+        for name, v in stored.items()
+    }

@@ -1,0 +1,29 @@
+"""Opening a dataset by name: where the formats that Foretell reads are listed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from foretell.core.errors import UsageError
+from foretell.datasets.d4rl import read_d4rl
+from foretell.datasets.dataset import Dataset
+
+READERS = {".hdf5": read_d4rl, ".h5": read_d4rl}
+"""Reader by file name ending: `(path, *, horizon) -> Dataset`."""
+MINARI_PREFIX = "minari:"
+
+
+def open_dataset(name: str | Path, *, horizon: int | None = None) -> Dataset:
+    """Open `PATH.hdf5`, `PATH.h5` or `minari:ID` (a dataset of the local Minari storage; nothing is downloaded).
+
+    `horizon` is the time limit in timesteps for D4RL files that do not say where episodes end.
+    Raises `UsageError` for a name of another kind, `DatasetError` where the data cannot be used.
+    """
+    if str(name).startswith(MINARI_PREFIX):
+        from foretell.datasets.minari import read_minari  # late: an optional dependency
+
+        return read_minari(str(name).removeprefix(MINARI_PREFIX))
+    reader = READERS.get(Path(name).suffix.lower())
+    if reader is None:
+        raise UsageError(f"dataset {str(name)!r}; expected a path that ends in .hdf5 or .h5, or minari:ID.")
+    return reader(name, horizon=horizon)

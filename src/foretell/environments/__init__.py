@@ -1,0 +1,1 @@
+"""The world: the table of known tasks, making environments, stepping many at once."""

@@ -1,0 +1,1 @@
+"""Acting with a trained model, and measuring what it earns."""

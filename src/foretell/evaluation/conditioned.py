@@ -1,0 +1,77 @@
+"""Acting with a return-conditioned sequence model (the evaluation loop of the report's Algorithm 1)."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from foretell.core.errors import UsageError
+from foretell.models.decision_transformer import DecisionTransformer
+from foretell.sequences.batch import SequenceBatch
+from foretell.sequences.normalization import Normalization
+
+
+class ReturnConditionedPolicy:
+    """Tells the model the return that is wanted, and keeps the last K timesteps of every environment.
+
+    Call `reset` once, then in turn `act` (with the newest observations) and `observe` (with the rewards that
+    followed). Everything is in the environment's own units. All environments are at the same timestep; one that has
+    ended may be fed anything, the others do not see it.
+    """
+
+    def __init__(self, model: DecisionTransformer, normalization: Normalization, target_return: float):
+        self.model = model
+        self.normalization = normalization
+        self.default_target = target_return
+        self._timestep = 0
+
+    def reset(self, num_envs: int, target_return: float | Float[np.ndarray, " num_envs"] | None = None) -> None:
+        """Start `num_envs` new episodes that ask for `target_return` (reward units; the run's own target if None)."""
+        shape, length = self.model.shape, self.model.config.context_length
+        target = self.default_target if target_return is None else target_return
+        self._target = np.broadcast_to(np.asarray(target, np.float64), (num_envs,)).copy()
+        self._timestep = 0
+        self._observations = np.zeros((num_envs, length, *shape.observation_shape), np.float32)
+        actions = (num_envs, length) if shape.discrete else (num_envs, length, shape.action_dim)
+        self._actions = np.zeros(actions, np.int64 if shape.discrete else np.float32)
+        self._returns = np.zeros((num_envs, length, 1), np.float32)
+
+    @torch.inference_mode()
+    def act(self, observations: np.ndarray) -> np.ndarray:
+        """Return actions `(num_envs, action_dim)` in environment units, or `(num_envs,)` integers.
+
+        Raises `UsageError` past the last timestep that the model has an embedding for.
+        """
+        if self._timestep >= self.model.shape.max_timesteps:
+            raise UsageError(
+                f"timestep {self._timestep}: the model has embeddings for {self.model.shape.max_timesteps} timesteps. "
+                "Call reset at the end of each episode, or train with data or an environment of a longer horizon."
+            )
+        for context in (self._observations, self._actions, self._returns):
+            context[:, :-1] = context[:, 1:]
+        self._observations[:, -1] = self.normalization.observations(np.asarray(observations))
+        self._actions[:, -1] = 0
+        self._returns[:, -1, 0] = self.normalization.returns(self._target)
+        predicted = self.model(self._batch(), last_only=True)[:, -1]
+        actions = predicted.argmax(-1).numpy() if self.model.shape.discrete else predicted.numpy()
+        self._actions[:, -1] = actions
+        self._timestep += 1
+        action_range = self.normalization.action_range
+        return actions if action_range is None else action_range.to_environment(actions)
+
+    def observe(self, rewards: Float[np.ndarray, " num_envs"]) -> None:
+        """Take the rewards (environment units) off the return still asked for."""
+        self._target -= rewards
+
+    def _batch(self) -> SequenceBatch:
+        count = min(self._timestep + 1, self.model.config.context_length)
+        num_envs = len(self._target)
+        timesteps = torch.arange(self._timestep + 1 - count, self._timestep + 1)
+        return SequenceBatch(
+            observations=torch.from_numpy(self._observations[:, -count:]),
+            actions=torch.from_numpy(self._actions[:, -count:]),
+            returns_to_go=torch.from_numpy(self._returns[:, -count:]),
+            timesteps=timesteps.expand(num_envs, count),
+            mask=torch.ones(num_envs, count, dtype=torch.bool),
+        )

@@ -1,0 +1,88 @@
+"""From what a run folder holds to a policy that acts; and the two policies that are no sequence models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from foretell.agents.networks import GaussianPolicy
+from foretell.agents.policy import SACPolicy
+from foretell.agents.random_policy import RandomPolicy
+from foretell.core.errors import CheckpointError
+from foretell.core.seeding import stream
+from foretell.environments.making import EnvironmentSpec
+from foretell.evaluation.conditioned import ReturnConditionedPolicy
+from foretell.evaluation.protocol import Policy
+from foretell.models.configs import SequenceShape
+from foretell.models.registry import build_model
+from foretell.sequences.normalization import Normalization
+from foretell.sequences.scaling import ActionRange
+
+
+class AgentPolicy:
+    """A trained agent acting deterministically; it takes no target and no notice of rewards."""
+
+    def __init__(self, policy: SACPolicy):
+        self.policy = policy
+
+    def reset(self, num_envs: int, target_return: float | np.ndarray | None = None) -> None:
+        """Nothing to do: the agent has no memory."""
+
+    def act(self, observations: np.ndarray) -> np.ndarray:
+        """Return the deterministic actions, environment units."""
+        return self.policy.best(observations.reshape(len(observations), -1))
+
+    def observe(self, rewards: np.ndarray) -> None:
+        """Nothing to do."""
+
+
+class UniformPolicy:
+    """Uniform random actions from one stream: the floor of every comparison."""
+
+    def __init__(self, spec: EnvironmentSpec, seed: int):
+        self.policy, self.seed = RandomPolicy(spec), seed
+        self._rng = stream(seed, "uniform-policy")
+
+    def reset(self, num_envs: int, target_return: float | np.ndarray | None = None) -> None:
+        """Start the stream of actions anew."""
+        self._rng = stream(self.seed, "uniform-policy")
+
+    def act(self, observations: np.ndarray) -> np.ndarray:
+        """Draw one action for each environment."""
+        return self.policy.act(observations, self._rng)[0]
+
+    def observe(self, rewards: np.ndarray) -> None:
+        """Nothing to do."""
+
+
+def restore_policy(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Policy:
+    """Build the policy that a run folder's `config.json` and `model.safetensors` describe.
+
+    Raises `CheckpointError` where the two do not fit each other.
+    """
+    try:
+        if config["kind"] == "sac":
+            return AgentPolicy(restore_sac(config, tensors))
+        sizes = dict(config["shape"])
+        shape = SequenceShape(observation_shape=tuple(sizes.pop("observation_shape")), **sizes)
+        model = build_model(config["algorithm"], config["model"], shape, torch.Generator())
+        model.load_state_dict(dict(tensors))
+        return ReturnConditionedPolicy(
+            model, Normalization.from_json(config["normalization"]), float(config["target"]["return"])
+        )
+    except (KeyError, TypeError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(f"config.json and model.safetensors do not make a policy ({reason}).") from None
+
+
+def restore_sac(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> SACPolicy:
+    """Build a SAC policy that samples (`act`) or acts deterministically (`best`)."""
+    spec = config["environment"]
+    observation_dim = int(np.prod(spec["observation_shape"]))
+    network = GaussianPolicy(observation_dim, spec["action_dim"], config["agent"]["hidden_sizes"], torch.Generator())
+    network.load_state_dict({name.removeprefix("policy."): value for name, value in tensors.items()})
+    return SACPolicy(network, ActionRange(low=tuple(spec["action_low"]), high=tuple(spec["action_high"])))

@@ -1,0 +1,88 @@
+"""The evaluation protocol: fixed, shared start states; every episode counted once, whole; deterministic acting."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from foretell.core.progress import Progress, silent
+from foretell.core.seeding import derive_seeds
+from foretell.environments.making import environment_spec, make_environments
+
+EVALUATION_STARTS = 200
+"""As in the report's Table II."""
+VALIDATION_STARTS = 50
+"""For learning curves and choices; never the evaluation starts."""
+
+
+class Policy(Protocol):
+    """Anything that acts in several environments at once, in the environment's own units."""
+
+    def reset(self, num_envs: int, target_return: float | np.ndarray | None = None) -> None:
+        """Start new episodes; policies that take no target ignore it."""
+        ...
+
+    def act(self, observations: np.ndarray) -> np.ndarray:
+        """Return one action for each environment."""
+        ...
+
+    def observe(self, rewards: np.ndarray) -> None:
+        """Take note of the rewards that followed."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What was earned from each start: undiscounted returns (reward units) and lengths (timesteps)."""
+
+    starts: tuple[int, ...]
+    returns: Float[np.ndarray, " episodes"]
+    lengths: Int[np.ndarray, " episodes"]
+
+    @property
+    def mean_return(self) -> float:
+        """Mean over episodes."""
+        return float(self.returns.mean())
+
+
+def evaluation_starts(root_seed: int, count: int = EVALUATION_STARTS) -> list[int]:
+    """Return the reset seeds of the shared start states."""
+    return derive_seeds(root_seed, "evaluation-starts", count)
+
+
+def validation_starts(root_seed: int, count: int = VALIDATION_STARTS) -> list[int]:
+    """Return reset seeds of a list independent of the evaluation starts."""
+    return derive_seeds(root_seed, "validation-starts", count)
+
+
+def evaluate(
+    policy: Policy,
+    environment: str,
+    starts: Sequence[int],
+    *,
+    target_return: float | np.ndarray | None = None,
+    progress: Progress = silent,
+) -> Outcome:
+    """Run one whole episode from each start, all at once, and return what each earned.
+
+    An episode counts until its own end, however long the others take; what happens to it afterwards is ignored.
+    """
+    count = len(starts)
+    environments, horizon = make_environments(environment, count), environment_spec(environment).horizon or 0
+    observations = environments.reset(starts)
+    policy.reset(count, target_return)
+    returns, lengths, running = np.zeros(count), np.zeros(count, np.int64), np.ones(count, bool)
+    timestep = 0
+    while running.any():
+        observations, rewards, terminations, truncations = environments.step(policy.act(observations))
+        policy.observe(rewards)
+        returns += np.where(running, rewards, 0.0)
+        lengths += running
+        running &= ~(terminations | truncations)
+        timestep += 1
+        progress(timestep, max(timestep, horizon), running=int(running.sum()))
+    return Outcome(starts=tuple(starts), returns=returns, lengths=lengths)

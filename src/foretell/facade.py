@@ -1,0 +1,258 @@
+"""The stages joined: what the command line and Python users call. Nothing else imports more than one stage."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from foretell.agents.configs import SACConfig
+from foretell.agents.policy import SACPolicy
+from foretell.collection.recipes import collect_with_policy
+from foretell.core.errors import DatasetError, UsageError
+from foretell.core.files import folder_lock, read_json_lines, write_json_lines
+from foretell.core.progress import Progress, silent
+from foretell.core.seeding import derive_seed
+from foretell.datasets.dataset import Dataset, DatasetMetadata
+from foretell.datasets.doctor import diagnose
+from foretell.datasets.registry import open_dataset
+from foretell.environments.making import EnvironmentSpec, environment_spec
+from foretell.evaluation.conditioned import ReturnConditionedPolicy
+from foretell.evaluation.policies import AgentPolicy, UniformPolicy, restore_policy, restore_sac
+from foretell.evaluation.protocol import Outcome, Policy, evaluation_starts, validation_starts
+from foretell.evaluation.protocol import evaluate as run_episodes
+from foretell.models.configs import DecisionTransformerConfig, SequenceShape
+from foretell.models.registry import MODELS, build_model
+from foretell.sequences.normalization import Normalization
+from foretell.sequences.scaling import ActionRange
+from foretell.sequences.targets import choose_target
+from foretell.sequences.windows import WindowSampler
+from foretell.training.configs import TrainingConfig
+from foretell.training.run_folder import RunFolder, load_run
+from foretell.training.sac import train_sac as _train_sac
+from foretell.training.sequence import SequenceTraining
+from foretell.training.sequence import train as _train
+
+ROOT_SEED = 0
+"""Root of the evaluation and validation start states where nothing else is asked for."""
+
+
+def load_policy(run: str | Path) -> Policy:
+    """Load a finished run as a policy: `reset(num_envs=...)`, then in turn `act` and `observe`.
+
+    Raises `CheckpointError` where `run` is not a finished run folder.
+    """
+    return restore_policy(*load_run(Path(run)))
+
+
+def train(
+    dataset: str | Path | Dataset,
+    out: str | Path,
+    *,
+    algorithm: str = "decision-transformer",
+    model: DecisionTransformerConfig | None = None,
+    training: TrainingConfig | None = None,
+    target_return: float | None = None,
+    environment: str | None = None,
+    seed: int = 0,
+    root_seed: int = ROOT_SEED,
+    validation_episodes: int = 50,
+    progress: Progress = silent,
+) -> Path:
+    """Train a sequence model on a dataset, or continue where an earlier start stopped; return the run folder.
+
+    `target_return` (reward units) is what the policy asks for unless told otherwise; None takes the data's rule
+    (`sequences.targets`). `environment` overrides the one named in the dataset; it gives action range and horizon.
+    Raises `DatasetError` for data that training must not meet, `UsageError` where `out` holds another run.
+    """
+    data = dataset if isinstance(dataset, Dataset) else open_dataset(dataset)
+    spec = _environment_of(data, environment)
+    _refuse_unfit(data, spec)
+    model = model or MODELS[algorithm].config()
+    training = training or TrainingConfig()
+    action_range = None if data.discrete else ActionRange(low=spec.action_low or (), high=spec.action_high or ())
+    normalization = Normalization.fit(data, action_range)
+    shape = SequenceShape(
+        observation_shape=data.observation_shape, action_dim=spec.action_dim, discrete=data.discrete,
+        max_timesteps=max(spec.horizon or 0, int(data.episode_lengths.max())),
+    )  # fmt: skip
+    returns = data.episode_returns()
+    config = {
+        "kind": "sequence", "algorithm": algorithm, "environment": asdict(spec),
+        "dataset": {"name": data.name, "fingerprint": data.fingerprint(), "steps": data.num_steps,
+                    "episodes": data.num_episodes, "lowest_return": float(returns.min()),
+                    "highest_return": float(returns.max())},
+        "shape": asdict(shape), "model": asdict(model), "training": asdict(training),
+        "normalization": normalization.to_json(), "target": choose_target(returns, target_return), "seed": seed,
+    }  # fmt: skip
+    out = Path(out)
+    with folder_lock(out):
+        run = RunFolder(out, config)
+        if run.finished:
+            return out
+        network = build_model(algorithm, asdict(model), shape, _generator(seed))
+        sampler = WindowSampler(data, normalization, context_length=model.context_length, seed=seed)
+        measure = None
+        if training.evaluate_every:
+            measure = _validation(spec.name, normalization, config["target"]["return"], root_seed, validation_episodes)
+        _train(run, SequenceTraining(network, sampler, training, seed), evaluate=measure, progress=progress)
+    return out
+
+
+def train_sac(
+    environment: str,
+    out: str | Path,
+    *,
+    config: SACConfig | None = None,
+    seed: int = 0,
+    root_seed: int = ROOT_SEED,
+    progress: Progress = silent,
+) -> Path:
+    """Train Soft Actor-Critic in `environment`; return the run folder, in which `replay.hdf5` holds every step."""
+    starts = validation_starts(root_seed)
+
+    def measure(policy: SACPolicy) -> float:
+        return run_episodes(AgentPolicy(policy), environment, starts).mean_return
+
+    return _train_sac(Path(out), environment, config or SACConfig(), seed=seed, evaluate=measure, progress=progress)
+
+
+def collect_sac(
+    run: str | Path, path: str | Path, *, num_steps: int, seed: int = 0, progress: Progress = silent
+) -> Dataset:
+    """Record a trained SAC agent, acting as it does in training (sampling); return the dataset."""
+    config, tensors = load_run(Path(run))
+    if config.get("kind") != "sac":
+        raise UsageError(
+            f"{run}: a run of {config.get('algorithm')}; expected one of SAC (`foretell train --algorithm sac`)."
+        )
+    policy = restore_sac(config, tensors)
+    metadata = DatasetMetadata(
+        environment=config["environment"]["name"], algorithm=f"sac ({config['agent']['form']})",
+        hyperparameters={**config["agent"], "training_seed": config["seed"]},
+        description=f"Recorded by a Soft Actor-Critic agent trained for {config['agent']['total_steps']:,} steps, "
+        "sampling its actions. D4RL would call these data expert; the name follows the report.",
+    )  # fmt: skip
+    return collect_with_policy(
+        policy, metadata, num_steps=num_steps, seed=seed, path=path, policy_weights=policy.weights(), progress=progress
+    )
+
+
+def evaluate(
+    run: str | Path,
+    *,
+    environment: str | None = None,
+    episodes: int = 200,
+    target_returns: Sequence[float] | None = None,
+    root_seed: int = ROOT_SEED,
+    progress: Progress = silent,
+) -> list[dict[str, Any]]:
+    """Evaluate a finished run from the shared start states; return one record an episode, in order of targets.
+
+    `run` may be "random": uniform actions in `environment`. `target_returns` (reward units) asks for each of them in
+    turn; None asks for the run's own target. Raises `UsageError` where run and environment have different shapes.
+    """
+    starts = evaluation_starts(root_seed, episodes)
+    if str(run) == "random":
+        if environment is None:
+            raise UsageError("the random policy needs --environment, for example --environment Pendulum-v1.")
+        policy: Policy = UniformPolicy(environment_spec(environment), root_seed)
+        facts: dict[str, Any] = {"policy": "random", "algorithm": "random", "dataset": None, "seed": 0}
+        return _records(run_episodes(policy, environment, starts, progress=progress), facts, None)
+    config, tensors = load_run(Path(run))
+    policy = restore_policy(config, tensors)
+    spec = _same_shapes(config, environment)
+    dataset = config.get("dataset")
+    facts = {
+        "policy": dataset["name"] if dataset else config["algorithm"], "algorithm": config["algorithm"],
+        "dataset": dataset and dataset["name"], "seed": config["seed"],
+    }  # fmt: skip
+    if dataset is None:
+        return _records(run_episodes(policy, spec.name, starts, progress=progress), facts, None)
+    records = []
+    for target in target_returns or [config["target"]["return"]]:
+        if not dataset["lowest_return"] <= target <= dataset["highest_return"]:
+            warnings.warn(
+                f"target return {target:g} is outside the data's returns, {dataset['lowest_return']:g} to "
+                f"{dataset['highest_return']:g}; what the policy does there was never seen.", stacklevel=2,
+            )  # fmt: skip
+        outcome = run_episodes(policy, spec.name, starts, target_return=target, progress=progress)
+        records += _records(outcome, facts, float(target))
+    return records
+
+
+def save_evaluations(path: Path, records: Sequence[dict[str, Any]]) -> None:
+    """Write records to a file of evaluations; those of the same policy, seed, start and target are replaced."""
+    kept = {_key(record): record for record in (read_json_lines(path) if path.exists() else [])}
+    kept.update({_key(record): record for record in records})
+    write_json_lines(path, kept.values())
+
+
+def _key(record: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(record[name] for name in ("policy", "algorithm", "seed", "start", "target"))
+
+
+def _records(outcome: Outcome, facts: dict[str, Any], target: float | None) -> list[dict[str, Any]]:
+    return [
+        {**facts, "start": start, "target": target, "return": float(earned), "length": int(length)}
+        for start, earned, length in zip(outcome.starts, outcome.returns, outcome.lengths)
+    ]
+
+
+def _same_shapes(config: dict[str, Any], environment: str | None) -> EnvironmentSpec:
+    trained = config["environment"]
+    name = environment or trained["name"]
+    if not name:
+        raise UsageError("the run's dataset names no environment; say which with --environment.")
+    spec = environment_spec(name)
+    seen = config.get("shape", trained)["observation_shape"]
+    found = (list(spec.observation_shape), spec.action_dim, spec.num_actions is None)
+    expected = (list(seen), trained["action_dim"], trained["num_actions"] is None)
+    if found != expected:
+        raise UsageError(
+            f"{name} has observations {found[0]} and {found[1]} action dimensions; the run was trained for "
+            f"{expected[0]} and {expected[1]}. Evaluate it where it was trained."
+        )
+    return spec
+
+
+def _environment_of(data: Dataset, environment: str | None) -> EnvironmentSpec:
+    name = environment or data.metadata.environment
+    if name:
+        return environment_spec(name)
+    if data.discrete:
+        low = high = None
+    else:
+        low, high = tuple(map(float, data.actions.min(axis=0))), tuple(map(float, data.actions.max(axis=0)))
+    return EnvironmentSpec(
+        name="", observation_shape=data.observation_shape, action_dim=data.action_dim, action_low=low,
+        action_high=high, num_actions=data.num_actions, horizon=None,
+    )  # fmt: skip
+
+
+def _refuse_unfit(data: Dataset, spec: EnvironmentSpec) -> None:
+    for finding in diagnose(data, spec if spec.name else None):
+        if finding.severity == "error":
+            raise DatasetError(f"{data.path or data.name}: {finding.message}")
+
+
+def _validation(
+    environment: str, normalization: Normalization, target: float, root_seed: int, episodes: int
+) -> Callable[[Any], dict[str, float]]:
+    if not environment:
+        raise UsageError("evaluate_every needs an environment; the data name none. Give --environment, or 0.")
+    starts = validation_starts(root_seed, episodes)
+
+    def measure(model: Any) -> dict[str, float]:
+        outcome = run_episodes(ReturnConditionedPolicy(model, normalization, target), environment, starts)
+        return {"mean_return": outcome.mean_return, "episodes": len(starts), "target": target}
+
+    return measure
+
+
+def _generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(derive_seed(seed, "init"))

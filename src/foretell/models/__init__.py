@@ -1,0 +1,1 @@
+"""Networks: one file each, and the attention and blocks that they share."""

@@ -1,0 +1,150 @@
+"""Pieces that every network shares: dropout, masked mean, attention, pre-norm blocks."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+def masked_mean(values: Float[Tensor, "batch time"], mask: Bool[Tensor, "batch time"]) -> Float[Tensor, ""]:
+    """Mean over real timesteps alone; padding neither adds to the sum nor to the count.
+
+    >>> float(masked_mean(torch.tensor([[9.0, 1.0, 3.0]]), torch.tensor([[False, True, True]])))
+    2.0
+    """
+    return torch.where(mask, values, 0.0).sum() / mask.sum()
+
+
+def dropout(inputs: Tensor, probability: float, generator: torch.Generator | None) -> Tensor:
+    """Drop units with `probability` and scale up the rest; without a generator return the inputs as they are.
+
+    Training passes a generator seeded by (seed, update), acting passes none: dropout cannot stay on by mistake, and
+    draws nothing from the global state. Sixteen random bits a unit: the probability is met to 1 in 65,536.
+    """
+    if generator is None or probability == 0.0:
+        return inputs
+    words = torch.empty(-(-inputs.numel() // 4), dtype=torch.int64, device=inputs.device)
+    bits = words.random_(-(2**63), None, generator=generator).view(torch.int16)[: inputs.numel()]
+    dropped = round(probability * 65536)
+    keep = bits.view(inputs.shape) >= dropped - 32768
+    return inputs * keep * (65536 / (65536 - dropped))
+
+
+def causal_mask(mask: Bool[Tensor, "batch tokens"]) -> Bool[Tensor, "batch 1 tokens tokens"]:
+    """Which key each query may attend to: itself and earlier real tokens.
+
+    A padded query attends to itself, so that its row of weights is finite; nobody reads its output.
+    """
+    tokens = mask.shape[1]
+    earlier = torch.ones(tokens, tokens, dtype=torch.bool, device=mask.device).tril()
+    itself = torch.eye(tokens, dtype=torch.bool, device=mask.device)
+    return ((earlier & mask[:, None, :]) | itself)[:, None]
+
+
+def attend(
+    queries: Float[Tensor, "batch heads queries head_dim"],
+    keys: Float[Tensor, "batch heads keys head_dim"],
+    values: Float[Tensor, "batch heads keys head_dim"],
+    allowed: Bool[Tensor, "#batch 1 queries keys"],
+    probability: float = 0.0,
+    generator: torch.Generator | None = None,
+) -> Float[Tensor, "batch heads queries head_dim"]:
+    r"""Scaled dot-product attention, $\mathrm{softmax}(QK^\top / \sqrt{d_k}) V$ (Eq. 1 of the report).
+
+    `allowed` is True where a query may see a key. Dropout, where there is any, falls on the weights.
+    """
+    if generator is None or probability == 0.0:
+        return functional.scaled_dot_product_attention(queries, keys, values, attn_mask=allowed)
+    scores = (queries * (1 / math.sqrt(queries.shape[-1]))) @ keys.transpose(-1, -2)
+    weights = scores.masked_fill(~allowed, -torch.inf).softmax(-1)
+    return dropout(weights, probability, generator) @ values
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block: x + attention(norm(x)), then x + feed-forward(norm(x)) (GPT-2)."""
+
+    def __init__(self, width: int, heads: int, probability: float, activation: str):
+        super().__init__()
+        self.heads, self.probability = heads, probability
+        self.norm_attention = nn.LayerNorm(width)
+        self.query_key_value = nn.Linear(width, 3 * width)
+        self.attention_output = nn.Linear(width, width)
+        self.norm_feedforward = nn.LayerNorm(width)
+        self.feedforward_in = nn.Linear(width, 4 * width)
+        self.feedforward_out = nn.Linear(4 * width, width)
+        self.activation = {"relu": functional.relu, "gelu": _gelu}[activation]
+
+    def forward(
+        self,
+        tokens: Float[Tensor, "batch tokens width"],
+        allowed: Bool[Tensor, "#batch 1 tokens tokens"],
+        generator: torch.Generator | None = None,
+        outputs: slice = slice(None),
+    ) -> Float[Tensor, "batch outputs width"]:
+        """Transform the tokens; `outputs` names those whose result is wanted, so that no other is computed."""
+        normed = self.norm_attention(tokens)
+        tokens = tokens[:, outputs]
+        if outputs == slice(None):
+            queries, keys, values = map(self._split, self.query_key_value(normed).chunk(3, dim=-1))
+        else:
+            width = normed.shape[-1]
+            weight, bias = self.query_key_value.weight, self.query_key_value.bias
+            queries = self._split(functional.linear(normed[:, outputs], weight[:width], bias[:width]))
+            keys, values = map(
+                self._split, functional.linear(normed, weight[width:], bias[width:]).chunk(2, dim=-1)
+            )  # fmt: skip
+            allowed = allowed[:, :, outputs]
+        attended = attend(queries, keys, values, allowed, self.probability, generator)
+        attended = attended.transpose(1, 2).flatten(2)  # (batch, outputs, width)
+        tokens = tokens + dropout(self.attention_output(attended), self.probability, generator)
+        hidden = self.activation(self.feedforward_in(self.norm_feedforward(tokens)))
+        return tokens + dropout(self.feedforward_out(hidden), self.probability, generator)
+
+    def _split(self, values: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch heads tokens head_dim"]:
+        return values.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+
+def _gelu(inputs: Tensor) -> Tensor:
+    return functional.gelu(inputs, approximate="tanh")  # GPT-2's form
+
+
+class CausalTransformer(nn.Module):
+    """A stack of pre-norm blocks and a last LayerNorm: GPT without embeddings of its own (report, section II-B)."""
+
+    def __init__(self, *, width: int, layers: int, heads: int, probability: float, activation: str):
+        super().__init__()
+        self.blocks = nn.ModuleList(Block(width, heads, probability, activation) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+
+    def forward(
+        self,
+        tokens: Float[Tensor, "batch tokens width"],
+        mask: Bool[Tensor, "batch tokens"],
+        generator: torch.Generator | None = None,
+        outputs: slice = slice(None),
+    ) -> Float[Tensor, "batch outputs width"]:
+        """Return the last hidden states of the tokens that `outputs` names."""
+        allowed = causal_mask(mask[:1] if bool(mask.all()) else mask)
+        for block in self.blocks[:-1]:
+            tokens = block(tokens, allowed, generator)
+        return self.norm(self.blocks[-1](tokens, allowed, generator, outputs))
+
+
+def initialize(module: nn.Module, generator: torch.Generator, std: float = 0.02) -> None:
+    """Draw weights as GPT-2 does: normal with deviation 0.02, residual outputs smaller by sqrt(2 layers), biases 0.
+
+    From `generator` alone, in the order of `named_parameters`.
+    """
+    residual = ("attention_output.weight", "feedforward_out.weight")
+    outputs = sum(name.endswith(residual) for name, _ in module.named_parameters())
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            if name.endswith("bias"):
+                parameter.zero_()
+            elif parameter.dim() > 1:
+                scale = std / math.sqrt(outputs) if name.endswith(residual) else std
+                parameter.normal_(0.0, scale, generator=generator)

@@ -1,0 +1,1 @@
+"""Experiments as Python functions; every number with its source."""

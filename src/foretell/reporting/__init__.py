@@ -1,0 +1,1 @@
+"""Saying what happened: statistics, tables, figures and one page. Reads and writes files; needs no torch."""

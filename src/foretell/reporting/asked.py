@@ -1,0 +1,150 @@
+"""Achieved against asked: does a policy that is told a return earn it, and how far beyond its data?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from foretell.core.seeding import stream
+from foretell.reporting.figures import DrawnFigure
+from foretell.reporting.records import scores_by_policy
+from foretell.reporting.statistics import Estimate, estimate_mean, spearman
+from foretell.reporting.style import (
+    OURS,
+    RANDOM_COLOR,
+    REPORT_COLOR,
+    SUPPORT_COLOR,
+    format_tick,
+    set_title,
+    write_figure,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Support:
+    """The central returns of a dataset's episodes, in reward units, and the share of episodes between them."""
+
+    low: float
+    high: float
+    share: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AskedAchieved:
+    """Mean achieved return, with its interval, for each asked return (ascending), both in reward units."""
+
+    asked: Float[np.ndarray, " targets"]
+    achieved: Sequence[Estimate]
+    episodes: int
+    """Episodes behind each point, all training seeds together."""
+
+    def correlation(self, support: Support | None) -> tuple[float, int]:
+        """Return Spearman's correlation over the asked returns within `support` (all without one), and their number."""
+        inside = np.full(len(self.asked), True)
+        if support is not None:
+            inside = (self.asked >= support.low) & (self.asked <= support.high)
+        means = np.array([estimate.value for estimate in self.achieved])
+        return spearman(self.asked[inside], means[inside]), int(inside.sum())
+
+
+def asked_achieved(
+    records: Sequence[Mapping[str, Any]], policy: str, *, samples: int, root_seed: int
+) -> AskedAchieved | None:
+    """Collect one policy's records by asked return; None where it has none.
+
+    Raises `CheckpointError` where a start state is missing or doubled for one target and seed.
+    """
+    by_target: dict[float, list[Mapping[str, Any]]] = {}
+    for record in records:
+        if record.get("policy") == policy and record.get("target") is not None:
+            by_target.setdefault(float(record["target"]), []).append(record)
+    if not by_target:
+        return None
+    asked = sorted(by_target)
+    achieved, episodes = [], 0
+    for target in asked:
+        returns = scores_by_policy(by_target[target], f"asked.jsonl, target {target:g}")[policy].returns
+        generator = stream(root_seed, f"asked/{policy}/{target!r}")
+        achieved.append(estimate_mean(returns, samples=samples, generator=generator))
+        episodes = max(episodes, returns.size)
+    return AskedAchieved(asked=np.array(asked), achieved=achieved, episodes=episodes)
+
+
+def draw_asked(
+    stem: Path, policy: str, points: AskedAchieved, *, support: Support | None, default_target: float | None
+) -> DrawnFigure:
+    """Draw achieved against asked return with the diagonal, the data's support and the default target."""
+    correlation, count = points.correlation(support)
+    title = f"{policy}: the return it was asked for, and what it earned"
+    within = "within the data's returns" if support is not None else "over all targets"
+    number = f"{correlation:.2f}".replace("-", "−") if np.isfinite(correlation) else "none"
+    note = f"Spearman's correlation {within}: {number} ({count} target{'' if count == 1 else 's'})"
+
+    def paint(figure: Figure, axes: Axes) -> None:
+        _paint_points(axes, points)
+        limits = _limits(points, support, default_target)
+        axes.plot(
+            limits, limits, color=RANDOM_COLOR, linewidth=1.2, linestyle="--", label="achieved = asked", zorder=1.5
+        )
+        if support is not None:
+            label = f"returns in the data (central {support.share:.0%})"
+            axes.axvspan(support.low, support.high, color=SUPPORT_COLOR, alpha=0.22, linewidth=0, label=label)
+        if default_target is not None:
+            label = f"default target {format_tick(default_target)}"
+            axes.axvline(default_target, color=REPORT_COLOR, linewidth=1.4, linestyle=(0, (1, 1.6)), label=label)
+        axes.set(xlim=limits, ylim=limits, aspect="equal")
+        axes.set_xlabel("asked return per episode (reward units)")
+        axes.set_ylabel("achieved return per episode (reward units)")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(MaxNLocator(nbins=5))
+            axis.set_major_formatter(FuncFormatter(format_tick))
+        figure.legend(
+            loc="outside lower left", ncols=2, columnspacing=1.2, handlelength=1.6, title=note, alignment="left"
+        )
+        set_title(figure, title, width=44)
+
+    caption = (
+        f"Each point: mean achieved return of {points.episodes} episodes with its 95% interval, for one asked return. "
+        "On the dashed diagonal the policy earns exactly what it was asked for. " + note + "."
+    )
+    paths = write_figure(stem, (5.0, 5.7), paint)
+    return DrawnFigure(name=stem.name, title=title, caption=caption, paths=tuple(paths))
+
+
+def _paint_points(axes: Axes, points: AskedAchieved) -> None:
+    means = np.array([estimate.value for estimate in points.achieved])
+    below = means - [estimate.low for estimate in points.achieved]
+    above = [estimate.high for estimate in points.achieved] - means
+    axes.errorbar(
+        points.asked,
+        means,
+        # A percentile interval may, for a few skewed episodes, leave its own mean out; a bar cannot be negative.
+        yerr=np.maximum([below, above], 0),
+        fmt="o-",
+        color=OURS,
+        linewidth=1.0,
+        elinewidth=1.8,
+        markersize=6,
+        markeredgecolor="white",
+        label="achieved, 95% interval",
+        zorder=3,
+    )
+
+
+def _limits(points: AskedAchieved, support: Support | None, default_target: float | None) -> tuple[float, float]:
+    """Return one range for both axes, so that the diagonal is one."""
+    ends = [*points.asked, *(estimate.low for estimate in points.achieved), *(e.high for e in points.achieved)]
+    if support is not None:
+        ends += [support.low, support.high]
+    if default_target is not None:
+        ends.append(default_target)
+    margin = 0.04 * (max(ends) - min(ends)) or 1.0
+    return min(ends) - margin, max(ends) + margin

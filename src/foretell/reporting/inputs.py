@@ -1,0 +1,125 @@
+"""Reading an experiment's folder: everything a report is made of, checked before anything is drawn."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from foretell.core.errors import CheckpointError
+from foretell.core.files import read_json, read_json_lines
+from foretell.reporting.asked import Support
+from foretell.reporting.records import check_records
+
+MEND = "Run `foretell reproduce` on that folder again, which makes what is missing."
+
+EXPERIMENT_KEYS = {
+    "": (
+        "title", "preset", "quick", "protocol", "rows", "curves", "commands", "versions", "wall_seconds", "machine",
+    ),
+    "protocol": (
+        "environment", "root_seed", "evaluation_starts", "training_seeds", "checkpoint", "acting", "target_rule",
+        "bootstrap_samples",
+    ),
+    "rows": ("name", "algorithm", "dataset", "report"),
+    "curves": ("figure", "title", "dataset", "runs"),
+}  # fmt: skip
+"""What `experiment.json` holds: at the top, and in its parts."""
+
+EVENT_KEYS = {"episode": ("step", "return"), "evaluation": ("mean_return",)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentInputs:
+    """The files of one experiment's folder, parsed. Cards, asked records and events may be missing, the rest not."""
+
+    folder: Path
+    experiment: Mapping[str, Any]
+    records: Sequence[Mapping[str, Any]]
+    asked: Sequence[Mapping[str, Any]]
+    cards: Mapping[str, Mapping[str, Any]]
+    events: Mapping[str, Sequence[Mapping[str, Any]]]
+    """Of each run folder that has an `events.jsonl`, by its path in `experiment.json`."""
+
+
+def read_experiment(folder: Path) -> ExperimentInputs:
+    """Read `experiment.json`, `evaluations.jsonl` and, where they are, `asked.jsonl`, `cards/` and the runs' events.
+
+    Raises `CheckpointError` where one of the first two is missing, or any of them is damaged or lacks a key.
+    """
+    folder = Path(folder)
+    for name, maker in (("experiment.json", "foretell reproduce"), ("evaluations.jsonl", "foretell evaluate")):
+        if not (folder / name).is_file():
+            raise CheckpointError(
+                f"{folder / name}: no such file; expected an experiment's folder. Make it with `{maker}`."
+            )
+    experiment = read_json(folder / "experiment.json")
+    _check_experiment(experiment, folder / "experiment.json")
+    runs = dict.fromkeys(run for curve in experiment["curves"] for run in curve["runs"])
+    records = {
+        path.name: read_json_lines(path)
+        for path in (folder / "evaluations.jsonl", folder / "asked.jsonl")
+        if path.is_file()
+    }
+    for name, lines in records.items():
+        check_records(lines, str(folder / name))
+    return ExperimentInputs(
+        folder=folder,
+        experiment=experiment,
+        records=records["evaluations.jsonl"],
+        asked=records.get("asked.jsonl", ()),
+        cards={path.stem: _read_card(path) for path in sorted(folder.glob("cards/*.json"))},
+        events={
+            run: _read_events(folder / run / "events.jsonl")
+            for run in runs
+            if (folder / run / "events.jsonl").is_file()
+        },
+    )
+
+
+def _check_experiment(experiment: Any, path: Path) -> None:
+    _check_keys(experiment, EXPERIMENT_KEYS[""], str(path))
+    _check_keys(experiment["protocol"], EXPERIMENT_KEYS["protocol"], f"{path}: protocol")
+    for part in ("rows", "curves"):
+        if not isinstance(experiment[part], list):
+            raise CheckpointError(f"{path}: {part} is a {type(experiment[part]).__name__}; expected a list. {MEND}")
+        for number, value in enumerate(experiment[part]):
+            _check_keys(value, EXPERIMENT_KEYS[part], f"{path}: {part}[{number}]")
+    for name in [curve["figure"] for curve in experiment["curves"]] + [row["name"] for row in experiment["rows"]]:
+        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+            raise CheckpointError(
+                f"{path}: {name!r} names a file; expected letters, digits, '.', '_' and '-'. Rename it."
+            )
+
+
+def _check_keys(value: Any, keys: Sequence[str], where: str) -> None:
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{where}: holds a {type(value).__name__}; expected an object. {MEND}")
+    missing = [key for key in keys if key not in value]
+    if missing:
+        raise CheckpointError(f"{where}: lacks {missing[0]!r}; expected the keys {', '.join(keys)}. {MEND}")
+
+
+def _read_card(path: Path) -> Mapping[str, Any]:
+    card = read_json(path)
+    _check_keys(card, (), str(path))
+    return card
+
+
+def _read_events(path: Path) -> Sequence[Mapping[str, Any]]:
+    events = read_json_lines(path)
+    for number, event in enumerate(events, start=1):
+        keys = EVENT_KEYS.get(event.get("event", ""), ()) if isinstance(event, dict) else ()
+        _check_keys(event, ("event", *keys), f"{path}: event {number}")
+    return events
+
+
+def support_of(card: Mapping[str, Any] | None) -> Support | None:
+    """Return the outermost returns' quantiles of a dataset card, reward units; None where the card has none."""
+    quantiles = ((card or {}).get("returns") or {}).get("quantiles")
+    if not quantiles:
+        return None
+    low, high = min(quantiles, key=float), max(quantiles, key=float)
+    return Support(low=float(quantiles[low]), high=float(quantiles[high]), share=float(high) - float(low))

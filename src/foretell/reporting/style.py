@@ -1,0 +1,153 @@
+"""One look for every figure, and the same bytes for the same numbers."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from foretell.core.files import atomic_path
+
+# Okabe and Ito's palette, which stays apart for every common kind of colour blindness. One colour, one meaning.
+OURS = "#0072B2"
+SAC_COLOR = "#007A5A"  # their bluish green, darkened so that text in it is readable on white
+RANDOM_COLOR = "#6B6B6B"
+REPORT_COLOR = "#C24E00"  # their vermilion, darkened likewise
+SUPPORT_COLOR = "#56B4E9"
+INK = "#222222"
+
+RETURN_LABEL = "return per episode (reward units)"
+
+STYLE = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib: the same letters on every machine
+    "font.size": 11,
+    "axes.labelsize": 11,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": "#9A9A9A",
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#E4E4E4",
+    "grid.linewidth": 0.8,
+    "text.color": INK,
+    "xtick.color": "#555555",
+    "ytick.color": "#555555",
+    "xtick.labelsize": 10,
+    "ytick.labelsize": 10,
+    "legend.frameon": False,
+    "legend.fontsize": 10,
+    "legend.title_fontsize": 10,
+    "lines.linewidth": 1.8,
+    "lines.solid_capstyle": "round",
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "svg.fonttype": "path",
+}
+
+PNG_DPI = 150
+BACKING = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 0.8}
+"""Keeps a number readable where a line runs behind it."""
+
+LABEL_GAP = 0.07
+"""Least distance between two labels beside the axes, as a share of the axes' height: one line of text."""
+
+
+def write_figure(stem: Path, size: tuple[float, float], paint: Callable[[Figure, Axes], None]) -> list[Path]:
+    """Let `paint` draw on fresh axes of `size` (inches); write `stem`.svg and `stem`.png, return both paths.
+
+    No global state: the Agg and SVG writers are used directly, matplotlib's settings are put back. Ids in the SVG come
+    from the name, and no date or version is written, so that the same numbers give the same bytes.
+    """
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()  # a user's own matplotlibrc must not change the figures
+        matplotlib.rcParams.update({**STYLE, "svg.hashsalt": stem.name})
+        figure = Figure(figsize=size, layout="constrained")
+        paint(figure, figure.add_subplot())
+        paths = []
+        for suffix, metadata in ((".svg", {"Date": None, "Creator": None}), (".png", {"Software": None})):
+            paths.append(stem.with_name(stem.name + suffix))
+            with atomic_path(paths[-1]) as temporary:
+                figure.savefig(temporary, format=suffix[1:], dpi=PNG_DPI, metadata=metadata)
+    return paths
+
+
+def set_title(figure: Figure, title: str, *, width: int) -> None:
+    """Write the title from the figure's left edge, wrapped at `width` letters; a dataset's name is never broken."""
+    wrapped = textwrap.fill(title, width, break_on_hyphens=False)
+    figure.suptitle(wrapped, x=0.01, ha="left", fontsize=12, fontweight="bold")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Level:
+    """A return (reward units) drawn as a line across the axes and named beside it."""
+
+    name: str
+    value: float
+    color: str
+    dashes: str | tuple[float, tuple[float, ...]] = "--"
+    line: bool = True
+    """False for the end of a curve that is drawn already: then only the name is written."""
+
+
+def draw_levels(axes: Axes, levels: Sequence[Level]) -> None:
+    """Draw each level and write its name and value to the right of the axes, in its colour, without overlaps.
+
+    Sets the limits of the y-axis so that every level and all that was drawn before is inside.
+    """
+    bottom, top = axes.get_ylim()
+    bottom, top = min(bottom, *(level.value for level in levels)), max(top, *(level.value for level in levels))
+    margin = 0.04 * (top - bottom)
+    axes.set_ylim(bottom - margin, top + margin)
+    bottom, top = axes.get_ylim()
+    ordered = sorted(levels, key=lambda level: level.value)
+    heights = spread_labels([(level.value - bottom) / (top - bottom) for level in ordered], LABEL_GAP)
+    for level, height in zip(ordered, heights):
+        if level.line:
+            axes.axhline(level.value, color=level.color, linestyle=level.dashes, linewidth=1.4, zorder=1.5)
+        text = f"{level.name} {format_return(level.value)}"
+        axes.text(1.02, height, text, color=level.color, fontsize=10, va="center", transform=axes.transAxes)
+
+
+def spread_labels(heights: Sequence[float], gap: float) -> list[float]:
+    """Move ascending heights apart to at least `gap`, each cluster staying centred on the mean of its own heights.
+
+    >>> spread_labels([0.1, 0.5, 0.5], 0.1)
+    [0.1, 0.45, 0.55]
+    """
+    clusters: list[list[float]] = []
+    for height in heights:
+        clusters.append([height])
+        while len(clusters) > 1 and _top(clusters[-2], gap) + gap > _bottom(clusters[-1], gap) + 1e-12:
+            last = clusters.pop()
+            clusters[-1] += last
+    return [round(_bottom(cluster, gap) + i * gap, 9) for cluster in clusters for i in range(len(cluster))]
+
+
+def _bottom(cluster: Sequence[float], gap: float) -> float:
+    return float(np.mean(cluster)) - gap * (len(cluster) - 1) / 2
+
+
+def _top(cluster: Sequence[float], gap: float) -> float:
+    return float(np.mean(cluster)) + gap * (len(cluster) - 1) / 2
+
+
+def format_return(value: float) -> str:
+    """Return a return as it is written in figures: a true minus sign, one digit after the point.
+
+    >>> format_return(-1228.31)
+    '−1,228.3'
+    """
+    return f"{value:,.1f}".replace("-", "−")
+
+
+def format_tick(value: float, _: int | None = None) -> str:
+    """Return a return as it is written beside an axis, whole; for matplotlib's `FuncFormatter`."""
+    return f"{value:,.0f}".replace("-", "−")

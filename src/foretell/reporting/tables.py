@@ -1,0 +1,151 @@
+"""The result table: our numbers beside the report's, computed from the evaluation records alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from foretell.core.errors import CheckpointError
+from foretell.core.scores import normalized_score
+from foretell.core.seeding import stream
+from foretell.reporting.records import PolicyScores, scores_by_policy
+from foretell.reporting.statistics import Estimate, estimate_difference, estimate_mean, interquartile_mean
+
+RANDOM, SAC = "random", "sac"
+"""The two rows that every other row is measured against."""
+
+QUICK_WARNING = "This is a smoke run (`--quick`): it shows that everything works, its numbers mean nothing."
+
+ALGORITHM_NAMES = {"decision-transformer": "Decision Transformer", SAC: "SAC agent", RANDOM: "random policy"}
+
+
+def build_table(records: Sequence[Mapping[str, Any]], experiment: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `{"protocol": {...}, "rows": [...]}`, a row per entry of `experiment["rows"]`, in that order.
+
+    `protocol` is the experiment's, with `quick` added. In a row, all but the last in reward units: `mean_return`,
+    `ci95` and `iqm` (of the training seeds' means), `difference_to_sac` and `difference_ci95` (paired by start state;
+    0 for SAC itself), `report` (the 2021 report's value or None), `normalized_score` (measured random 0, measured
+    SAC 100). `episodes` counts the start states, once per training seed. The bootstrap's numbers are a function of
+    the protocol's root seed and the row's name, so a rerun gives the same table.
+
+    Raises `CheckpointError` where a row has no records, records have no row, start states are missing or doubled, or
+    their number is not the protocol's.
+    """
+    protocol = {**experiment["protocol"], "quick": bool(experiment["quick"])}
+    scores = scores_by_policy(records)
+    names = [row["name"] for row in experiment["rows"]]
+    _check_policies(scores, names, protocol)
+    rows = [_row(row, scores, protocol) for row in experiment["rows"]]
+    return {"protocol": protocol, "rows": rows}
+
+
+def _check_policies(scores: Mapping[str, PolicyScores], names: Sequence[str], protocol: Mapping[str, Any]) -> None:
+    for name in (*names, RANDOM, SAC):
+        if name not in scores:
+            raise CheckpointError(
+                f"evaluations.jsonl: no records of policy {name!r}; found {', '.join(scores)}. "
+                f"Run `foretell evaluate` for it, or `foretell reproduce` again."
+            )
+    unknown = [name for name in scores if name not in names]
+    if unknown:
+        raise CheckpointError(
+            f"evaluations.jsonl: policy {unknown[0]!r} is no row of experiment.json; expected {', '.join(names)}. "
+            "Remove its lines or add the row."
+        )
+    expected, found = int(protocol["evaluation_starts"]), len(scores[SAC].starts)
+    if found != expected:
+        raise CheckpointError(
+            f"evaluations.jsonl: {found} start states; the protocol in experiment.json says {expected}. "
+            "Run `foretell evaluate` again with that protocol."
+        )
+    if scores[SAC].mean == scores[RANDOM].mean:
+        raise CheckpointError(
+            f"evaluations.jsonl: {RANDOM!r} and {SAC!r} have the same mean return ({scores[SAC].mean}), which leaves "
+            "the normalised score without a scale; expected two different policies. Evaluate them again."
+        )
+
+
+def _row(row: Mapping[str, Any], scores: Mapping[str, PolicyScores], protocol: Mapping[str, Any]) -> dict[str, Any]:
+    name = row["name"]
+    own, sac = scores[name], scores[SAC]
+    samples, root_seed = int(protocol["bootstrap_samples"]), int(protocol["root_seed"])
+    mean = estimate_mean(own.returns, samples=samples, generator=stream(root_seed, f"table/mean/{name}"))
+    difference = Estimate(value=0.0, low=0.0, high=0.0)
+    if name != SAC:
+        generator = stream(root_seed, f"table/difference/{name}")
+        difference = estimate_difference(own.returns, sac.returns, samples=samples, generator=generator)
+    return {
+        "name": name,
+        "dataset": row["dataset"],
+        "algorithm": row["algorithm"],
+        "mean_return": mean.value,
+        "ci95": [mean.low, mean.high],
+        "iqm": interquartile_mean(own.returns.mean(axis=1)),
+        "difference_to_sac": difference.value,
+        "difference_ci95": [difference.low, difference.high],
+        "normalized_score": round(normalized_score(own.mean, random=scores[RANDOM].mean, expert=sac.mean), 9),
+        "training_seeds": [seed for seed in own.seeds if seed is not None],
+        "episodes": len(own.starts),
+        "report": row["report"],
+    }
+
+
+COLUMNS = (
+    "policy",
+    "trained on",
+    "mean return [95% interval]",
+    "difference to SAC [95%]",
+    "IQM",
+    "normalised",
+    "report (2021)",
+    "seeds × episodes",
+)
+
+
+def table_cells(table: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Return the rows as people read them, one string per entry of `COLUMNS`."""
+    return [_cells(row) for row in table["rows"]]
+
+
+def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    low, high = row["ci95"]
+    difference = "0"
+    if row["name"] != SAC:
+        difference = (
+            f"{row['difference_to_sac']:+.1f} [{row['difference_ci95'][0]:+.1f}, {row['difference_ci95'][1]:+.1f}]"
+        )
+    return (
+        policy_label(row),
+        row["dataset"] or "—",
+        f"{row['mean_return']:.1f} [{low:.1f}, {high:.1f}]",
+        difference,
+        f"{row['iqm']:.1f}",
+        f"{row['normalized_score']:.1f}",
+        "—" if row["report"] is None else f"{row['report']:.2f}",
+        f"{max(1, len(row['training_seeds']))} × {row['episodes']}",
+    )
+
+
+def policy_label(row: Mapping[str, Any]) -> str:
+    """Return the policy's name for people; the row's own name is added where its dataset does not tell it apart."""
+    label = ALGORITHM_NAMES.get(row["algorithm"], row["algorithm"])
+    return label if row["name"] in (row["dataset"], row["algorithm"]) else f"{label} ({row['name']})"
+
+
+def protocol_sentence(protocol: Mapping[str, Any]) -> str:
+    """Return the protocol as the table's caption: what was measured, and what each column means."""
+    return (
+        f"{protocol['environment']}, undiscounted return per episode in reward units; {protocol['evaluation_starts']} "
+        f"start states shared by all policies, {protocol['acting']} acting, {protocol['checkpoint']} checkpoint; asked "
+        f"return: {protocol['target_rule']}. Intervals: 95%, bootstrap over training seeds and start states "
+        f"({protocol['bootstrap_samples']:,} resamples); difference paired by start state; IQM: interquartile mean of "
+        "the training seeds' means; normalised: random 0, SAC 100."
+    )
+
+
+def render_markdown(table: Mapping[str, Any]) -> str:
+    """Return the table for GitHub, its caption below; a smoke run says first that it is one."""
+    lines = [f"**{QUICK_WARNING}**", ""] if table["protocol"]["quick"] else []
+    lines += ["| " + " | ".join(COLUMNS) + " |", "|:--|:--|" + "--:|" * (len(COLUMNS) - 2)]
+    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |" for cells in table_cells(table)]
+    return "\n".join([*lines, "", protocol_sentence(table["protocol"]), ""])

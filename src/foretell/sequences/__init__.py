@@ -1,0 +1,1 @@
+"""Data read as sentences: scaling, windows, batches."""

@@ -1,0 +1,29 @@
+"""`SequenceBatch`: windows of timesteps as a model reads them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+import torch
+from jaxtyping import Bool, Float, Int, Shaped
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class SequenceBatch:
+    """`batch` windows of `time` timesteps, aligned at their last timestep; shorter ones are padded on the left.
+
+    `mask` is True on real timesteps. What padding holds is never visible in a real timestep's output. Observations,
+    actions and returns are in the networks' units (`Normalization`); `timesteps` count from the episode's start.
+    """
+
+    observations: Float[Tensor, "batch time *observation_shape"]
+    actions: Shaped[Tensor, "batch time ..."]
+    """float `(batch, time, action_dim)` in [-1, 1], or int64 `(batch, time)` for discrete actions."""
+    returns_to_go: Float[Tensor, "batch time 1"]
+    timesteps: Int[Tensor, "batch time"]
+    mask: Bool[Tensor, "batch time"]
+
+    def to(self, device: torch.device | str) -> SequenceBatch:
+        """Move every tensor to `device`."""
+        return replace(self, **{f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)})

@@ -1,0 +1,72 @@
+"""The one place where data's units become the networks' units, in training and in acting alike."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from foretell.datasets.dataset import Dataset
+from foretell.sequences.scaling import ActionRange
+
+STATISTICS_ROWS = 1_000_000
+"""Timesteps at most that the observation statistics are taken from, evenly spread over the dataset."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Normalization:
+    """Statistics fitted on the data and saved in the run.
+
+    `observation_mean` and `observation_std` are per dimension; for images a single 0 and 255. `return_scale`
+    divides returns-to-go (reward units): the largest absolute return of an episode in the data.
+    `action_range` is None for discrete actions.
+    """
+
+    observation_mean: tuple[float, ...]
+    observation_std: tuple[float, ...]
+    return_scale: float
+    action_range: ActionRange | None
+
+    @classmethod
+    def fit(cls, dataset: Dataset, action_range: ActionRange | None) -> Normalization:
+        """Measure `dataset`. A dimension that never changes is only shifted, not scaled."""
+        largest = float(np.abs(dataset.episode_returns()).max())
+        if len(dataset.observation_shape) == 3:
+            mean, std = (0.0,), (255.0,)
+        else:
+            rows = dataset.observations[:: max(1, -(-dataset.num_steps // STATISTICS_ROWS))].astype(np.float64)
+            deviation = rows.std(axis=0)
+            mean = tuple(float(value) for value in rows.mean(axis=0))
+            std = tuple(float(value) if value > 1e-6 else 1.0 for value in deviation)
+        return cls(
+            observation_mean=mean, observation_std=std, return_scale=largest or 1.0, action_range=action_range
+        )  # fmt: skip
+
+    def observations(self, raw: np.ndarray) -> np.ndarray:
+        """Environment units to zero mean and unit deviation, float32."""
+        mean, std = np.asarray(self.observation_mean, np.float32), np.asarray(self.observation_std, np.float32)
+        return (raw.astype(np.float32) - mean) / std
+
+    def returns(self, raw: np.ndarray) -> np.ndarray:
+        """Returns-to-go in reward units to the networks' units, float32."""
+        return (raw / self.return_scale).astype(np.float32)
+
+    def actions(self, raw: np.ndarray) -> np.ndarray:
+        """Actions to [-1, 1]; discrete ones to int64."""
+        return raw.astype(np.int64) if self.action_range is None else self.action_range.to_unit(raw)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values for `config.json`."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, found: dict[str, Any]) -> Normalization:
+        """Read back what `to_json` gave."""
+        limits = found["action_range"]
+        return cls(
+            observation_mean=tuple(found["observation_mean"]),
+            observation_std=tuple(found["observation_std"]),
+            return_scale=float(found["return_scale"]),
+            action_range=limits and ActionRange(low=tuple(limits["low"]), high=tuple(limits["high"])),
+        )

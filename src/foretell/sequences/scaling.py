@@ -1,0 +1,42 @@
+"""Between the environment's units and the networks' units."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActionRange:
+    """The environment's action bounds; networks see and produce actions in [-1, 1].
+
+    An unscaled tanh head on Pendulum, whose torque is in [-2, 2], can use half of it and no more.
+    """
+
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+    def to_unit(self, actions: Float[np.ndarray, "*batch action_dim"]) -> Float[np.ndarray, "*batch action_dim"]:
+        """Environment units to [-1, 1], float32.
+
+        >>> ActionRange(low=(-2.0,), high=(2.0,)).to_unit(np.array([[1.0]]))
+        array([[0.5]], dtype=float32)
+        """
+        low, high = np.asarray(self.low, np.float32), np.asarray(self.high, np.float32)
+        return ((actions - low) * (2 / (high - low)) - 1).astype(np.float32)
+
+    def to_environment(self, actions: Float[np.ndarray, "*batch action_dim"]) -> Float[np.ndarray, "*batch action_dim"]:
+        """[-1, 1] to environment units, clipped to the bounds, float32.
+
+        >>> ActionRange(low=(-2.0,), high=(2.0,)).to_environment(np.array([[0.5], [7.0]]))
+        array([[1.],
+               [2.]], dtype=float32)
+        """
+        low, high = np.asarray(self.low, np.float32), np.asarray(self.high, np.float32)
+        return np.clip((actions + 1) * ((high - low) / 2) + low, low, high).astype(np.float32)
+
+    def log_volume(self) -> float:
+        """Log of the volume ratio of environment units to [-1, 1], to turn one log-density into the other."""
+        return float(np.sum(np.log((np.asarray(self.high) - np.asarray(self.low)) / 2)))

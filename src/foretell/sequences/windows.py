@@ -1,0 +1,74 @@
+"""Drawing training windows: every timestep of the dataset is equally likely to be a window's last."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+
+from foretell.core.errors import UsageError
+from foretell.core.seeding import stream
+from foretell.datasets.dataset import Dataset
+from foretell.sequences.batch import SequenceBatch
+from foretell.sequences.normalization import Normalization
+
+
+class WindowSampler:
+    """Batches of windows of at most `context_length` timesteps.
+
+    Batch `update` is a pure function of (seed, update): nothing is lost by an interruption, and nothing depends on
+    what was drawn before. Columns are read where they lie; memory does not grow with the dataset.
+    """
+
+    def __init__(self, dataset: Dataset, normalization: Normalization, *, context_length: int, seed: int):
+        if context_length < 1:
+            raise UsageError(f"context_length is {context_length}; expected at least 1 timestep.")
+        self.normalization = normalization
+        self.context_length = context_length
+        self.seed = seed
+        self._observations = np.asarray(dataset.observations)
+        self._actions = np.asarray(dataset.actions)
+        self._rewards = np.asarray(dataset.rewards)
+        self._ends = dataset.episode_ends
+        self._starts = dataset.episode_starts
+
+    def batch(self, update: int, batch_size: int) -> SequenceBatch:
+        """Return the batch of this update."""
+        last = stream(self.seed, "windows", update).integers(self._ends[-1], size=batch_size)
+        return self.windows(last)
+
+    def windows(self, last: Int[np.ndarray, " batch"]) -> SequenceBatch:
+        """Return the windows that end with the given rows of the dataset."""
+        episode = np.searchsorted(self._ends, last, side="right")
+        starts, ends = self._starts[episode], self._ends[episode]
+        rows = last[:, None] + np.arange(1 - self.context_length, 1)
+        mask = rows >= starts[:, None]
+        rows = np.maximum(rows, starts[:, None])
+        timesteps = np.where(mask, rows - starts[:, None], 0)
+        returns = self._returns_to_go(rows[:, 0], ends)
+        returns = np.take_along_axis(returns, rows - rows[:, :1], axis=1)[..., None]
+        return SequenceBatch(
+            observations=_tensor(_padded(self.normalization.observations(self._observations[rows]), mask)),
+            actions=_tensor(_padded(self.normalization.actions(self._actions[rows]), mask)),
+            returns_to_go=_tensor(_padded(self.normalization.returns(returns), mask)),
+            timesteps=_tensor(timesteps),
+            mask=_tensor(mask),
+        )
+
+    def _returns_to_go(
+        self, first: Int[np.ndarray, " batch"], ends: Int[np.ndarray, " batch"]
+    ) -> Float[np.ndarray, "batch longest"]:
+        """Return-to-go at each row from `first` to the episode's end (Eq. 3: the row's own reward included)."""
+        remaining = ends - first
+        rows = first[:, None] + np.arange(remaining.max())
+        inside = rows < ends[:, None]
+        rewards = np.where(inside, self._rewards[np.minimum(rows, ends[:, None] - 1)], 0.0)
+        return np.cumsum(rewards[:, ::-1], axis=1, dtype=np.float64)[:, ::-1]
+
+
+def _padded(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    return values * mask.reshape(*mask.shape, *[1] * (values.ndim - 2)).astype(values.dtype)
+
+
+def _tensor(values: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(values))

@@ -1,0 +1,1 @@
+"""Fitting: loops, optimisation, run folders, checkpoints."""

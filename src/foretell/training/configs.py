@@ -1,0 +1,58 @@
+"""Settings of optimisation; free of torch, so that the command line can show them at once."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from foretell.core.errors import UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """How a sequence model is fitted: AdamW with clipped gradients (Chen et al. 2021, Table 9)."""
+
+    updates: int = 10_000
+    """Gradient updates."""
+    batch_size: int = 64
+    """Windows per update."""
+    learning_rate: float = 1e-3
+    """Step size of AdamW after the warm-up."""
+    warmup_updates: int = 100
+    """Updates over which the learning rate rises linearly from 0."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """cosine: falls to 0 at the last update; constant: stays after the warm-up."""
+    weight_decay: float = 1e-4
+    """Decoupled weight decay of AdamW."""
+    clip_norm: float = 0.25
+    """Largest gradient norm; larger gradients are scaled down to it."""
+    evaluate_every: int = 0
+    """Updates between evaluations on validation starts; 0 for none."""
+    checkpoint_every: int = 1_000
+    """Updates between checkpoints."""
+    log_every: int = 100
+    """Updates between events that hold the loss."""
+
+    def __post_init__(self) -> None:
+        for name in ("updates", "batch_size", "learning_rate", "clip_norm", "checkpoint_every", "log_every"):
+            if not getattr(self, name) > 0:
+                raise UsageError(f"{name} is {getattr(self, name)}; expected more than 0.")
+        for name in ("warmup_updates", "weight_decay", "evaluate_every"):
+            if not getattr(self, name) >= 0:
+                raise UsageError(f"{name} is {getattr(self, name)}; expected 0 or more.")
+
+
+def learning_rate_at(config: TrainingConfig, update: int) -> float:
+    """Return the learning rate of update 0, 1, ...: a pure function, so that there is no scheduler state to lose.
+
+    >>> config = TrainingConfig(updates=100, learning_rate=1.0, warmup_updates=10)
+    >>> [round(learning_rate_at(config, update), 3) for update in (0, 4, 9, 54, 99)]
+    [0.1, 0.5, 1.0, 0.515, 0.0]
+    """
+    if update < config.warmup_updates:
+        return config.learning_rate * (update + 1) / config.warmup_updates
+    if config.schedule == "constant":
+        return config.learning_rate
+    done = (update - config.warmup_updates) / max(1, config.updates - config.warmup_updates)
+    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))

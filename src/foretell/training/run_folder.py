@@ -1,0 +1,143 @@
+"""A run folder: everything that is needed to act with, continue, or explain a run.
+
+`config.json` (what was asked for), `model.safetensors` (the last weights), `events.jsonl` and TensorBoard files
+(what was measured on the way), `checkpoints/` (to continue), `evaluations.jsonl` (written by evaluation).
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from foretell.core.errors import UsageError
+from foretell.core.files import read_json, read_json_lines, resource_errors, write_json, write_json_lines
+from foretell.core.versions import versions
+from foretell.training.checkpoints import load_newest, load_tensors, save_checkpoint, save_tensors
+
+
+def run_versions() -> dict[str, str]:
+    """Return the versions and the number of threads that a run's numbers depend on."""
+    return {**versions("torch"), "threads": str(torch.get_num_threads())}
+
+
+class RunFolder:
+    """The folder of one run, opened for training: made on the first start, continued on any later one."""
+
+    def __init__(self, path: Path, config: Mapping[str, Any]):
+        """Create or continue `path` for `config` (JSON values only).
+
+        Raises `UsageError` where the folder holds a run of another configuration; nothing is overwritten.
+        """
+        self.path = Path(path)
+        self.config = json.loads(json.dumps(config, allow_nan=False))
+        self._started = time.monotonic()
+        self._events: list[dict[str, Any]] = []
+        self._writer: Any = None
+        if self.config_path.exists():
+            self._check_same(read_json(self.config_path))
+        elif self.path.exists() and any(entry.name != ".lock" for entry in self.path.iterdir()):
+            raise UsageError(f"{self.path}: exists and is not a run folder; choose another --out.")
+        else:
+            write_json(self.config_path, {**self.config, "versions": run_versions()})
+
+    def _check_same(self, existing: dict[str, Any]) -> None:
+        different = [
+            f"{key} {existing.get(key)!r} there, {value!r} here"
+            for key, value in _flatten(self.config).items()
+            if _flatten(existing).get(key) != value
+        ]
+        if different:
+            raise UsageError(
+                f"{self.path}: holds a run of another configuration ({'; '.join(different[:3])}). "
+                "Choose another --out, or the same settings to continue it."
+            )
+
+    @property
+    def config_path(self) -> Path:
+        """Where the configuration lies."""
+        return self.path / "config.json"
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last weights are written: there is nothing left to do."""
+        return (self.path / "model.safetensors").exists()
+
+    def resume(self) -> tuple[dict[str, Tensor], int] | None:
+        """Return the newest whole checkpoint and its update; events written after it are taken back."""
+        found = load_newest(self.path / "checkpoints")
+        if found is None:
+            return None
+        state, manifest = found
+        self._events = list(manifest["events"])
+        self._started -= float(manifest["wall_seconds"])
+        return state, int(manifest["update"])
+
+    def event(self, event: str, at: Mapping[str, int], **measurements: float) -> None:
+        """Append one event, to `events.jsonl` and to TensorBoard. `at` is {"update": N} or {"step": N}."""
+        record = {"event": event, **at, **measurements, "wall_seconds": round(self.wall_seconds, 3)}
+        self._events.append(record)
+        line = json.dumps(record, allow_nan=False) + "\n"
+        path = self.path / "events.jsonl"
+        with resource_errors(path):
+            if len(self._events) == 1 or self._writer is None:
+                write_json_lines(path, self._events)
+            else:
+                with path.open("a", encoding="utf-8") as handle:
+                    handle.write(line)
+        for name, value in measurements.items():
+            self.tensorboard.add_scalar(f"{event}/{name}", value, next(iter(at.values())))
+
+    @property
+    def tensorboard(self) -> Any:
+        """The TensorBoard writer, opened when first used: the import takes a second."""
+        if self._writer is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._writer = SummaryWriter(str(self.path))
+        return self._writer
+
+    @property
+    def wall_seconds(self) -> float:
+        """Seconds spent on this run, earlier starts counted in."""
+        return time.monotonic() - self._started
+
+    def checkpoint(self, update: int, state: Mapping[str, Tensor]) -> None:
+        """Write a checkpoint from which `resume` continues bit for bit."""
+        facts = {"events": self._events, "wall_seconds": self.wall_seconds, "versions": run_versions()}
+        save_checkpoint(self.path / "checkpoints", update, state, facts)
+
+    def finish(self, model: Mapping[str, Tensor]) -> None:
+        """Write the last weights and the whole list of events."""
+        write_json_lines(self.path / "events.jsonl", self._events)
+        if self._writer is not None:
+            self._writer.close()
+        save_tensors(self.path / "model.safetensors", model)
+
+
+def load_run(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Return configuration and last weights of a finished run.
+
+    Raises `CheckpointError` where the folder is not a run, is unfinished, or a file is damaged.
+    """
+    return read_json(Path(path) / "config.json"), load_tensors(Path(path) / "model.safetensors")
+
+
+def read_events(path: Path) -> list[dict[str, Any]]:
+    """Return the events of a run, oldest first."""
+    return read_json_lines(Path(path) / "events.jsonl")
+
+
+def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            flat.update(_flatten(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = value
+    return flat

@@ -1,0 +1,228 @@
+"""Training Soft Actor-Critic: act, record, update. Every step that was taken ends in `replay.hdf5` of the run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from foretell.agents.configs import SACConfig
+from foretell.agents.policy import SACPolicy
+from foretell.agents.sac import SoftActorCritic, Transitions
+from foretell.core.errors import DivergedError, UsageError
+from foretell.core.files import folder_lock
+from foretell.core.progress import Progress, silent
+from foretell.core.seeding import derive_seed
+from foretell.datasets.d4rl_writer import D4RLWriter, layout_of
+from foretell.datasets.dataset import DatasetMetadata
+from foretell.environments.making import EnvironmentSpec, environment_spec, make_environments
+from foretell.sequences.scaling import ActionRange
+from foretell.training.checkpoints import load_optimizer_tensors, optimizer_tensors
+from foretell.training.run_folder import RunFolder, run_versions
+
+LOG_EVERY = 500
+"""Timesteps between events that hold the losses."""
+
+
+class Replay:
+    """Every timestep so far, in the order taken; actions in the environment's units, next observations kept."""
+
+    def __init__(self, capacity: int, spec: EnvironmentSpec, info_shapes: Mapping[str, tuple[int, ...]]):
+        shape = spec.observation_shape
+        self.columns: dict[str, np.ndarray] = {
+            "observations": np.zeros((capacity, *shape), np.float32),
+            "actions": np.zeros((capacity, spec.action_dim), np.float32),
+            "rewards": np.zeros(capacity, np.float32),
+            "next_observations": np.zeros((capacity, *shape), np.float32),
+            "terminations": np.zeros(capacity, bool),
+            "truncations": np.zeros(capacity, bool),
+            "infos/action_log_probs": np.zeros(capacity, np.float32),
+            **{f"infos/{name}": np.zeros((capacity, *shape), np.float32) for name, shape in info_shapes.items()},
+        }
+        self.size = 0
+
+    def append(self, **row: np.ndarray | float | bool) -> None:
+        """Add one timestep; names with `__` stand for a slash."""
+        for name, value in row.items():
+            self.columns[name.replace("__", "/")][self.size] = value
+        self.size += 1
+
+    def sample(self, batch_size: int, action_range: ActionRange, generator: torch.Generator) -> Transitions:
+        """Draw timesteps uniformly, with replacement."""
+        rows = torch.randint(self.size, (batch_size,), generator=generator).numpy()
+        columns = {name: self.columns[name][rows] for name in ("observations", "actions", "rewards", "terminations")}
+        return Transitions(
+            observations=torch.from_numpy(columns["observations"]).flatten(1),
+            actions=torch.from_numpy(action_range.to_unit(columns["actions"])),
+            rewards=torch.from_numpy(columns["rewards"]),
+            next_observations=torch.from_numpy(self.columns["next_observations"][rows]).flatten(1),
+            terminations=torch.from_numpy(columns["terminations"]),
+        )
+
+
+class SACTraining:
+    """One agent in one environment, from its first step to its last; continues from a checkpoint bit for bit.
+
+    Checkpoints fall on ends of episodes, where the environment's state is only the next start seed, and every
+    random draw is a pure function of (seed, step): so weights, optimisers and replay are the whole state.
+    """
+
+    def __init__(self, environment: str, config: SACConfig, seed: int):
+        self.spec = environment_spec(environment)
+        if self.spec.action_low is None or self.spec.action_high is None:
+            raise UsageError(f"{environment}: discrete actions; SAC expects a Box. Collect with the recipe random.")
+        self.config, self.seed = config, seed
+        self.action_range = ActionRange(low=self.spec.action_low, high=self.spec.action_high)
+        self.environments = make_environments(environment, 1)
+        self.generator = torch.Generator()
+        self.agent = SoftActorCritic(
+            config, int(np.prod(self.spec.observation_shape)), self.spec.action_dim, self._seeded("sac-init", 0)
+        )
+        self.policy = SACPolicy(self.agent.policy, self.action_range)
+        self._observations = self.environments.reset([0])
+        info_shapes = {name: values.shape[1:] for name, values in self.environments.simulator_state().items()}
+        self.replay = Replay(config.total_steps, self.spec, info_shapes)
+        self.episode_start, self.episodes = 0, 0
+
+    def _seeded(self, name: str, index: int) -> torch.Generator:
+        return self.generator.manual_seed(derive_seed(self.seed, name, index))
+
+    def begin_episode(self) -> None:
+        """Start the next episode from its own seed."""
+        start = derive_seed(self.seed, "sac-start", self.episodes) % (2**31 - 1)
+        self._observations = self.environments.reset([start])
+        self.episode_start, self.episodes = self.replay.size, self.episodes + 1
+
+    def act_and_record(self) -> bool:
+        """Take one timestep; return whether the episode ended with it."""
+        step = self.replay.size
+        rng = np.random.Generator(np.random.PCG64(derive_seed(self.seed, "sac-act", step)))
+        if step < self.config.learning_starts:
+            actions = self.action_range.to_environment(rng.uniform(-1, 1, (1, self.spec.action_dim)))
+            log_probs = -np.log(np.asarray(self.action_range.high) - np.asarray(self.action_range.low)).sum(
+                keepdims=True
+            )
+        else:
+            actions, log_probs = self.policy.act(self._observations.reshape(1, -1), rng)
+        infos = {f"infos__{name}": values[0] for name, values in self.environments.simulator_state().items()}
+        following, rewards, terminations, truncations = self.environments.step(actions)
+        last = step + 1 == self.config.total_steps
+        self.replay.append(
+            observations=self._observations[0], actions=actions[0], rewards=float(rewards[0]),
+            next_observations=following[0], terminations=bool(terminations[0]),
+            truncations=bool(truncations[0] or (last and not terminations[0])),
+            infos__action_log_probs=float(log_probs[0]), **infos,
+        )  # fmt: skip
+        self._observations = following
+        return bool(terminations[0] or truncations[0])
+
+    def update(self) -> dict[str, Tensor]:
+        """Take one gradient step on a batch of the replay. Raises `DivergedError` where a loss is not finite."""
+        generator = self._seeded("sac-update", self.replay.size)
+        batch = self.replay.sample(self.config.batch_size, self.action_range, generator)
+        noise = torch.randn(2 * self.config.batch_size, self.spec.action_dim, generator=generator)
+        losses = self.agent.update(batch, noise)
+        if not bool(torch.isfinite(torch.stack(list(losses.values()))).all()):
+            found = {name: float(value) for name, value in losses.items()}
+            raise DivergedError(f"SAC's losses at step {self.replay.size} are {found}; lower learning_rate.")
+        return losses
+
+    def state(self) -> dict[str, Tensor]:
+        """Return everything that a later start needs, as named tensors."""
+        tensors = {f"agent/{name}": value for name, value in self.agent.state_dict().items()}
+        for name, optimizer in self.agent.optimizers.items():
+            tensors.update(optimizer_tensors(f"optimizer/{name}", optimizer))
+        for name, column in self.replay.columns.items():
+            tensors[f"replay/{name}"] = torch.from_numpy(column[: self.replay.size])
+        return {**tensors, "episodes": torch.tensor(self.episodes)}
+
+    def load_state(self, tensors: Mapping[str, Tensor], step: int) -> None:
+        """Put back what `state` returned."""
+        self.agent.load_state_dict({n.removeprefix("agent/"): v for n, v in tensors.items() if n.startswith("agent/")})
+        for name, optimizer in self.agent.optimizers.items():
+            load_optimizer_tensors(f"optimizer/{name}", optimizer, tensors)
+        for name, column in self.replay.columns.items():
+            column[:step] = tensors[f"replay/{name}"].numpy()
+        self.replay.size, self.episodes = step, int(tensors["episodes"])
+
+
+def train_sac(
+    path: Path,
+    environment: str,
+    config: SACConfig,
+    *,
+    seed: int = 0,
+    evaluate: Callable[[SACPolicy], float] | None = None,
+    progress: Progress = silent,
+) -> Path:
+    """Train one agent in `path`, or continue it; a finished run is left as it is.
+
+    `evaluate` returns the mean return on validation starts, for the learning curve. Writes the run folder and
+    `replay.hdf5`, every timestep taken as a D4RL dataset.
+    """
+    with folder_lock(path):
+        run = RunFolder(path, sac_run_config(environment, config, seed))
+        if run.finished:
+            return path
+        training = SACTraining(environment, config, seed)
+        if resumed := run.resume():
+            training.load_state(*resumed)
+        _loop(run, training, evaluate, progress)
+        _write_replay(path / "replay.hdf5", training)
+        run.finish({f"policy.{name}": value for name, value in training.agent.policy.state_dict().items()})
+    return path
+
+
+def sac_run_config(environment: str, config: SACConfig, seed: int) -> dict[str, object]:
+    """Return what `config.json` of a SAC run holds."""
+    return {
+        "kind": "sac", "algorithm": "sac", "environment": asdict(environment_spec(environment)),
+        "agent": asdict(config), "seed": seed,
+    }  # fmt: skip
+
+
+def _loop(
+    run: RunFolder, training: SACTraining, evaluate: Callable[[SACPolicy], float] | None, progress: Progress
+) -> None:
+    config, replay = training.config, training.replay
+    latest: dict[str, float] = {}
+    checkpointed = replay.size
+    training.begin_episode()
+    while replay.size < config.total_steps:
+        ended = training.act_and_record()
+        if replay.size > config.learning_starts:
+            losses = training.update()
+            if replay.size % LOG_EVERY == 0:
+                latest["loss"] = float(losses["q"])
+                named = {f"{name}_loss": float(loss) for name, loss in losses.items()}
+                run.event("training", {"step": replay.size}, **named, temperature=training.agent.temperature)
+        if evaluate and config.evaluate_every and replay.size % config.evaluate_every == 0:
+            latest["evaluated"] = evaluate(training.policy)
+            run.event("evaluation", {"step": replay.size}, mean_return=latest["evaluated"])
+        if ended:
+            rewards = replay.columns["rewards"][training.episode_start : replay.size]
+            latest["return"] = float(rewards.sum(dtype=np.float64))
+            run.event("episode", {"step": replay.size}, **{"return": latest["return"]}, length=len(rewards))
+            if replay.size - checkpointed >= config.checkpoint_every:
+                run.checkpoint(replay.size, training.state())
+                checkpointed = replay.size
+            if replay.size < config.total_steps:
+                training.begin_episode()
+        progress(replay.size, config.total_steps, **latest)
+
+
+def _write_replay(path: Path, training: SACTraining) -> None:
+    """Write every timestep that the agent took, in order, as a D4RL dataset of whole episodes."""
+    config, columns = training.config, training.replay.columns
+    metadata = DatasetMetadata(
+        environment=training.spec.name, algorithm=f"sac ({config.form})", seed=training.seed, versions=run_versions(),
+        hyperparameters=asdict(config),
+        description=f"Every step that a Soft Actor-Critic agent took while it learned ({config.total_steps:,} steps; "
+        f"the first {config.learning_starts:,} with uniform random actions).",
+    )  # fmt: skip
+    with D4RLWriter(path, num_steps=config.total_steps, layout=layout_of(columns), metadata=metadata) as writer:
+        writer.append(columns)

@@ -1,0 +1,151 @@
+"""What must hold for every model, as functions that raise AssertionError where it does not."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+import torch
+
+from foretell.core.errors import ForetellError
+from foretell.evaluation.conditioned import ReturnConditionedPolicy
+from foretell.sequences.windows import WindowSampler
+from reference.making import make_dataset, random_batch
+
+
+def notices(check, *arguments):
+    """Require that `check` fails: the fault has been put in before."""
+    with pytest.raises((AssertionError, ForetellError)):
+        check(*arguments)
+
+
+def raises(error, function, *arguments):
+    """Require the error as an assertion, so that its absence can be required in turn."""
+    try:
+        function(*arguments)
+    except error as found:
+        return found
+    raise AssertionError(f"{error.__name__} was not raised")
+
+
+@torch.no_grad()
+def outputs(model, batch):
+    return model(batch).numpy()
+
+
+def check_causal(model):
+    """What comes at or after the action of timestep t changes no prediction up to t."""
+    shape = model.shape
+    batch = random_batch(shape, real=(4, 4, 3))
+    other = random_batch(shape, real=(4, 4, 3), seed=1)
+    before = outputs(model, batch)
+    for t in range(4):
+        changed = replace(
+            batch,
+            actions=_from(t, batch.actions, other.actions),
+            observations=_from(t + 1, batch.observations, other.observations),
+            returns_to_go=_from(t + 1, batch.returns_to_go, other.returns_to_go),
+        )
+        after = outputs(model, changed)
+        np.testing.assert_allclose(after[:, : t + 1], before[:, : t + 1], atol=1e-5, err_msg=f"timestep {t}")
+        if t < 3:
+            assert np.abs(after[:2, t + 1 :] - before[:2, t + 1 :]).max() > 1e-3, "the past has no effect at all"
+
+
+def check_own_action_hidden(model):
+    """The placeholder for the action not yet taken has no effect on its own prediction."""
+    batch = random_batch(model.shape, real=(4, 3, 1))
+    other = random_batch(model.shape, real=(4, 3, 1), seed=1)
+    changed = replace(batch, actions=_from(3, batch.actions, other.actions))
+    np.testing.assert_allclose(outputs(model, changed)[:, -1], outputs(model, batch)[:, -1], atol=1e-6)
+    with torch.no_grad():
+        np.testing.assert_allclose(
+            model(changed, last_only=True)[:, -1].numpy(), outputs(model, batch)[:, -1], atol=1e-5
+        )
+
+
+def check_padding_invisible(model):
+    """Neither what padding holds nor how much of it there is changes an output of a real timestep."""
+    real = (4, 3, 1)
+    batch, noisy = (random_batch(model.shape, real=real, padding_seed=seed) for seed in (None, 9))
+    mask = batch.mask.numpy()
+    before = outputs(model, batch)
+    np.testing.assert_allclose(outputs(model, noisy)[mask], before[mask], atol=1e-6)
+    for row, count in enumerate(real):
+        whole = type(batch)(**{f.name: getattr(batch, f.name)[row : row + 1, 4 - count :] for f in fields(batch)})
+        np.testing.assert_allclose(outputs(model, whole)[0], before[row, 4 - count :], atol=1e-5)
+
+
+def check_padding_finite(model):
+    """Outputs, loss and gradients are finite where most of a window is padding, with and without dropout."""
+    batch = random_batch(model.shape, real=(1, 2, 4), padding_seed=3)
+    assert np.isfinite(outputs(model, batch)).all()
+    for generator in (None, torch.Generator().manual_seed(0)):
+        model.zero_grad()
+        loss = model.loss(batch, generator)
+        loss.backward()
+        assert torch.isfinite(loss)
+        for name, parameter in model.named_parameters():
+            assert parameter.grad is None or torch.isfinite(parameter.grad).all(), name
+
+
+def check_loss_ignores_padding(model):
+    """The loss is a mean over real timesteps: more padding, or other padding, leaves it as it is."""
+    batch = random_batch(model.shape, real=(4, 2, 1))
+    real = [random_batch(model.shape, real=(4, 2, 1), padding_seed=seed) for seed in (1, 2)]
+    losses = [float(model.loss(found).detach()) for found in (batch, *real)]
+    np.testing.assert_allclose(losses, losses[0], rtol=1e-5)
+    predicted, actions, mask = model(batch).detach().double(), batch.actions, batch.mask
+    if model.shape.discrete:
+        errors = -predicted.log_softmax(-1).gather(-1, actions[..., None])[..., 0]
+    else:
+        errors = ((predicted - actions) ** 2).mean(-1)
+    np.testing.assert_allclose(losses[0], float(errors[mask].mean()), rtol=1e-5)
+
+
+def check_acting_deterministic(model, normalization):
+    """The same history twice gives the same action, and nothing keeps a graph."""
+    policy = ReturnConditionedPolicy(model, normalization, 1.0)
+    episodes = []
+    for _ in range(2):
+        episodes.append(play(policy, *_script(model.shape, 6)))
+    np.testing.assert_array_equal(*episodes)
+
+
+def check_acting_equals_training(model, normalization):
+    """Played history, cut into training windows, gives the actions that were taken: fill, context, returns agree."""
+    steps = model.config.context_length + 3
+    observations, rewards = _script(model.shape, steps)
+    policy = ReturnConditionedPolicy(model, normalization, float(rewards.sum(dtype=np.float64)))
+    actions = play(policy, observations, rewards)
+    data = make_dataset([steps], observations=observations, rewards=rewards, actions=actions)
+    sampler = WindowSampler(data, normalization, context_length=model.config.context_length, seed=0)
+    predicted = outputs(model, sampler.windows(np.arange(steps)))[:, -1]
+    if model.shape.discrete:
+        expected = predicted.argmax(-1)
+    else:
+        expected = normalization.action_range.to_environment(predicted)
+        assert np.abs(np.diff(actions, axis=0)).max() > 1e-2, "the script has no effect"
+    np.testing.assert_allclose(actions, expected, atol=1e-5)
+
+
+def play(policy, observations, rewards):
+    """Feed one environment's script to the policy; return its actions."""
+    policy.reset(1)
+    actions = []
+    for observation, reward in zip(observations, rewards):
+        actions.append(policy.act(observation[None])[0])
+        policy.observe(np.array([reward], np.float64))
+    return np.stack(actions)
+
+
+def _script(shape, steps):
+    rng = np.random.default_rng(5)
+    observations = rng.normal(size=(steps, *shape.observation_shape)).astype(np.float32)
+    return observations, rng.normal(size=steps).astype(np.float32)
+
+
+def _from(t, values, others):
+    """`values` up to timestep t (exclusive), `others` from there on."""
+    return torch.cat([values[:, :t], others[:, t:]], dim=1)

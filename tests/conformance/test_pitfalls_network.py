@@ -1,0 +1,118 @@
+"""Rows of the table of pitfalls that concern the network; each twice: the rule, and that its breach is noticed."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from conformance import checks
+from conformance.checks import notices
+from foretell.models import layers
+from foretell.models.registry import MODELS
+from reference.making import SHAPES, random_batch, small_model
+
+
+@pytest.fixture(params=[(name, kind) for name in MODELS for kind in SHAPES], ids="-".join)
+def case(request):
+    return request.param
+
+
+@pytest.fixture
+def model(case):
+    return small_model(case[0], SHAPES[case[1]])
+
+
+def check_one_timestep_embedding(name):
+    """With one block and equal rows in the timestep embedding, the order of the past is invisible to the last token."""
+    model = small_model(name, layers=1)
+    tables = [module for module in model.modules() if isinstance(module, nn.Embedding)]
+    assert [table.num_embeddings for table in tables] == [model.shape.max_timesteps]
+    batch = random_batch(model.shape, real=(4,))
+    swapped = type(batch)(**{n: v[:, [2, 0, 1, 3]] for n, v in vars(batch).items() if n != "timesteps"},
+                          timesteps=batch.timesteps)  # fmt: skip
+    assert np.abs(checks.outputs(model, swapped)[:, -1] - checks.outputs(model, batch)[:, -1]).max() > 1e-3
+    with torch.no_grad():
+        tables[0].weight[:] = tables[0].weight[:1]
+    np.testing.assert_allclose(checks.outputs(model, swapped)[:, -1], checks.outputs(model, batch)[:, -1], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_row_04_one_embedding_per_timestep(name):
+    check_one_timestep_embedding(name)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_row_04_notices_the_fault(name, monkeypatch):
+    plain = layers.CausalTransformer.forward
+
+    def with_positions(self, tokens, *arguments, **options):
+        places = torch.linspace(-1, 1, tokens.shape[1])[:, None] * torch.ones(tokens.shape[2]).cumsum(0).sin()
+        return plain(self, tokens + places, *arguments, **options)
+
+    monkeypatch.setattr(layers.CausalTransformer, "forward", with_positions)
+    notices(check_one_timestep_embedding, name)
+
+
+def test_row_05_padding_is_invisible(model):
+    checks.check_padding_invisible(model)
+
+
+def test_row_05_notices_the_fault(model, monkeypatch):
+    plain = layers.causal_mask
+    monkeypatch.setattr(layers, "causal_mask", lambda mask: plain(torch.ones_like(mask)))
+    notices(checks.check_padding_invisible, model)
+
+
+@pytest.fixture
+def model_with_dropout(case):
+    return small_model(case[0], SHAPES[case[1]], dropout=0.1)
+
+
+def test_row_07_padded_rows_are_finite(model_with_dropout):
+    checks.check_padding_finite(model_with_dropout)
+
+
+def test_row_07_notices_the_fault(model_with_dropout, monkeypatch):
+    def without_itself(mask):
+        tokens = mask.shape[1]
+        return (torch.ones(tokens, tokens, dtype=torch.bool).tril() & mask[:, None, :])[:, None]
+
+    monkeypatch.setattr(layers, "causal_mask", without_itself)
+    notices(checks.check_padding_finite, model_with_dropout)
+
+
+def test_row_08_loss_is_a_mean_over_real_timesteps(model):
+    checks.check_loss_ignores_padding(model)
+
+
+def test_row_08_notices_the_fault(model, monkeypatch):
+    module = sys.modules[type(model).__module__]
+    monkeypatch.setattr(module, "masked_mean", lambda values, mask: (values * mask).mean())
+    notices(checks.check_loss_ignores_padding, model)
+
+
+def test_row_14_the_placeholder_does_not_leak(model):
+    checks.check_own_action_hidden(model)
+
+
+def test_row_14_notices_the_fault(model, monkeypatch):
+    plain = layers.CausalTransformer.forward
+
+    def next_token(self, tokens, mask, generator=None, outputs=slice(None)):  # the prediction read off the action
+        return plain(self, tokens, mask, generator, slice(outputs.start + 1, outputs.stop, outputs.step))
+
+    monkeypatch.setattr(layers.CausalTransformer, "forward", next_token)
+    notices(checks.check_own_action_hidden, model)
+
+
+def test_the_future_is_invisible(model):
+    checks.check_causal(model)
+
+
+def test_the_future_is_invisible_notices_the_fault(model, monkeypatch):
+    monkeypatch.setattr(layers, "causal_mask", lambda mask: mask[:, None, None].expand(-1, 1, mask.shape[1], -1))
+    notices(checks.check_causal, model)

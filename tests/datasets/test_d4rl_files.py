@@ -1,0 +1,212 @@
+"""Files that Foretell writes: their form, D4RL's own way of reading them, and the way back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from foretell.core.errors import DatasetError, ResourceError
+from foretell.datasets import d4rl_writer
+from foretell.datasets.d4rl import read_d4rl
+from foretell.datasets.d4rl_writer import D4RLWriter, layout_of, write_columns, write_d4rl, write_dataset
+
+
+@pytest.fixture
+def written(tmp_path, make_episode, metadata):
+    rng = np.random.default_rng(0)
+    episodes = [make_episode(rng, 5), make_episode(rng, 1, terminated=True), make_episode(rng, 4, both=True)]
+    path = tmp_path / "pendulum-test.hdf5"
+    write_d4rl(path, episodes, metadata)
+    return path, episodes
+
+
+def read_as_d4rl_does(path):
+    """D4RL's `get_dataset`: visit every dataset, read it whole, fall back for scalars."""
+    data = {}
+    with h5py.File(path, "r") as file:
+        keys = []
+        file.visititems(lambda name, item: keys.append(name) if isinstance(item, h5py.Dataset) else None)
+        for key in keys:
+            try:
+                data[key] = file[key][:]
+            except ValueError:
+                data[key] = file[key][()]
+    return data
+
+
+def test_satisfies_d4rls_reader_and_its_checks(written):
+    data = read_as_d4rl_does(written[0])
+    for key in ("observations", "actions", "rewards", "terminals"):
+        assert key in data
+    count = len(data["observations"])
+    assert data["observations"].shape[1:] == (3,)
+    assert data["actions"].shape[1:] == (1,)
+    assert data["rewards"].shape == data["terminals"].shape == (count,) == (10,)
+    assert data["metadata/algorithm"] == b"SAC"
+    assert data["metadata/policy/actor.0.weight"].dtype == np.float32
+
+
+def test_form_of_the_file(written):
+    with h5py.File(written[0]) as file:
+        expected = {"observations": "<f4", "next_observations": "<f4", "actions": "<f4", "rewards": "<f4"}
+        for key, kind in expected.items():
+            assert file[key].dtype.str == kind
+        assert file["terminals"].dtype == file["timeouts"].dtype == bool
+        items = []
+        file.visititems(lambda _, item: items.append(item))
+        for item in (i for i in items if isinstance(i, h5py.Dataset)):
+            assert item.chunks is None
+            assert item.dtype.kind != "O"
+        for key in (*expected, "infos/action_log_probs", "infos/qpos", "terminals", "timeouts"):
+            assert file[key].id.get_offset() % d4rl_writer.ALIGNMENT == 0
+
+
+def test_columns_are_mapped_and_hold_what_was_written(written):
+    path, episodes = written
+    dataset = read_d4rl(path)
+    for values in dataset.columns().values():
+        assert isinstance(values, np.memmap)
+        assert not values.flags.writeable
+    np.testing.assert_array_equal(dataset.episode_ends, [5, 6, 10])
+    for original, read in zip(episodes, dataset.episodes(), strict=True):
+        for field in ("observations", "actions", "rewards", "terminations", "truncations"):
+            np.testing.assert_array_equal(getattr(read, field), getattr(original, field), strict=True)
+        for name in original.infos:
+            np.testing.assert_array_equal(read.infos[name], original.infos[name], strict=True)
+        assert read.final_observation_known
+    np.testing.assert_allclose(dataset.episode_returns(), [e.total_reward for e in episodes], rtol=1e-12)
+    assert dataset.stored_fingerprint == dataset.fingerprint()
+    assert dataset.notes == ()
+
+
+def test_opening_reads_no_column(written, monkeypatch):
+    """Opening takes the same time whatever the size: large columns are mapped, never read through HDF5."""
+    read = []
+    original = h5py.Dataset.__getitem__
+    monkeypatch.setattr(h5py.Dataset, "__getitem__", lambda self, key: (read.append(self.name), original(self, key))[1])
+    monkeypatch.setattr("foretell.datasets.boundaries.ends_of", None)  # the linear way must not be taken
+    read_d4rl(written[0])
+    assert all(name.startswith(("/metadata/", "/foretell/fingerprint")) for name in read)
+
+
+def test_equal_content_gives_equal_bytes(written, tmp_path, metadata):
+    path, episodes = written
+    write_d4rl(tmp_path / "again.hdf5", episodes, metadata)
+    assert (tmp_path / "again.hdf5").read_bytes() == path.read_bytes()
+    write_dataset(tmp_path / "copy.hdf5", read_d4rl(path))
+    assert (tmp_path / "copy.hdf5").read_bytes() == path.read_bytes()
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    shapes=st.lists(st.tuples(st.integers(1, 9), st.booleans(), st.booleans()), min_size=1, max_size=8),
+    discrete=st.booleans(),
+    known=st.booleans(),
+    block=st.integers(1, 20),
+)
+def test_round_trip_loses_nothing(tmp_path_factory, make_episode, same, metadata, seed, shapes, discrete, known, block):
+    folder = tmp_path_factory.mktemp("round")
+    rng = np.random.default_rng(seed)
+    episodes = [make_episode(rng, n, terminated=t, both=b, discrete=discrete) for n, t, b in shapes]
+    if not known:
+        episodes[0] = replace(episodes[0], final_observation_known=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(d4rl_writer, "BLOCK_ROWS", block)
+        write_d4rl(folder / "one.hdf5", episodes, metadata)
+        first = read_d4rl(folder / "one.hdf5")
+        write_dataset(folder / "two.hdf5", first)
+    same(first, read_d4rl(folder / "two.hdf5"))
+    assert first.episode_lengths.tolist() == [len(e) for e in episodes]
+    assert (first.next_observations is not None) == known
+    np.testing.assert_array_equal(first.actions, np.concatenate([e.actions for e in episodes]), strict=True)
+
+
+def test_unknown_final_observations_are_not_invented(tmp_path, make_episode, metadata):
+    episode = replace(make_episode(np.random.default_rng(0), 4), final_observation_known=False)
+    write_d4rl(tmp_path / "a.hdf5", [episode], metadata)
+    with h5py.File(tmp_path / "a.hdf5") as file:
+        assert "next_observations" not in file
+    read = read_d4rl(tmp_path / "a.hdf5").episode(0)
+    assert not read.final_observation_known
+    np.testing.assert_array_equal(read.observations[-1], read.observations[-2])
+
+
+def test_images_stay_bytes(tmp_path, make_episode, metadata):
+    rng = np.random.default_rng(0)
+    frames = rng.integers(256, size=(5, 1, 8, 8), dtype=np.uint8)
+    write_d4rl(tmp_path / "a.hdf5", [replace(make_episode(rng, 4), observations=frames)], metadata)
+    dataset = read_d4rl(tmp_path / "a.hdf5")
+    assert dataset.observation_shape == (1, 8, 8)
+    np.testing.assert_array_equal(dataset.episode(0).observations, frames, strict=True)
+
+
+def test_first_steps_end_in_a_truncation(written):
+    dataset = read_d4rl(written[0])
+    cut = dataset.first(8)
+    assert cut.episode_lengths.tolist() == [5, 1, 2]
+    assert cut.truncations[-1]
+    assert not dataset.truncations[7]
+    assert cut.episode(2).observations.shape == (3, 3)
+    np.testing.assert_array_equal(cut.episode(2).observations[-1], dataset.next_observations[7])
+    assert not dataset.first(6).truncations[-1]  # a termination stays one
+    assert dataset.first(5).episode_lengths.tolist() == [5]
+    with pytest.raises(DatasetError, match="first 11 timesteps; expected 1 to 10"):
+        dataset.first(11)
+
+
+def test_a_failed_write_leaves_what_was_there(written, metadata):
+    path, _ = written
+    before = path.read_bytes()
+    columns = {k: np.array(v) for k, v in read_d4rl(path).columns().items()}
+    with (
+        pytest.raises(DatasetError, match="10 timesteps came; expected 11"),
+        D4RLWriter(path, num_steps=11, layout=layout_of(columns), metadata=metadata) as writer,
+    ):
+        writer.append(columns)
+    with pytest.raises(ZeroDivisionError), D4RLWriter(path, num_steps=9, layout=layout_of(columns), metadata=metadata):
+        raise ZeroDivisionError
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"truncations": np.zeros(10, bool), "terminations": np.zeros(10, bool)}, "does not end with an episode"),
+        ({"actions": np.zeros((10, 2), np.float32)}, r"actions has shape \(10, 2\); expected \(10, 1\)"),
+        ({"surprise": np.zeros(10)}, "surprise"),
+    ],
+)
+def test_a_wrong_block_is_refused(written, tmp_path, metadata, changed, message):
+    columns = read_d4rl(written[0]).columns()
+    with (
+        pytest.raises(DatasetError, match=message),
+        D4RLWriter(tmp_path / "b.hdf5", num_steps=10, layout=layout_of(columns), metadata=metadata) as writer,
+    ):
+        writer.append(columns | changed)
+    assert not (tmp_path / "b.hdf5").exists()
+
+
+def test_episodes_that_differ_are_refused(tmp_path, make_episode, metadata):
+    rng = np.random.default_rng(0)
+    with pytest.raises(DatasetError, match="differ in shape"):
+        write_d4rl(tmp_path / "a.hdf5", [make_episode(rng, 2), make_episode(rng, 2, width=4)], metadata)
+    with pytest.raises(DatasetError, match="different infos"):
+        write_d4rl(tmp_path / "a.hdf5", [make_episode(rng, 2), replace(make_episode(rng, 2), infos={})], metadata)
+    with pytest.raises(DatasetError, match="0 episodes to write"):
+        write_d4rl(tmp_path / "a.hdf5", [], metadata)
+
+
+def test_a_full_disk_is_said_before_the_work(written, tmp_path, metadata, monkeypatch):
+    columns = read_d4rl(written[0]).columns()
+    usage = type("Usage", (), {"free": 10})
+    monkeypatch.setattr("foretell.datasets.d4rl_writer.shutil.disk_usage", lambda _: usage)
+    with pytest.raises(ResourceError, match="No space left on device for"):
+        write_columns(tmp_path / "c.hdf5", columns, metadata)
+    assert not (tmp_path / "c.hdf5").exists()

@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from foretell.core.errors import DatasetError
+from foretell.datasets.card import dataset_card
+from foretell.datasets.d4rl import read_d4rl
+from foretell.datasets.d4rl_writer import write_d4rl
+from foretell.datasets.dataset import Dataset
+from foretell.datasets.doctor import diagnose, verify
+from foretell.environments.making import EnvironmentSpec
+
+SPEC = EnvironmentSpec(
+    name="Test-v0", observation_shape=(3,), action_dim=1, action_low=(-2.0,), action_high=(2.0,), num_actions=None,
+    horizon=200,
+)  # fmt: skip
+
+
+@pytest.fixture
+def dataset(tmp_path, make_episode, metadata):
+    rng = np.random.default_rng(0)
+    write_d4rl(tmp_path / "good.hdf5", [make_episode(rng, 20) for _ in range(4)], metadata)
+    opened = read_d4rl(tmp_path / "good.hdf5")
+    return replace(
+        opened, stored_fingerprint=None, **{k: np.array(v) for k, v in opened.columns().items() if "/" not in k}
+    )
+
+
+def found(dataset, spec=SPEC):
+    return [(finding.severity, finding.check) for finding in diagnose(dataset, spec)]
+
+
+def test_nothing_is_found_in_good_data(dataset):
+    assert diagnose(dataset, SPEC) == []
+    verify(dataset)
+
+
+def test_errors(dataset):
+    dataset.rewards[27] = np.nan
+    assert found(dataset) == [("error", "finite")]
+    assert "rewards holds nan at episode 1, timestep 7" in diagnose(dataset)[0].message
+    dataset.rewards[27] = 0
+    dataset.actions[45] = 2.01
+    assert "action [2.00" in (message := diagnose(dataset, SPEC)[0].message)
+    assert "episode 2, timestep 5 is outside the range of Test-v0" in message
+    dataset.actions[45] = 2.0001  # a rounding error of a squashed policy
+    assert found(dataset) == []
+    dataset.truncations[30] = True
+    assert found(dataset) == [("error", "flags")]
+    assert "episode 1, timestep 10" in diagnose(dataset)[0].message
+
+
+def test_damaged_flag_bytes_are_found(dataset):
+    dataset.truncations.view(np.uint8)[3] = 7
+    with pytest.raises(DatasetError, match="neither 0 nor 1 at episode 0, timestep 3"):
+        verify(dataset)
+
+
+def test_edited_columns_are_found(dataset):
+    assert found(replace(dataset, stored_fingerprint="0" * 64)) == [("error", "fingerprint")]
+
+
+def test_actions_of_the_wrong_kind_or_width(dataset):
+    assert found(dataset, replace(SPEC, action_dim=2)) == [("error", "actions")]
+    assert found(dataset, replace(SPEC, num_actions=3, action_low=None)) == [("error", "actions")]
+    discrete = replace(dataset, actions=np.arange(80) % 3)
+    assert found(discrete, replace(SPEC, num_actions=3)) == []
+    assert "action 2 at episode 0, timestep 2" in diagnose(discrete, replace(SPEC, num_actions=2))[0].message
+    assert found(replace(dataset, actions=np.arange(80) % 3 - 1), None) == [("error", "actions")]
+
+
+def test_warnings(dataset):
+    def changed(**columns):
+        return found(replace(dataset, **columns))
+
+    still = np.array(dataset.observations)
+    still[:, 1] = 5
+    following = np.array(dataset.next_observations)
+    following[:, 1] = 5
+    assert changed(observations=still, next_observations=following) == [("warning", "constant")]
+    assert changed(actions=abs(dataset.actions)) == [("warning", "actions")]
+    assert changed(actions=np.float32(np.arange(80) % 3).reshape(-1, 1), rewards=dataset.rewards)[0][1] == "actions"
+    shifted = np.array(dataset.next_observations)
+    shifted[33] += 1
+    assert changed(next_observations=shifted) == [("warning", "transitions")]
+    assert ("warning", "reading") in found(replace(dataset, notes=("something was assumed.",)))
+    assert found(dataset, replace(SPEC, horizon=10)) == [("warning", "lengths")]
+    assert found(dataset, replace(SPEC, observation_shape=(4,))) == [("warning", "observations")]
+    infos = {"qpos": np.full(80, np.nan)}
+    assert changed(infos=infos) == [("warning", "finite")]
+
+
+def test_repeated_episodes_and_starts(dataset):
+    def repeated(values):
+        return np.tile(values[:20], (4,) + (1,) * (values.ndim - 1))
+
+    copies = replace(dataset, **{k: repeated(v) for k, v in dataset.columns().items() if "/" not in k})
+    assert found(copies) == [("warning", "duplicates"), ("warning", "starts")]
+    assert "3 episodes repeat earlier ones (episode 1 equals 0)" in diagnose(copies)[0].message
+
+
+def test_one_step_episodes(dataset):
+    ends = np.concatenate([[1], dataset.episode_ends])
+    dataset.truncations[0] = True
+    assert ("warning", "lengths") in found(replace(dataset, episode_ends=ends, next_observations=None))
+
+
+def simple(rewards, environment="Pendulum-v1"):
+    steps = len(rewards)
+    ends = np.arange(steps) % 2 == 1
+    return Dataset(
+        name="simple", observations=np.stack([np.arange(steps), -np.arange(steps)], 1).astype(np.float32),
+        actions=np.linspace(-1, 1, steps, dtype=np.float32).reshape(-1, 1), rewards=np.float32(rewards),
+        terminations=ends & (np.arange(steps) < 2), truncations=ends & (np.arange(steps) >= 2),
+        next_observations=None, episode_ends=np.flatnonzero(ends) + 1,
+    )  # fmt: skip
+
+
+def test_card_by_hand(metadata):
+    dataset = replace(simple([-1, -2, -3, -4, -500, -500]), metadata=metadata)
+    card = json.loads(json.dumps(dataset_card(dataset), allow_nan=False))
+    assert (card["name"], card["environment"], card["steps"], card["episodes"]) == ("simple", "Pendulum-v1", 6, 3)
+    assert card["episode_lengths"] == {"mean": 2, "sd": 0, "min": 2, "max": 2}
+    mean = (-3 - 7 - 1000) / 3
+    assert card["returns"]["mean"] == pytest.approx(mean)
+    assert (card["returns"]["min"], card["returns"]["max"]) == (-1000, -3)
+    assert card["returns"]["quantiles"]["0.5"] == -7
+    assert (sum(card["returns"]["histogram"]["counts"]), len(card["returns"]["histogram"]["edges"])) == (3, 21)
+    assert card["observations"] == {"shape": [2], "dtype": "float32", "min": [0, -5], "max": [5, 0]}
+    assert card["actions"]["min"] == [-1]
+    assert not card["actions"]["discrete"]
+    assert (card["terminations"], card["truncations"]) == (1, 2)
+    assert card["normalized_score"] == pytest.approx(100 * (mean + 1230.5) / (1230.5 - 136.9))
+    assert card["behaviour_policy"]["algorithm"] == "SAC"
+    assert "D4RL would call this an expert dataset." in card["behaviour_policy"]["description"]
+    assert card["metadata"]["hyperparameters"]["widths"] == [256, 256]
+    assert card["fingerprint"] == dataset.fingerprint()
+    assert dataset_card(replace(dataset, metadata=replace(metadata, environment="X-v0")))["normalized_score"] is None
+
+
+def test_card_of_damaged_data_is_still_json():
+    card = dataset_card(simple([np.nan, 1, 2, 3]))
+    assert card["returns"]["mean"] is None
+    assert card["warnings"][0]["severity"] == "error"
+    json.dumps(card, allow_nan=False)
+
+
+def test_fingerprint_is_of_the_content():
+    one, other = simple([1, 2, 3, 4]), simple([1, 2, 3, 5])
+    assert one.fingerprint() == replace(simple([1, 2, 3, 4]), name="other").fingerprint() != other.fingerprint()
+
+
+def test_dataset_refuses_columns_that_disagree():
+    good = simple([1, 2, 3, 4])
+    with pytest.raises(DatasetError, match="'rewards' has 3 rows"):
+        replace(good, rewards=good.rewards[:3])
+    for ends in ([2, 2, 4], [2], [0, 4], []):
+        with pytest.raises(DatasetError, match="without an empty one"):
+            replace(good, episode_ends=np.array(ends, np.int64))

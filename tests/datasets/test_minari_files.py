@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+
+import gymnasium
+import numpy as np
+import pytest
+
+from foretell.core.errors import DatasetError, UsageError
+from foretell.datasets.d4rl import read_d4rl
+from foretell.datasets.d4rl_writer import write_d4rl, write_dataset
+from foretell.datasets.minari import read_minari, write_minari
+from foretell.datasets.registry import open_dataset
+
+minari = pytest.importorskip("minari")
+EpisodeBuffer = pytest.importorskip("minari.data_collector").EpisodeBuffer
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:minari")
+
+
+@pytest.fixture(autouse=True)
+def storage(tmp_path, monkeypatch):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
+
+
+@pytest.fixture
+def dataset(tmp_path, make_episode, metadata):
+    rng = np.random.default_rng(0)
+    episodes = [make_episode(rng, 4), make_episode(rng, 1, terminated=True), make_episode(rng, 3, both=True)]
+    write_d4rl(tmp_path / "a.hdf5", episodes, metadata)
+    return read_d4rl(tmp_path / "a.hdf5")
+
+
+def test_there_and_back_loses_nothing(dataset, same, tmp_path):
+    write_minari(dataset, "pendulum/test-v0")
+    back = open_dataset("minari:pendulum/test-v0")
+    same(back, dataset)
+    write_dataset(tmp_path / "b.hdf5", back)
+    assert (tmp_path / "b.hdf5").read_bytes() == dataset.path.read_bytes()
+
+
+def test_unknown_and_inconsistent_next_observations_survive(dataset, same):
+    odd = replace(dataset, next_observations=np.array(dataset.next_observations) + 1, stored_fingerprint=None)
+    unknown = replace(dataset, next_observations=None, extras={"goal_kind": np.arange(3)})
+    for name, one in (("odd-v0", odd), ("unknown-v0", unknown)):
+        write_minari(one, name)
+        same(read_minari(name), one)
+
+
+def test_discrete_and_image_data_survive(foreign, tmp_path, make_episode, metadata, same):
+    rng = np.random.default_rng(0)
+    frames = rng.integers(256, size=(5, 40, 40, 3), dtype=np.uint8)  # large enough for Minari to think of JPEG
+    for name, episode in (
+        ("cart-v0", make_episode(rng, 4, discrete=True)),
+        ("frames-v0", replace(make_episode(rng, 4), observations=frames)),
+    ):
+        write_d4rl(tmp_path / "x.hdf5", [episode], replace(metadata, environment=None))
+        written = read_d4rl(tmp_path / "x.hdf5")
+        write_minari(written, name)
+        same(read_minari(name), written)
+
+
+def test_minari_itself_reads_what_we_write(dataset):
+    write_minari(dataset, "pendulum/test-v0")
+    theirs = minari.load_dataset("pendulum/test-v0")
+    assert (theirs.total_episodes, theirs.total_steps) == (3, 8)
+    assert theirs.env_spec.id == "Pendulum-v1"
+    assert theirs.storage.metadata["algorithm_name"] == "SAC"
+    for ours, episode in zip(dataset.episodes(), theirs.iterate_episodes()):
+        np.testing.assert_array_equal(ours.observations, episode.observations)
+        np.testing.assert_array_equal(ours.rewards, episode.rewards)
+        np.testing.assert_array_equal(ours.truncations, episode.truncations)
+
+
+def test_reads_what_others_wrote_to_minari():
+    """Float64, lists instead of arrays, an info with a row for the reset, and a last episode left open."""
+    env = gymnasium.make("Pendulum-v1")
+    env.action_space.seed(0)
+    buffers = []
+    for seed, steps in ((0, 200), (1, 30)):
+        observations, results = [env.reset(seed=seed)[0]], []
+        actions = [env.action_space.sample() for _ in range(steps)]
+        for action in actions:
+            results.append(env.step(action))
+            observations.append(results[-1][0])
+        _, rewards, terminations, truncations, _ = map(list, zip(*results))
+        buffers.append(
+            EpisodeBuffer(
+                observations=observations, actions=actions, rewards=rewards, terminations=terminations,
+                truncations=truncations, infos={"battery": np.arange(steps + 1), "deep": {"x": np.zeros((steps, 2))}},
+            )
+        )  # fmt: skip
+    minari.create_dataset_from_buffers(
+        "others/data-v0", buffers, env="Pendulum-v1", algorithm_name="uniform", author="Ann"
+    )
+    dataset = read_minari("others/data-v0")
+    assert dataset.episode_lengths.tolist() == [200, 30]
+    assert (dataset.metadata.environment, dataset.metadata.algorithm) == ("Pendulum-v1", "uniform")
+    assert dataset.metadata.extra["minari/author"] == b"Ann"
+    assert dataset.rewards.dtype == np.float32
+    assert dataset.truncations[-1]
+    np.testing.assert_array_equal(dataset.episode(1).observations, np.stack(buffers[1].observations))
+    np.testing.assert_array_equal(dataset.episode(1).infos["battery"], np.arange(30))
+    assert dataset.infos["deep/x"].shape == (230, 2)
+
+
+def test_absent_and_taken_ids(dataset):
+    with pytest.raises(DatasetError, match="minari download absent-v0"):
+        read_minari("absent-v0")
+    write_minari(dataset, "taken-v0")
+    with pytest.raises(UsageError, match="already exists"):
+        write_minari(dataset, "taken-v0")
+
+
+@pytest.mark.parametrize("dataset_id", ["no version!", "no-version", "../../outside-v0", "/outside-v0", ""])
+def test_malformed_ids_touch_nothing(dataset, tmp_path, dataset_id):
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UsageError, match="expected a form such as pendulum/medium-v0"):
+        write_minari(dataset, dataset_id)
+    with pytest.raises(UsageError, match="expected a form such as"):
+        read_minari(dataset_id)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_dataset_that_wants_code_imported_is_refused(dataset, tmp_path):
+    """Without stored spaces, Minari would make the environment that the file names, module and all."""
+    write_minari(dataset, "bad-v0")
+    path = tmp_path / "minari/bad-v0/data/metadata.json"
+    stored = json.loads(path.read_text())
+    del stored["observation_space"]
+    path.write_text(json.dumps(stored))
+    with pytest.raises(DatasetError, match="keeps no observation_space"):
+        read_minari("bad-v0")
+
+
+def test_observations_of_several_parts_are_refused(storage):
+    spaces = gymnasium.spaces
+    buffer = EpisodeBuffer(
+        observations={"a": np.zeros((3, 1)), "b": np.zeros((3, 2))}, actions=np.zeros((2, 1)), rewards=np.zeros(2),
+        terminations=np.zeros(2, bool), truncations=np.array([False, True]), infos={},
+    )  # fmt: skip
+    box = spaces.Box(-1, 1, (1,))
+    minari.create_dataset_from_buffers(
+        "parts-v0", [buffer], action_space=box,
+        observation_space=spaces.Dict({"a": box, "b": spaces.Box(-1, 1, (2,))}),
+    )  # fmt: skip
+    with pytest.raises(DatasetError, match="observations dict"):
+        read_minari("parts-v0")
+
+
+def test_without_minari_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "minari", None)
+    with pytest.raises(UsageError, match=r'pip install "foretell\[minari\]"'):
+        read_minari("x-v0")
+
+
+def test_our_part_of_the_metadata_is_plain_json(dataset, tmp_path):
+    write_minari(dataset, "plain-v0")
+    stored = json.loads((tmp_path / "minari/plain-v0/data/metadata.json").read_text())
+    assert set(stored["foretell"]) == {"metadata", "extras", "next_observations"}
