@@ -7,14 +7,13 @@ import os
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 
+import pytest
 from jaxtyping import install_import_hook
 
 import reference.typechecker  # noqa: F401  the hook looks it up by name
 
 CHECKED = ("agents", "collection", "core", "datasets", "environments", "evaluation", "models", "sequences", "training")
-install_import_hook([f"foretell.{room}" for room in CHECKED], "reference.typechecker.check")  # before foretell is imported
-
-import pytest
+install_import_hook([f"foretell.{room}" for room in CHECKED], "reference.typechecker.check")  # foretell comes later
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -174,19 +174,21 @@ def test_trained_agent_with_its_weights(tmp_path):
         collect_with_policy(Torque(), DatasetMetadata(), num_steps=1, seed=0, path=tmp_path / "b.hdf5")
 
 
-def test_replay_keeps_the_first_steps(tmp_path):
+def test_replay_keeps_the_first_or_last_steps(tmp_path):
     whole = collect_random("Pendulum-v1", 1000, 0, tmp_path / "replay.hdf5")
-    cut = collect_replay(
-        tmp_path / "replay.hdf5", path=tmp_path / "cut.hdf5", num_steps=450, changes={"description": "The first 450."}
-    )
+    cut = collect_replay(tmp_path / "replay.hdf5", path=tmp_path / "cut.hdf5", num_steps=450, keep="first")
     assert cut.episode_lengths.tolist() == [200, 200, 50]
     assert cut.truncations[-1]
-    assert (cut.metadata.description, cut.metadata.algorithm) == ("The first 450.", "random")
+    assert "steps 1 to 450 of 1,000: the first." in cut.metadata.description
+    ring = collect_replay(tmp_path / "replay.hdf5", path=tmp_path / "ring.hdf5", num_steps=450)
+    assert ring.episode_lengths.tolist() == [50, 200, 200]
+    np.testing.assert_array_equal(ring.rewards, whole.rewards[-450:])
+    assert "steps 551 to 1,000 of 1,000: a ring buffer" in ring.metadata.description
     for name, values in cut.columns().items():
         np.testing.assert_array_equal(values[:449], whole.columns()[name][:449], err_msg=name)
     copy = collect_replay(tmp_path / "replay.hdf5", path=tmp_path / "full.hdf5")
     assert copy.fingerprint() == whole.fingerprint()
-    with pytest.raises(DatasetError, match="first 1001 timesteps; expected 1 to 1000"):
+    with pytest.raises(DatasetError, match="expected some of the 1000"):
         collect_replay(tmp_path / "replay.hdf5", path=tmp_path / "no.hdf5", num_steps=1001)
 
 

@@ -148,16 +148,19 @@ def test_images_stay_bytes(tmp_path, make_episode, metadata):
 
 def test_first_steps_end_in_a_truncation(written):
     dataset = read_d4rl(written[0])
-    cut = dataset.first(8)
+    cut = dataset.section(0, 8)
     assert cut.episode_lengths.tolist() == [5, 1, 2]
     assert cut.truncations[-1]
     assert not dataset.truncations[7]
     assert cut.episode(2).observations.shape == (3, 3)
     np.testing.assert_array_equal(cut.episode(2).observations[-1], dataset.next_observations[7])
-    assert not dataset.first(6).truncations[-1]  # a termination stays one
-    assert dataset.first(5).episode_lengths.tolist() == [5]
-    with pytest.raises(DatasetError, match="first 11 timesteps; expected 1 to 10"):
-        dataset.first(11)
+    assert not dataset.section(0, 6).truncations[-1]  # a termination stays one
+    assert dataset.section(0, 5).episode_lengths.tolist() == [5]
+    tail = dataset.section(3, 10)  # cuts the first episode at its start
+    assert tail.episode_lengths.tolist() == [2, 1, *dataset.episode_lengths[2:].tolist()]
+    np.testing.assert_array_equal(tail.rewards, dataset.rewards[3:])
+    with pytest.raises(DatasetError, match="timesteps 0 to 10; expected some of the 10"):
+        dataset.section(0, 11)
 
 
 def test_a_failed_write_leaves_what_was_there(written, metadata):

@@ -17,7 +17,7 @@ class Collect:
     """Record experience as a D4RL dataset.
 
     Recipes: random (uniform actions, any Gymnasium environment with a Box or Discrete action space), sac-agent
-    (a trained agent acting), sac-replay (the first steps that an agent took while it learned; all without --steps).
+    (a trained agent acting), sac-replay (the steps that an agent took while it learned; all without --steps).
 
     To try it:
       foretell collect random --steps 1000000 --out data/pendulum-random.hdf5
@@ -33,6 +33,8 @@ class Collect:
     """Gymnasium id."""
     steps: int | None = None
     """Timesteps to record. Default: 1,000,000 (random), 200,000 (sac-agent), all (sac-replay)."""
+    keep: Literal["last", "first"] = "last"
+    """sac-replay with --steps: the last steps (a ring buffer of that capacity when training ends) or the first."""
     agent: Path | None = None
     """Run folder of a SAC agent (foretell train --algorithm sac). Without it one is trained beside --out first."""
     seed: int = 0
@@ -46,7 +48,8 @@ class Collect:
             raise UsageError(f"--out {self.out}; expected a file name that ends in .hdf5.")
         if self.steps is not None and self.steps < 1:
             raise UsageError(f"--steps {self.steps}; expected at least 1.")
-        request = {"recipe": self.recipe, "environment": self.environment, "steps": self.steps, "seed": self.seed}
+        request = {"recipe": self.recipe, "environment": self.environment, "steps": self.steps, "keep": self.keep,
+                   "seed": self.seed}  # fmt: skip
         if self._already_there(request):
             from foretell.datasets.registry import open_dataset
 
@@ -91,9 +94,7 @@ class Collect:
                 return collect_sac(
                     agent, self.out, num_steps=self.steps or 200_000, seed=self.seed, progress=progress
                 )  # fmt: skip
-            return collect_replay(
-                agent / "replay.hdf5", path=self.out, num_steps=self.steps, changes=replay_description(self.steps)
-            )
+            return collect_replay(agent / "replay.hdf5", path=self.out, num_steps=self.steps, keep=self.keep)
 
     def show(self, result: dict[str, Any]) -> str:
         """Say it in one line."""
@@ -101,13 +102,3 @@ class Collect:
             f"{result['path']}: {result['steps']:,} timesteps in {result['episodes']:,} episodes, mean return "
             f"{result['mean_return']:.1f}. Next: foretell inspect {result['path']}"
         )
-
-
-def replay_description(steps: int | None) -> dict[str, str]:
-    """Return what the card of a replay says about which steps it holds."""
-    if steps is None:
-        return {}
-    return {
-        "description": f"The first {steps:,} steps that a Soft Actor-Critic agent took: its replay buffer after "
-        f"{steps:,} steps."
-    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -36,8 +37,8 @@ class Evaluate:
     """Returns to ask for, in reward units. Default: the run's own target."""
     root_seed: int = 0
     """Seed of the shared start states."""
-    threads: int = 1
-    """Threads of the arithmetic."""
+    threads: int | None = None
+    """Threads of the arithmetic. Default: one a core."""
     json: bool = False
     """Print one JSON object and nothing else on stdout."""
 
@@ -51,7 +52,7 @@ class Evaluate:
 
         from foretell import facade
 
-        torch.set_num_threads(self.threads)
+        torch.set_num_threads(self.threads or os.cpu_count() or 1)
         out = self.out or Path(self.policy) / "evaluations.jsonl"
         with watch(f"evaluate {Path(self.policy).name}", quiet=self.json) as progress:
             records = facade.evaluate(

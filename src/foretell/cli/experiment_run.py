@@ -25,6 +25,7 @@ class ExperimentRun:
 
     def __init__(self, experiment: Experiment, folder: Path, seeds: Sequence[int], root_seed: int):
         self.experiment, self.folder, self.seeds, self.root_seed = experiment, folder, seeds, root_seed
+        self._common = ("--root-seed", str(root_seed), "--threads", "1")
 
     def execute(self, workers: int, *, quiet: bool = False) -> None:
         """Run every job that has not been done.
@@ -53,7 +54,7 @@ class ExperimentRun:
 
     def jobs(self) -> Iterator[Job]:
         """Yield every job; the order is that of the commands in the report."""
-        experiment, root = self.experiment, ("--root-seed", str(self.root_seed))
+        experiment, root = self.experiment, self._common
         sac, environment = self._run("sac", 0), ("--environment", experiment.environment)
         episodes = ("--episodes", str(experiment.evaluation_episodes))
         yield Job(
@@ -97,8 +98,7 @@ class ExperimentRun:
             name=f"train {name}", after=(f"collect {plan.name}",), done_when=run / "model.safetensors",
             weight=plan.training.updates / 100,
             arguments=("train", str(self._dataset(plan)), "--out", str(run), "--seed", str(seed), *target,
-                       "--root-seed", str(self.root_seed),
-                       "--validation-episodes", str(self.experiment.validation_episodes),
+                       *self._common, "--validation-episodes", str(self.experiment.validation_episodes),
                        *_flags(plan.model), *_flags(plan.training)),
         )  # fmt: skip
         yield Job(
@@ -109,7 +109,7 @@ class ExperimentRun:
         yield Job(
             name=f"ask {name}", after=(f"train {name}",), weight=4, done_when=run / "asked.jsonl",
             arguments=("evaluate", str(run), "--episodes", str(self.experiment.asked_episodes),
-                       "--root-seed", str(self.root_seed), "--out", str(run / "asked.jsonl"),
+                       *self._common, "--out", str(run / "asked.jsonl"),
                        "--target-returns", *asked),
         )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -42,8 +43,8 @@ class Train:
     """Seed of the validation start states."""
     validation_episodes: int = 50
     """Episodes per evaluation on validation starts (--evaluate-every)."""
-    threads: int = 1
-    """Threads of the arithmetic; results are the same bit for bit only under the same number."""
+    threads: int | None = None
+    """Threads of the arithmetic; the same bits come out only under the same number. Default: one a core."""
     model: Annotated[DecisionTransformerConfig, tyro.conf.arg(name="")] = field(
         default_factory=DecisionTransformerConfig
     )
@@ -62,7 +63,7 @@ class Train:
         from foretell import facade
         from foretell.core.files import read_json_lines
 
-        torch.set_num_threads(self.threads)
+        torch.set_num_threads(self.threads or os.cpu_count() or 1)
         with watch(f"train {self.out.name}", quiet=self.json) as progress:
             if self.dataset is None:
                 facade.train_sac(

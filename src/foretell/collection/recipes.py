@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
 
@@ -61,15 +61,22 @@ def collect_with_policy(
 
 
 def collect_replay(
-    replay_path: str | Path, *, path: str | Path, num_steps: int | None = None, changes: Mapping[str, Any] | None = None
+    replay_path: str | Path, *, path: str | Path, num_steps: int | None = None, keep: Literal["last", "first"] = "last"
 ) -> Dataset:
-    """Write the first `num_steps` timesteps (all if None) of a run's recorded replay as a dataset of their own.
+    """Write `num_steps` timesteps (all if None) of a run's recorded replay as a dataset of their own.
 
-    An episode that is cut by that ends in a truncation. `changes` replace fields of the metadata, such as the
-    description. Raises `DatasetError` where the replay is shorter.
+    `keep` "last": what a ring buffer of that capacity holds when training ends; "first": what it held when that many
+    steps were taken. The description says which. Raises `DatasetError` where the replay is shorter.
     """
     replay = read_d4rl(replay_path)
     if num_steps is not None:
-        replay = replay.first(num_steps)
-    write_dataset(path, replace(replay, metadata=replace(replay.metadata, **(changes or {}))))
+        total = replay.num_steps
+        start = total - num_steps if keep == "last" else 0
+        replay = replay.section(start, start + num_steps)
+        description = (
+            f"{replay.metadata.description} Of these, steps {start + 1:,} to {start + num_steps:,} of {total:,}: "
+            + (f"a ring buffer of {num_steps:,} steps at the end of training." if keep == "last" else "the first.")
+        )
+        replay = replace(replay, metadata=replace(replay.metadata, description=description))
+    write_dataset(path, replay)
     return read_d4rl(path)

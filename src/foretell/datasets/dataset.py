@@ -166,20 +166,21 @@ class Dataset:
         """Return the SHA-256 over all columns: equal content, equal name. Linear in size."""
         return fingerprint(self.columns())
 
-    def first(self, num_steps: int) -> Dataset:
-        """Return the first `num_steps` timesteps; an episode cut by that ends in a truncation.
+    def section(self, start: int, stop: int) -> Dataset:
+        """Return timesteps `start` to `stop - 1`. An episode cut at its end ends there in a truncation.
 
-        Raises `DatasetError` where the dataset has fewer, or `num_steps` is below 1.
+        Of an episode cut at its start the rest is kept, as a ring buffer would; its timesteps count from the cut.
+        Raises `DatasetError` where there are not so many timesteps, or none are asked for.
         """
-        if not 1 <= num_steps <= self.num_steps:
+        if not 0 <= start < stop <= self.num_steps:
             raise DatasetError(
-                f"{self.name}: asked for the first {num_steps} timesteps; expected 1 to {self.num_steps}, "
-                "which is all there are. Ask for fewer or record more."
+                f"{self.name}: asked for timesteps {start} to {stop - 1}; expected some of the {self.num_steps} that "
+                "there are. Ask for fewer or record more."
             )
-        rows = slice(0, num_steps)
-        ends = self.episode_ends[: np.searchsorted(self.episode_ends, num_steps)]
+        rows = slice(start, stop)
+        ends = self.episode_ends[(self.episode_ends > start) & (self.episode_ends < stop)] - start
         truncations = self.truncations[rows]
-        if not (self.terminations[num_steps - 1] or truncations[-1]):
+        if not (self.terminations[stop - 1] or truncations[-1]):
             truncations = np.array(truncations)
             truncations[-1] = True
         return replace(
@@ -187,7 +188,7 @@ class Dataset:
             observations=self.observations[rows], actions=self.actions[rows], rewards=self.rewards[rows],
             terminations=self.terminations[rows], truncations=truncations,
             next_observations=None if self.next_observations is None else self.next_observations[rows],
-            episode_ends=np.append(ends, num_steps).astype(np.int64),
+            episode_ends=np.append(ends, stop - start).astype(np.int64),
             infos={name: values[rows] for name, values in self.infos.items()},
             path=None, extras={}, stored_fingerprint=None,
         )  # fmt: skip

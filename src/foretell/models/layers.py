@@ -134,17 +134,31 @@ class CausalTransformer(nn.Module):
         return self.norm(self.blocks[-1](tokens, allowed, generator, outputs))
 
 
-def initialize(module: nn.Module, generator: torch.Generator, std: float = 0.02) -> None:
-    """Draw weights as GPT-2 does: normal with deviation 0.02, residual outputs smaller by sqrt(2 layers), biases 0.
+EMBEDDING_STD = 0.3
+"""Deviation of learned embeddings: as large as the linear embeddings of scaled inputs that they are added to."""
 
-    From `generator` alone, in the order of `named_parameters`.
+
+def initialize(module: nn.Module, generator: torch.Generator) -> None:
+    r"""Draw weights uniformly in $\pm 1/\sqrt{inputs}$ (smaller by $\sqrt{2 \cdot layers}$ where they write to the
+    residual stream, as in GPT-2), embeddings normally, biases 0; LayerNorms start as the identity.
+
+    From `generator` alone, in the order of `named_parameters`. GPT-2's fixed 0.02 belongs to widths near
+    $1 / 0.02^2 = 2500$; at widths of tens it starts training with signals so small that thousands of updates are lost.
     """
     residual = ("attention_output.weight", "feedforward_out.weight")
     outputs = sum(name.endswith(residual) for name, _ in module.named_parameters())
+    norms = {
+        id(parameter) for part in module.modules() if isinstance(part, nn.LayerNorm) for parameter in part.parameters()
+    }
+    tables = {id(part.weight) for part in module.modules() if isinstance(part, nn.Embedding)}
     with torch.no_grad():
         for name, parameter in module.named_parameters():
-            if name.endswith("bias"):
+            if id(parameter) in norms:
+                continue
+            if id(parameter) in tables:
+                parameter.normal_(0.0, EMBEDDING_STD, generator=generator)
+            elif parameter.dim() == 1:
                 parameter.zero_()
-            elif parameter.dim() > 1:
-                scale = std / math.sqrt(outputs) if name.endswith(residual) else std
-                parameter.normal_(0.0, scale, generator=generator)
+            else:
+                bound = 1 / math.sqrt(parameter[0].numel() * (outputs if name.endswith(residual) else 1))
+                parameter.uniform_(-bound, bound, generator=generator)

@@ -1,0 +1,122 @@
+"""Opening datasets of 10,000 to 10,000,000 steps and drawing batches from them: time and memory against size."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import h5py
+
+from benchmarks.making import TORQUE
+from benchmarks.measuring import ROOT, Comparison, Options, Row, rate, seconds
+from foretell.collection.recipes import collect_random
+
+SIZES = (10_000, 100_000, 1_000_000, 10_000_000)
+BYTES_PER_STEP = 46
+OPEN_BOUND_SECONDS = 0.2
+BATCH_SIZE, CONTEXT_LENGTH = 64, 20
+
+
+def rows(options: Options) -> Iterator[Row]:
+    """Yield, for each size: seconds to open, milliseconds a batch, anonymous memory. Files are temporary."""
+    for steps in SIZES[:2] if options.quick else SIZES:
+        with tempfile.TemporaryDirectory() as folder:
+            free, needed = shutil.disk_usage(folder).free, 2 * BYTES_PER_STEP * steps
+            if free < needed:
+                print(
+                    f"datasets     {steps:,} steps left out: {free / 2**20:,.0f} MiB free, {needed / 2**20:,.0f} needed"
+                )
+                continue
+            path = Path(folder) / f"pendulum-random-{steps}.hdf5"
+            collect_random("Pendulum-v1", steps, 0, path)
+            yield from _rows_of(path, steps, 1 if options.quick else 5)
+
+
+def _rows_of(path: Path, steps: int, repetitions: int) -> Iterator[Row]:
+    """Each repetition is a process of its own, with the file out of the page cache before it is opened."""
+    found = []
+    for _ in range(repetitions):
+        command = [sys.executable, "-m", "benchmarks.datasets", str(path)]
+        output = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+        found.append(json.loads(output))
+    setting = {"steps": steps, "file_mib": path.stat().st_size / 2**20, "page_cache": "dropped before each opening"}
+
+    def compared(name: str, peer: str) -> Comparison:
+        return Comparison(ours=[f[name] for f in found], peer=[f[peer] for f in found], higher_is_better=False)
+
+    h5py_facts = {"peer_name": "h5py, every column read", "peer_version": h5py.__version__}
+    opening = compared("open_seconds", "peer_open_seconds")
+    yield Row(
+        benchmark="datasets", name=f"open {steps:,} steps", unit="s", setting=setting, **h5py_facts,
+        bound=f"at most {OPEN_BOUND_SECONDS:g} s, slowest", holds=max(opening.ours) <= OPEN_BOUND_SECONDS,
+        extra={"slowest": max(opening.ours)}, **opening.fields(),
+    )  # fmt: skip
+    sampling = {**setting, "batch_size": BATCH_SIZE, "context_length": CONTEXT_LENGTH, "batches": found[0]["batches"]}
+    fields = compared("batch_milliseconds", "batch_milliseconds").fields()
+    yield Row(
+        benchmark="datasets", name=f"batch of {steps:,} steps", unit="ms", setting=sampling, ours=fields["ours"],
+        repetitions=repetitions,
+    )  # fmt: skip
+    memory = compared("anonymous_mib", "peer_anonymous_mib")
+    yield Row(
+        benchmark="datasets", name=f"memory of {steps:,} steps", unit="MiB anonymous", setting=sampling, **h5py_facts,
+        extra={"after_opening_mib": [f["anonymous_after_opening_mib"] for f in found]}, **memory.fields(),
+    )  # fmt: skip
+
+
+def probe(path: Path) -> dict[str, float]:
+    """Open, sample, then read as the peer does; return seconds, and growth of the process's anonymous memory in MiB."""
+    from foretell.datasets.registry import open_dataset
+    from foretell.sequences.normalization import Normalization
+    from foretell.sequences.windows import WindowSampler
+
+    batches = 200
+    with tempfile.TemporaryDirectory() as folder:  # everything that is loaded once, loaded before anything is measured
+        small = collect_random("Pendulum-v1", 2_000, 0, Path(folder) / "small.hdf5")
+        sampler = WindowSampler(small, Normalization.fit(small, TORQUE), context_length=CONTEXT_LENGTH, seed=0)
+        for update in range(20):
+            sampler.batch(update, BATCH_SIZE)
+        _read_everything(small.path)
+    _forget(path)
+    before, opened = _anonymous_mib(), []
+    found = {"open_seconds": seconds(lambda: opened.append(open_dataset(path)))}
+    found["anonymous_after_opening_mib"] = _anonymous_mib() - before
+    normalization = Normalization.fit(opened[0], TORQUE)
+    sampler = WindowSampler(opened[0], normalization, context_length=CONTEXT_LENGTH, seed=0)
+    sampler.batch(0, BATCH_SIZE)
+    found["batch_milliseconds"] = 1000 / rate(lambda update: sampler.batch(update, BATCH_SIZE), batches)
+    found["anonymous_mib"] = _anonymous_mib() - before
+    _forget(path)
+    before, columns = _anonymous_mib(), []
+    found["peer_open_seconds"] = seconds(lambda: columns.append(_read_everything(path)))
+    return found | {"peer_anonymous_mib": _anonymous_mib() - before, "batches": batches}
+
+
+def _read_everything(path: Path) -> dict[str, object]:
+    """Read each column into memory, as D4RL's own reader does."""
+    columns = {}
+    with h5py.File(path, "r") as file:
+        file.visititems(lambda name, item: columns.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
+    return columns
+
+
+def _forget(path: Path) -> None:
+    """Ask the kernel to drop the file from its page cache, so that opening is opening and not remembering."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def _anonymous_mib() -> float:
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return next(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("RssAnon"))
+
+
+if __name__ == "__main__":
+    print(json.dumps(probe(Path(sys.argv[1]))))

@@ -1,0 +1,79 @@
+"""Updates a second of a Decision Transformer, data sampling included, beside Hugging Face's; and the matmul floor."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from benchmarks import peers
+from benchmarks.floor import floor_seconds, products
+from benchmarks.making import REFERENCE, in_words, random_model, random_sampler
+from benchmarks.measuring import Options, Row, alternate, installed, rate
+from foretell.models.configs import DecisionTransformerConfig
+from foretell.presets.pendulum import MODEL
+from foretell.sequences.windows import WindowSampler
+from foretell.training.configs import TrainingConfig
+from foretell.training.sequence import SequenceTraining
+
+CONFIG = TrainingConfig()
+"""Batch 64, AdamW, gradients clipped to 0.25."""
+
+
+def rows(options: Options) -> Iterator[Row]:
+    """Yield updates a second at three widths on two threads, and of the preset on the one thread it trains with."""
+    updates, repetitions = (4, 1) if options.quick else (40, 5)
+    available = torch.get_num_threads()
+    cases = [(f"width {width}", replace(REFERENCE, width=width), 2, 1) for width in (128, 64, 32)]
+    cases.append(("the preset's model", MODEL, 1, 5))
+    for name, config, threads, more in cases:
+        torch.set_num_threads(threads)
+        with tempfile.TemporaryDirectory() as folder:
+            sampler = random_sampler(Path(folder), config.context_length)
+            yield _row(name, config, sampler, more * updates, repetitions)
+    torch.set_num_threads(available)
+
+
+def _row(
+    name: str, config: DecisionTransformerConfig, sampler: WindowSampler, updates: int, repetitions: int
+) -> Row:  # fmt: skip
+    ours = SequenceTraining(random_model(config), sampler, CONFIG, seed=0)
+    peer = HuggingFaceTraining(config, sampler) if installed("transformers") else None
+    for side in (ours, peer):
+        if side:
+            rate(side.update, 3)
+    comparison = alternate(
+        lambda: rate(ours.update, updates),
+        (lambda: rate(peer.update, updates)) if peer else None, repetitions, higher_is_better=True,
+    )  # fmt: skip
+    floor = 1 / floor_seconds(products(config, CONFIG.batch_size), 3 * repetitions)
+    fields = comparison.fields()
+    return Row(
+        benchmark="training", name=name, unit="updates/s",
+        setting={**in_words(config), "batch_size": CONFIG.batch_size, "optimizer": "AdamW, fused",
+                 "clip_norm": CONFIG.clip_norm, "threads": torch.get_num_threads(), "updates": updates},
+        peer_name=peer and "transformers DecisionTransformerModel", peer_version=peer and installed("transformers"),
+        extra={"matmul_floor": floor, "share_of_floor": fields["ours"] / floor}, **fields,
+    )  # fmt: skip
+
+
+class HuggingFaceTraining:
+    """The same update with the peer's network: our sampler's batches, fused AdamW, clipped gradients."""
+
+    def __init__(self, config: DecisionTransformerConfig, sampler: WindowSampler):
+        self.model, self.sampler = peers.hugging_face_model(config).train(), sampler
+        self.parameters = list(self.model.parameters())
+        self.optimizer = torch.optim.AdamW(
+            self.parameters, lr=CONFIG.learning_rate, weight_decay=CONFIG.weight_decay, fused=True
+        )
+
+    def update(self, update: int) -> None:
+        """Sample, forward, backward, clip, step."""
+        loss = peers.loss(self.model, self.sampler.batch(update, CONFIG.batch_size))
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.parameters, CONFIG.clip_norm)
+        self.optimizer.step()

@@ -1,0 +1,142 @@
+"""Wrong flags, names, folders and combinations: exit code 2, or 4 for run folders; what is there stays as it is."""
+
+from __future__ import annotations
+
+import pytest
+from cli_helpers import SMALL, contents
+
+USAGE = {
+    "unknown environment": (("collect", "random", "--environment", "Nope-v1", "--out", "x.hdf5"), ("'Nope-v1'",)),
+    "environment of a module": (("collect", "random", "--environment", "os:A-v0", "--out", "x.hdf5"), ("'os:A-v0'",)),
+    "no steps": (("collect", "random", "--steps", 0, "--out", "x.hdf5"), ("--steps 0", "at least 1")),
+    "no HDF5 name": (("collect", "random", "--out", "x.csv"), ("x.csv", ".hdf5")),
+    "no dataset": (("train", "--out", "run"), ("needs a dataset",)),
+    "SAC with a dataset": (("train", "a.hdf5", "--algorithm", "sac", "--out", "run"), ("takes no dataset",)),
+    "no updates": (("train", "a.hdf5", "--out", "run", "--updates", 0), ("updates is 0", "more than 0")),
+    "heads": (("train", "a.hdf5", "--out", "run", "--width", 10, "--heads", 3), ("width 10", "3 heads")),
+    "context": (("train", "a.hdf5", "--out", "run", "--context-length", 0), ("context_length is 0",)),
+    "no episodes": (("evaluate", "run", "--episodes", 0), ("--episodes 0", "at least 1")),
+    "random without a file": (("evaluate", "random", "--environment", "Pendulum-v1"), ("--out",)),
+    "random without a world": (("evaluate", "random", "--out", "random.jsonl"), ("--environment",)),
+    "unknown preset": (("reproduce", "--preset", "nope"), ("'nope'", "pendulum", "report_2021")),
+    "no seeds": (("reproduce", "--seeds", 0), ("--seeds 0", "at least 1")),
+}
+
+
+@pytest.mark.parametrize("fault", USAGE)
+def test_usage_errors(foretell, tmp_path, fault):
+    command, words = USAGE[fault]
+    foretell(*command).refusal(2, *words)
+    assert contents(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    "command", [("frob",), ("train", "a.hdf5", "--out", "run", "--widht", "3"), ("train", "a.hdf5")]
+)
+def test_the_parser_refuses_with_the_same_exit_code(foretell, command):
+    answer = foretell(*command)
+    assert (answer.code, answer.out) == (2, "")
+    assert "Traceback" not in answer.err
+    assert "help" in answer.err
+
+
+@pytest.mark.parametrize("target", ["nan", "inf"])
+def test_a_target_return_is_a_finite_number(foretell, data, run_copy, tmp_path, target):
+    before = contents(tmp_path)
+    foretell("train", data, "--out", "other", "--target-return", target, *SMALL).refusal(2, target, "finite")
+    foretell("evaluate", run_copy, "--episodes", 2, "--target-returns", target).refusal(2, target, "finite")
+    assert contents(tmp_path) == before
+
+
+def test_a_target_return_outside_the_data_is_a_warning(foretell, run_copy):
+    answer = foretell("evaluate", run_copy, "--episodes", 2, "--target-returns", 5, "--json")
+    assert answer.code == 0
+    assert answer.err.splitlines()[0].startswith("foretell: warning: target return 5 is outside the data's returns")
+
+
+def test_a_run_and_an_environment_of_different_shapes(foretell, run_copy, tmp_path):
+    before = contents(tmp_path)
+    answer = foretell("evaluate", run_copy, "--environment", "CartPole-v1")
+    answer.refusal(2, "CartPole-v1 has observations [4]", "trained for [3]")
+    assert contents(tmp_path) == before
+
+
+def test_sac_refuses_discrete_actions_and_leaves_nothing_behind(foretell, tmp_path):
+    foretell("train", "--algorithm", "sac", "--environment", "CartPole-v1", "--out", "agent").refusal(2, "discrete")
+    assert contents(tmp_path) == {}
+
+
+def test_a_refused_start_leaves_its_folder_free_for_the_right_one(foretell, data, tmp_path):
+    from cli_helpers import rewrite
+
+    rewrite(data, lambda file: file.pop("metadata"))
+    command = ("train", data, "--out", tmp_path / "run", *SMALL)
+    foretell(*command, "--evaluate-every", 5).refusal(2, "evaluate_every", "--environment")
+    assert foretell(*command).code == 0
+
+
+def _broken_config(run):
+    (run / "config.json").write_text("{")
+
+
+def _cut_weights(run):
+    weights = run / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100])
+
+
+RUNS = {
+    "missing": (lambda run: run.rename(run.with_name("elsewhere")), "no such file"),
+    "unfinished": (lambda run: (run / "model.safetensors").unlink(), "model.safetensors"),
+    "config damaged": (_broken_config, "config.json"),
+    "weights cut short": (_cut_weights, "model.safetensors"),
+}
+
+
+@pytest.mark.parametrize("fault", RUNS)
+def test_run_folders_that_cannot_be_used(foretell, run_copy, tmp_path, fault):
+    damage, words = RUNS[fault]
+    damage(run_copy)
+    before = contents(tmp_path)
+    foretell("evaluate", run_copy, "--episodes", 2).refusal(4, words)
+    assert contents(tmp_path) == before
+
+
+def test_a_model_is_no_agent_to_collect_with(foretell, run_copy):
+    foretell("collect", "sac-agent", "--agent", run_copy, "--steps", 200, "--out", "x.hdf5").refusal(2, "SAC")
+
+
+def test_a_report_needs_an_experiment(foretell, tmp_path):
+    foretell("report", tmp_path).refusal(4, "experiment.json", "foretell reproduce")
+    assert contents(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    "command", [("train", "pendulum.hdf5", "--out", "taken", *SMALL), ("reproduce", "--quick", "--out", "taken")]
+)
+def test_a_folder_of_something_else_is_not_touched(foretell, data, tmp_path, command):
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "thesis.tex").write_text("\\chapter{One}")
+    before = contents(tmp_path)
+    foretell(*command).refusal(2, "taken", "choose another --out")
+    assert contents(tmp_path) == before
+
+
+def test_a_run_of_another_configuration_is_not_touched(foretell, data, tmp_path):
+    assert foretell("train", data, "--out", "run", *SMALL).code == 0
+    before = contents(tmp_path)
+    answer = foretell("train", data, "--out", "run", *SMALL, "--learning-rate", 0.5)
+    answer.refusal(2, "run: holds a run of another configuration", "training.learning_rate 0.001 there, 0.5 here")
+    assert contents(tmp_path) == before
+
+
+def test_records_are_not_added_to_a_file_of_another_kind(foretell, run_copy, tmp_path):
+    before = contents(tmp_path)
+    answer = foretell("evaluate", run_copy, "--episodes", 2, "--out", run_copy / "events.jsonl", "--json")
+    answer.refusal(4, "events.jsonl")
+    assert contents(tmp_path) == before
+
+
+def test_a_card_does_not_replace_a_dataset(foretell, data, tmp_path):
+    before = contents(tmp_path)
+    foretell("inspect", data, "--card", data).refusal(2, "--card")
+    assert contents(tmp_path) == before

@@ -1,0 +1,130 @@
+"""An experiment as a list of commands: complete, in order, and the whole truth about the settings."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import replace
+
+import pytest
+from cli_helpers import contents, parse
+
+from foretell.cli.collect import Collect
+from foretell.cli.evaluate import Evaluate
+from foretell.cli.experiment_run import ExperimentRun
+from foretell.cli.inspect import Inspect
+from foretell.cli.jobs import Job, run_jobs
+from foretell.cli.train import Train
+from foretell.core.errors import DatasetError, UsageError
+from foretell.presets.pendulum import PRESETS, quick
+
+EXPERIMENTS = {name: make() for name, make in PRESETS.items()}
+EXPERIMENTS["pendulum, quick"] = quick(EXPERIMENTS["pendulum"])
+EXPERIMENTS["with a target"] = replace(
+    EXPERIMENTS["pendulum"],
+    datasets=tuple(replace(plan, target_return=-150.5) for plan in EXPERIMENTS["pendulum"].datasets),
+)
+
+
+@pytest.fixture(params=EXPERIMENTS)
+def experiment(request):
+    return EXPERIMENTS[request.param]
+
+
+@pytest.fixture
+def jobs(experiment, tmp_path):
+    return list(ExperimentRun(experiment, tmp_path / "a folder", [0, 3], root_seed=7).jobs())
+
+
+def test_every_job_comes_after_those_it_needs(jobs):
+    names = [job.name for job in jobs]
+    assert len(set(names)) == len(names)
+    for position, job in enumerate(jobs):
+        assert set(job.after) <= set(names[:position]), job.name
+
+
+def _reads_and_writes(verb):
+    """The artefacts that a verb reads, and the one that shows that it is done."""
+    match verb:
+        case Collect():
+            return {verb.agent}, verb.out.with_suffix(".request.json")
+        case Inspect():
+            return {verb.dataset}, verb.card
+        case Train():
+            return {verb.dataset}, verb.out / "model.safetensors"
+        case Evaluate():
+            return {verb.policy} - {"random"}, verb.out or f"{verb.policy}/evaluations.jsonl"
+
+
+def test_what_a_job_reads_is_made_by_a_job_before_it(jobs):
+    made_by: dict[str, str] = {}
+    for job in jobs:
+        reads, writes = _reads_and_writes(parse(job.arguments))
+        assert str(writes) == str(job.done_when), job.name
+        for artefact in reads - {None}:
+            assert made_by[str(artefact)] in job.after, job.name
+        verb = parse(job.arguments)
+        if isinstance(verb, Collect | Train):
+            made_by[str(verb.out)] = job.name
+
+
+def test_a_printed_command_carries_every_setting(jobs, experiment):
+    verbs = [parse(shlex.split(shlex.join(job.arguments))) for job in jobs]
+    trained = [verb for verb in verbs if isinstance(verb, Train)]
+    assert [verb.sac for verb in trained if verb.algorithm == "sac"] == [experiment.sac]
+    models = [verb for verb in trained if verb.algorithm != "sac"]
+    expected = [
+        (plan.name, seed, plan.model, plan.training, plan.target_return, experiment.validation_episodes, 7)
+        for seed in (0, 3)
+        for plan in experiment.datasets
+    ]
+    assert expected == [
+        (verb.dataset.rsplit("/")[-1].removesuffix(".hdf5"), verb.seed, verb.model, verb.training, verb.target_return,
+         verb.validation_episodes, verb.root_seed)
+        for verb in models
+    ]  # fmt: skip
+    assert {verb.root_seed for verb in verbs if isinstance(verb, Evaluate)} == {7}
+
+
+def test_all_policies_are_evaluated_from_the_same_starts(jobs, experiment):
+    verbs = [parse(job.arguments) for job in jobs]
+    scored = [verb for verb in verbs if isinstance(verb, Evaluate) and not verb.target_returns]
+    assert len(scored) == 2 + 2 * len(experiment.datasets)
+    assert {(verb.episodes, verb.root_seed) for verb in scored} == {(experiment.evaluation_episodes, 7)}
+
+
+def test_jobs_run_in_order_and_what_is_done_is_left(tmp_path):
+    data, card = tmp_path / "data.hdf5", tmp_path / "card.json"
+    jobs = [
+        Job(name="inspect", arguments=("inspect", str(data), "--card", str(card)), after=("collect",), done_when=card,
+            weight=9.0),
+        Job(name="collect", arguments=("collect", "random", "--steps", "200", "--out", str(data)), done_when=data),
+    ]  # fmt: skip
+    run_jobs(jobs, 2, quiet=True)
+    before = contents(tmp_path)
+    assert {"data.hdf5", "card.json"} <= before.keys()
+    written = card.stat().st_mtime_ns
+    run_jobs(jobs, 2, quiet=True)
+    assert contents(tmp_path) == before
+    assert card.stat().st_mtime_ns == written
+
+
+def test_a_failed_job_ends_the_work_with_its_own_error(tmp_path):
+    missing = tmp_path / "none.hdf5"
+    jobs = [
+        Job(name="first", arguments=("inspect", str(missing))),
+        Job(name="second", arguments=("collect", "random", "--out", str(missing)), after=("first",)),
+    ]
+    with pytest.raises(DatasetError, match=r"first: .*no such file"):
+        run_jobs(jobs, 1, quiet=True)
+    assert not missing.exists()
+
+
+def test_more_seeds_extend_an_experiment_and_other_settings_do_not(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr("foretell.cli.experiment_run.run_jobs", lambda jobs, *_, **__: asked.append(len(jobs)))
+    folder, experiment = tmp_path / "experiment", EXPERIMENTS["pendulum"]
+    ExperimentRun(experiment, folder, range(1), 0).execute(1)
+    ExperimentRun(experiment, folder, range(2), 0).execute(1)
+    assert asked[1] - asked[0] == 3 * len(experiment.datasets)  # train, evaluate, ask
+    with pytest.raises(UsageError, match="another experiment"):
+        ExperimentRun(replace(experiment, asked_episodes=7), folder, range(1), 0).execute(1)

@@ -1,0 +1,113 @@
+"""The same command again: what is done is kept, what was interrupted goes on, what is different is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+from cli_helpers import SMALL, contents
+
+COLLECT = ("collect", "random", "--steps", 400, "--out", "data.hdf5")
+
+
+def test_collecting_again_keeps_the_recording(foretell, tmp_path):
+    first = foretell(*COLLECT, "--json")
+    before = contents(tmp_path)
+    assert before.keys() == {"data.hdf5", "data.request.json"}
+    written = (tmp_path / "data.hdf5").stat().st_mtime_ns
+    second = foretell(*COLLECT, "--json")
+    assert (second.code, json.loads(second.out)) == (0, json.loads(first.out))
+    assert contents(tmp_path) == before
+    assert (tmp_path / "data.hdf5").stat().st_mtime_ns == written
+
+
+@pytest.mark.parametrize("change", [("--seed", 1), ("--steps", 200), ("--environment", "MountainCarContinuous-v0")])
+def test_collecting_something_else_is_refused(foretell, tmp_path, change):
+    foretell(*COLLECT)
+    before = contents(tmp_path)
+    foretell(*COLLECT, *change).refusal(2, "data.hdf5", "another recording")
+    assert contents(tmp_path) == before
+
+
+def test_collecting_with_another_agent_is_refused(foretell, agents, tmp_path):
+    command = ("collect", "sac-agent", "--steps", 200, "--out", "data.hdf5", "--agent")
+    assert foretell(*command, agents[0]).code == 0
+    before = contents(tmp_path)
+    foretell(*command, agents[1]).refusal(2, "data.hdf5", "another recording")
+    assert contents(tmp_path) == before
+
+
+def test_a_recording_that_was_changed_since_is_not_taken_for_it(foretell, tmp_path):
+    foretell(*COLLECT)
+    foretell(*COLLECT[:-1], "other.hdf5", "--seed", 1)
+    shutil.copy(tmp_path / "other.hdf5", tmp_path / "data.hdf5")
+    before = contents(tmp_path)
+    foretell(*COLLECT).refusal(2, "data.hdf5")
+    assert contents(tmp_path) == before
+
+
+def test_collecting_goes_on_after_a_stop_between_its_two_files(foretell, tmp_path):
+    foretell(*COLLECT)
+    before = contents(tmp_path)
+    (tmp_path / "data.request.json").unlink()  # as if the power went after the recording was renamed into place
+    assert foretell(*COLLECT).code == 0
+    assert contents(tmp_path) == before
+
+
+def test_a_replay_holds_the_first_steps_that_were_taken(foretell, agents, tmp_path):
+    import numpy as np
+
+    from foretell import open_dataset
+
+    answer = foretell("collect", "sac-replay", "--agent", agents[0], "--steps", 250, "--out", "replay.hdf5", "--json")
+    assert json.loads(answer.out)["steps"] == 250
+    whole, first = open_dataset(agents[0] / "replay.hdf5"), open_dataset(tmp_path / "replay.hdf5")
+    np.testing.assert_array_equal(first.actions, whole.actions[:250])
+    assert first.truncations[-1]
+    assert "first 250 steps" in first.metadata.description
+
+
+def test_training_again_keeps_the_finished_run(foretell, data, tmp_path):
+    first = foretell("train", data, "--out", "run", *SMALL, "--json")
+    before = contents(tmp_path)
+    second = foretell("train", data, "--out", "run", *SMALL, "--json")
+    assert second.code == 0
+    assert json.loads(second.out) == json.loads(first.out)
+    assert contents(tmp_path) == before
+
+
+def test_an_interrupted_training_ends_with_the_same_weights(foretell, data, tmp_path, monkeypatch):
+    from foretell.training.sequence import SequenceTraining
+
+    command = ("train", data, *SMALL, "--checkpoint-every", 4, "--dropout", 0.1)
+    foretell(*command, "--out", "whole")
+    plain = SequenceTraining.update
+
+    def stop_at_seven(self, update):
+        if update == 7:
+            raise KeyboardInterrupt
+        return plain(self, update)
+
+    monkeypatch.setattr(SequenceTraining, "update", stop_at_seven)
+    stopped = foretell(*command, "--out", "parts")
+    assert stopped.code == 130
+    assert "continues" in stopped.err.splitlines()[-1]
+    assert not (tmp_path / "parts" / "model.safetensors").exists()
+    monkeypatch.setattr(SequenceTraining, "update", plain)
+    assert foretell(*command, "--out", "parts").code == 0
+    whole, parts = contents(tmp_path / "whole"), contents(tmp_path / "parts")
+    assert parts["model.safetensors"] == whole["model.safetensors"]
+
+
+def test_evaluating_again_replaces_the_same_records(foretell, run_copy):
+    command = ("evaluate", run_copy, "--episodes", 3)
+    foretell(*command)
+    records = (run_copy / "evaluations.jsonl").read_bytes()
+    foretell(*command)
+    assert (run_copy / "evaluations.jsonl").read_bytes() == records
+    foretell(*command, "--target-returns", -900, -1100)
+    lines = [json.loads(line) for line in (run_copy / "evaluations.jsonl").read_text().splitlines()]
+    assert len(lines) == 9
+    assert len({(line["start"], line["target"]) for line in lines}) == 9
+    assert len({line["start"] for line in lines}) == 3

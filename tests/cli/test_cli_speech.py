@@ -1,0 +1,136 @@
+"""What each verb says: one JSON object for machines, a few lines for people, help with defaults and examples."""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+
+import pytest
+from cli_helpers import SMALL, parse
+
+from foretell.cli.collect import Collect
+from foretell.cli.evaluate import Evaluate
+from foretell.cli.inspect import Inspect
+from foretell.cli.progress import Meter
+from foretell.cli.report import Report
+from foretell.cli.reproduce import Reproduce
+from foretell.cli.train import Train
+
+VERBS = {
+    "collect": Collect, "inspect": Inspect, "train": Train, "evaluate": Evaluate, "report": Report,
+    "reproduce": Reproduce,
+}  # fmt: skip
+ANSWERS = {
+    "collect": {"path", "steps", "episodes", "mean_return", "fingerprint"},
+    "train": {"run", "last"},
+    "evaluate": {"policy", "records", "evaluations"},
+}
+
+
+@pytest.fixture
+def commands(data, run_copy):
+    return {
+        "collect": ("collect", "random", "--steps", 200, "--out", "new.hdf5"),
+        "inspect": ("inspect", data),
+        "train": ("train", data, "--out", "new", *SMALL),
+        "evaluate": ("evaluate", run_copy, "--episodes", 2),
+    }
+
+
+@pytest.mark.parametrize("verb", ["collect", "inspect", "train", "evaluate"])
+def test_json_is_one_object_and_nothing_else(foretell, commands, verb):
+    answer = foretell(*commands[verb], "--json")
+    assert (answer.code, answer.err) == (0, "")
+    assert answer.out.count("\n") == 1
+    found = json.loads(answer.out)
+    if verb in ANSWERS:
+        assert found.keys() == ANSWERS[verb]
+    else:
+        assert {"steps", "episodes", "returns", "warnings", "normalized_score", "behaviour_policy"} <= found.keys()
+
+
+@pytest.mark.parametrize("verb", ["collect", "train", "evaluate"])
+def test_people_are_told_where_it_is_and_how_it_went(foretell, commands, verb):
+    answer = foretell(*commands[verb])
+    assert answer.code == 0
+    names = {"collect": "new.hdf5", "train": "foretell evaluate new", "evaluate": "evaluations.jsonl"}
+    assert names[verb] in answer.out
+
+
+def test_the_card_for_people(foretell, data):
+    out = foretell("inspect", data).out
+    for words in (
+        "2,000 timesteps in 10 episodes",
+        "Pendulum-v1",
+        "random",
+        "normalised score",
+        "shape (1,) float32: -",
+        "█",
+    ):
+        assert words in out, words
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_has_defaults_and_examples(foretell, verb):
+    answer = foretell(verb, "--help")
+    assert (answer.code, answer.err) == (0, "")
+    assert "(default: " in answer.out
+    assert f"  foretell {verb}" in answer.out
+    assert len(_examples(verb)) >= 1
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_examples_in_the_help_are_accepted_by_the_parser(verb):
+    for example in _examples(verb):
+        assert isinstance(parse(example.split()[1:]), VERBS[verb]), example
+
+
+def _examples(verb):
+    lines = [line.strip() for line in VERBS[verb].__doc__.splitlines()]
+    return [line for line in lines if line.startswith("foretell ")]
+
+
+def test_help_loads_no_torch_and_answers_in_half_a_second():
+    code = "import sys\nfrom foretell.cli.main import main\ntry: main(['train', '--help'])\nexcept SystemExit: pass\n"
+    used = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        done = subprocess.run(
+            [sys.executable, "-c", code + "assert not {'torch', 'h5py', 'gymnasium'} & sys.modules.keys()"],
+            capture_output=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        used.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(used) < 0.5  # processor time: the same on a machine that is busy with something else
+
+
+def test_the_module_and_a_wrong_verb_from_the_shell(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "foretell", "inspect", "none.hdf5"], cwd=tmp_path, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.startswith("foretell: none.hdf5: no such file")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_line_of_progress(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("foretell.cli.progress.time.monotonic", lambda: now[0])
+    meter = Meter("train dt")
+    meter.update(10, 100, {"loss": 0.5})
+    assert meter.line() == "train dt: 10/100 (10%), 0/s, starting, loss 0.5"
+    now[0] = 104.0
+    meter.update(30, 100, {"loss": 0.25, "mean_return": -150.0})
+    assert meter.line() == "train dt: 30/100 (30%), 5/s, 14 s left, loss 0.25, mean return -150"
+    meter.update(100, 100, {})
+    assert "0 s left" in meter.line()
+
+
+def test_finished_work_is_not_starting(foretell):
+    answer = foretell("collect", "random", "--steps", 200, "--out", "new.hdf5")
+    assert answer.err.splitlines()[-1].startswith("collect random: 200/200 (100%)")
+    assert "starting" not in answer.err

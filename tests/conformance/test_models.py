@@ -1,0 +1,189 @@
+"""What every registered model owes its users, beyond the pitfalls: it learns, repeats itself, and continues."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+import torch
+
+from foretell import facade
+from foretell.core.errors import ForetellError
+from foretell.evaluation.conditioned import ReturnConditionedPolicy
+from foretell.models.configs import SequenceShape
+from foretell.models.registry import MODELS, build_model
+from foretell.training.checkpoints import load_tensors
+from foretell.training.configs import TrainingConfig
+from foretell.training.run_folder import read_events
+from reference.making import CHOICES, SHAPES, VECTOR, random_batch, scaled, small_config, small_model
+
+pytestmark = pytest.mark.parametrize("name", MODELS)
+kinds = pytest.mark.parametrize("kind", SHAPES)
+
+
+@kinds
+def test_overfits_one_batch(name, kind):
+    shape = SHAPES[kind]
+    model = build_model(name, asdict(small_config(name)), shape, torch.Generator().manual_seed(0))
+    batch = random_batch(shape, real=(4, 4, 2, 1))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.0)
+    first = float(model.loss(batch).detach())
+    for _ in range(200):
+        optimizer.zero_grad()
+        loss = model.loss(batch)
+        loss.backward()
+        optimizer.step()
+    assert float(loss.detach()) < 0.01 * first
+
+
+@kinds
+def test_every_parameter_receives_a_gradient(name, kind):
+    model = small_model(name, SHAPES[kind])
+    model.loss(random_batch(SHAPES[kind])).backward()
+    for parameter_name, parameter in model.named_parameters():
+        assert parameter.grad is not None, parameter_name
+        assert float(parameter.grad.abs().max()) > 0, parameter_name
+
+
+def test_weights_are_a_function_of_the_seed(name):
+    config = asdict(small_config(name))
+    first, again, other = (
+        build_model(name, config, VECTOR, torch.Generator().manual_seed(seed)).state_dict() for seed in (1, 1, 2)
+    )
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    assert not all(torch.equal(first[key], other[key]) for key in first)
+
+
+def test_the_global_generators_are_neither_read_nor_moved(name):
+    found = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        np.random.seed(seed)  # noqa: NPY002  the global state is what is looked at
+        model = small_model(name, dropout=0.1)
+        before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+        loss = model.loss(random_batch(), torch.Generator().manual_seed(0))
+        loss.backward()
+        assert torch.equal(torch.get_rng_state(), before[0])
+        np.testing.assert_array_equal(np.random.get_state()[1], before[1])  # noqa: NPY002
+        found.append(float(loss.detach()))
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("fixture", ["pendulum_random", "cartpole_random"])
+def test_training_is_deterministic_under_a_seed(name, fixture, tmp_path, request):
+    data = request.getfixturevalue(fixture)
+    training = TrainingConfig(updates=5, batch_size=4, log_every=1)
+    runs = [
+        facade.train(data, tmp_path / label, algorithm=name, model=small_config(name, dropout=0.1), training=training,
+                     seed=seed)
+        for label, seed in (("one", 3), ("same", 3), ("other", 4))
+    ]  # fmt: skip
+    one, same, other = (load_tensors(run / "model.safetensors") for run in runs)
+    assert all(torch.equal(one[key], same[key]) for key in one)
+    assert not all(torch.equal(one[key], other[key]) for key in one)
+    assert _timeless(runs[0]) == _timeless(runs[1]) != _timeless(runs[2])
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("killed_after", [3, 5, 7, 11])
+def test_resumes_bit_for_bit(name, killed_after, pendulum_random, tmp_path):
+    training = TrainingConfig(
+        updates=12, batch_size=4, log_every=2, checkpoint_every=4, evaluate_every=6, warmup_updates=3
+    )
+
+    def run(folder, progress):
+        return facade.train(
+            pendulum_random, folder, algorithm=name, model=small_config(name, dropout=0.1), training=training,
+            validation_episodes=2, progress=progress,
+        )  # fmt: skip
+
+    def kill(done, total, **_):
+        if done == killed_after:
+            raise Killed
+
+    straight = run(tmp_path / "straight", lambda *_, **__: None)
+    with pytest.raises(Killed):
+        run(tmp_path / "killed", kill)
+    assert not (tmp_path / "killed" / "model.safetensors").exists()
+    updates = []
+    resumed = run(tmp_path / "killed", lambda done, total, **_: updates.append(done))
+    assert updates[0] == killed_after // 4 * 4 + 1
+    one, other = (load_tensors(folder / "model.safetensors") for folder in (straight, resumed))
+    assert all(torch.equal(one[key], other[key]) for key in one)
+    assert _timeless(straight) == _timeless(resumed)
+    assert [event["update"] for event in _timeless(straight)] == [2, 4, 6, 6, 8, 10, 12, 12]
+
+
+@kinds
+def test_batched_acting_equals_one_at_a_time(name, kind):
+    shape, steps = SHAPES[kind], 7
+    model = small_model(name, shape)
+    normalization = scaled(shape.action_dim)
+    if shape.discrete:
+        normalization = type(normalization)(
+            **{**{f: getattr(normalization, f) for f in normalization.__dataclass_fields__}, "action_range": None}
+        )
+    rng = np.random.default_rng(0)
+    observations = rng.normal(size=(steps, 5, 3)).astype(np.float32)
+    rewards, targets = rng.normal(size=(steps, 5)), rng.normal(size=5)
+    together = _play(ReturnConditionedPolicy(model, normalization, 0.0), observations, rewards, targets)
+    alone = [
+        _play(ReturnConditionedPolicy(model, normalization, float(targets[i])), observations[:, [i]],
+              rewards[:, [i]], None)[:, 0]
+        for i in range(5)
+    ]  # fmt: skip
+    np.testing.assert_allclose(together, np.stack(alone, axis=1), atol=1e-5)
+
+
+def test_images_are_taken_whichever_way_their_channels_lie(name):
+    shape = SequenceShape(observation_shape=(40, 60, 3), action_dim=2, discrete=True, max_timesteps=5)
+    turned = SequenceShape(observation_shape=(3, 40, 60), action_dim=2, discrete=True, max_timesteps=5)
+    batch = random_batch(shape, real=(3, 1), time=3)
+    other = type(batch)(**{**vars(batch), "observations": batch.observations.permute(0, 1, 4, 2, 3).contiguous()})
+    outputs = [
+        small_model(name, found, spread=0.05)(content).detach() for found, content in ((shape, batch), (turned, other))
+    ]
+    assert outputs[0].shape == (2, 3, 2)
+    torch.testing.assert_close(*outputs, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "observation_shape", [(), (4, 4), (35, 60, 3), (60, 35, 1), (84, 84, 84), (2, 40, 40, 3)], ids=str
+)
+def test_observations_of_other_shapes_are_refused(name, observation_shape):
+    shape = SequenceShape(observation_shape=observation_shape, action_dim=1, discrete=False, max_timesteps=5)
+    with pytest.raises(ForetellError, match="expected"):
+        small_model(name, shape)
+
+
+@pytest.mark.parametrize("changes", [{"width": 0}, {"context_length": 0}, {"layers": -1}, {"dropout": 1.0},
+                                     {"width": 10, "heads": 3}, {"dropout": float("nan")}])  # fmt: skip
+def test_settings_out_of_range_are_refused(name, changes):
+    with pytest.raises(ForetellError, match=r"expected|choose"):
+        MODELS[name].config(**changes)
+
+
+def test_discrete_and_continuous_differ_in_their_output(name):
+    assert small_model(name, CHOICES)(random_batch(CHOICES)).shape == (4, 4, 4)
+    continuous = small_model(name, VECTOR, spread=3.0)(random_batch(VECTOR))
+    assert continuous.shape == (4, 4, 2)
+    assert float(continuous.detach().abs().max()) <= 1.0
+
+
+def _play(policy, observations, rewards, targets):
+    policy.reset(observations.shape[1], targets)
+    actions = []
+    for observation, reward in zip(observations, rewards):
+        actions.append(policy.act(observation))
+        policy.observe(reward)
+    return np.stack(actions)
+
+
+def _timeless(run):
+    events = [{key: value for key, value in event.items() if key != "wall_seconds"} for event in read_events(run)]
+    return json.loads(json.dumps(events))

@@ -1,0 +1,37 @@
+"""Training windows, one timestep at a time in plain Python."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def windows_slowly(dataset, last, context_length):
+    """Per requested row: a list of `context_length` dicts, or None for padding; raw units."""
+    found = []
+    for row in last:
+        episode = next(i for i, end in enumerate(dataset.episode_ends) if row < end)
+        start, end = int(dataset.episode_starts[episode]), int(dataset.episode_ends[episode])
+        window = []
+        for r in range(row - context_length + 1, row + 1):
+            if r < start:
+                window.append(None)
+                continue
+            window.append({
+                "observations": dataset.observations[r], "actions": dataset.actions[r],
+                "returns_to_go": sum(float(reward) for reward in dataset.rewards[r:end]), "timesteps": r - start,
+            })  # fmt: skip
+        found.append(window)
+    return found
+
+
+def as_rows(batch):
+    """A SequenceBatch in the same form."""
+    columns = {name: np.asarray(value) for name, value in vars(batch).items()}
+    return [
+        [
+            {name: columns[name][b, t] for name in ("observations", "actions", "returns_to_go", "timesteps")}
+            if columns["mask"][b, t] else None
+            for t in range(columns["mask"].shape[1])
+        ]
+        for b in range(len(columns["mask"]))
+    ]  # fmt: skip

@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from foretell import facade
+from foretell.core.errors import CheckpointError, DatasetError, DivergedError, LockedError, UsageError
+from foretell.core.files import folder_lock
+from foretell.sequences.windows import WindowSampler
+from foretell.training.checkpoints import load_newest, load_tensors
+from foretell.training.configs import TrainingConfig, learning_rate_at
+from foretell.training.run_folder import load_run, read_events
+from reference.making import make_dataset, small_config
+
+MODEL = small_config("decision-transformer")
+TRAINING = TrainingConfig(updates=6, batch_size=4, checkpoint_every=2, log_every=1, warmup_updates=2)
+
+
+def _train(data, out, **changes):
+    return facade.train(data, out, **{"model": MODEL, "training": TRAINING, **changes})
+
+
+def _content(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.mark.parametrize("changes", [
+    {"seed": 1}, {"model": replace(MODEL, width=8)}, {"training": replace(TRAINING, learning_rate=1e-4)},
+    {"target_return": -1.0}, {"training": replace(TRAINING, updates=7)},
+])  # fmt: skip
+def test_a_folder_of_another_configuration_is_left_untouched(changes, tmp_path):
+    data, out = make_dataset([9, 5]), tmp_path / "run"
+    _train(data, out)
+    before = _content(out)
+    with pytest.raises(UsageError, match="another configuration"):
+        _train(data, out, **changes)
+    assert _content(out) == before
+
+
+def test_other_data_are_another_configuration(tmp_path):
+    _train(make_dataset([9, 5]), tmp_path / "run")
+    with pytest.raises(UsageError, match="fingerprint"):
+        _train(make_dataset([9, 5], seed=1), tmp_path / "run")
+
+
+def test_a_folder_that_is_no_run_is_left_untouched(tmp_path):
+    (tmp_path / "thesis.txt").write_text("three years")
+    with pytest.raises(UsageError, match="not a run folder"):
+        _train(make_dataset([9]), tmp_path)
+    assert (tmp_path / "thesis.txt").read_text() == "three years"
+    assert not (tmp_path / "config.json").exists()
+
+
+def test_a_finished_run_is_not_trained_again(tmp_path):
+    data, out = make_dataset([9, 5]), tmp_path / "run"
+    _train(data, out)
+    before, calls = _content(out), []
+    assert _train(data, out, progress=lambda *_, **__: calls.append(1)) == out
+    assert (_content(out), calls) == (before, [])
+
+
+def test_a_folder_in_use_is_refused(tmp_path):
+    with folder_lock(tmp_path / "run"), pytest.raises(LockedError):
+        _train(make_dataset([9]), tmp_path / "run")
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "constant"])
+def test_learning_rate_rises_and_falls(schedule):
+    config = TrainingConfig(updates=100, learning_rate=0.4, warmup_updates=10, schedule=schedule)
+    rates = [learning_rate_at(config, update) for update in range(100)]
+    assert rates[:10] == pytest.approx([0.04 * (i + 1) for i in range(10)])
+    for update in range(10, 100):
+        expected = 0.4 if schedule == "constant" else 0.2 * (1 + math.cos(math.pi * (update - 10) / 90))
+        assert rates[update] == pytest.approx(expected)
+    assert learning_rate_at(replace(config, warmup_updates=0), 0) == 0.4
+    assert learning_rate_at(replace(config, updates=5), 4) == pytest.approx(0.2)
+
+
+def test_learning_rate_that_was_used_is_the_one_logged(tmp_path):
+    out = _train(make_dataset([9, 5]), tmp_path / "run")
+    logged = [event["learning_rate"] for event in read_events(out)]
+    assert logged == [learning_rate_at(TRAINING, update) for update in range(6)]
+
+
+def test_diverged_training_stops_and_keeps_the_last_finite_checkpoint(tmp_path, monkeypatch):
+    plain = WindowSampler.batch
+
+    def poisoned(self, update, batch_size):
+        batch = plain(self, update, batch_size)
+        if update == 5:
+            batch.observations[0, -1] = torch.nan
+        return batch
+
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(WindowSampler, "batch", poisoned)
+        with pytest.raises(DivergedError, match="update 5"):
+            _train(make_dataset([9, 5]), out)
+    state, manifest = load_newest(out / "checkpoints")
+    assert manifest["update"] == 4
+    assert all(bool(torch.isfinite(value).all()) for value in state.values())
+    with pytest.raises(CheckpointError):
+        load_run(out)
+    straight = _train(make_dataset([9, 5]), tmp_path / "straight")
+    resumed = load_tensors(_train(make_dataset([9, 5]), out) / "model.safetensors")
+    for name, value in load_tensors(straight / "model.safetensors").items():
+        assert torch.equal(value, resumed[name]), name
+
+
+@pytest.mark.parametrize(("column", "bad"), [("observations", np.nan), ("rewards", np.inf), ("actions", -np.inf)])
+def test_data_that_are_not_finite_are_refused(column, bad, tmp_path):
+    data = make_dataset([9, 5])
+    getattr(data, column)[11] = bad
+    with pytest.raises(DatasetError, match="episode 1"):
+        _train(data, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_config_describes_the_whole_run(tmp_path, pendulum_random):
+    out = facade.train(pendulum_random, tmp_path / "run", model=MODEL, training=TRAINING, seed=3)
+    config = json.loads((out / "config.json").read_text())
+    assert config["dataset"]["fingerprint"] == pendulum_random.fingerprint()
+    assert (config["seed"], config["dataset"]["episodes"], config["shape"]["max_timesteps"]) == (3, 10, 200)
+    assert config["normalization"]["action_range"] == {"low": [-2.0], "high": [2.0]}
+    assert config["target"]["return"] == pytest.approx(np.quantile(pendulum_random.episode_returns(), 0.9))
+    assert {"foretell", "torch", "numpy"} <= config["versions"].keys()
+    events = read_events(out)
+    assert [event["update"] for event in events] == [1, 2, 3, 4, 5, 6]
+    assert list(out.glob("events.out.tfevents*")), "no TensorBoard file"
+
+
+def test_an_action_that_never_changes_does_not_poison_training(tmp_path):
+    """Data that name no environment take their range from the actions; one of them may be constant."""
+    data = make_dataset([9, 5])
+    data.actions[:, 1] = 0.5
+    out = _train(data, tmp_path / "run")
+    assert all(math.isfinite(event["loss"]) for event in read_events(out))
+
+
+@pytest.mark.parametrize("changes", [{"updates": 0}, {"batch_size": -1}, {"learning_rate": math.nan},
+                                     {"clip_norm": 0.0}, {"warmup_updates": -1}, {"log_every": 0},
+                                     {"learning_rate": math.inf}])  # fmt: skip
+def test_settings_out_of_range_are_refused(changes):
+    with pytest.raises(UsageError, match="expected"):
+        TrainingConfig(**changes)
+
+
+def test_an_unknown_algorithm_is_a_usage_error(tmp_path):
+    with pytest.raises(UsageError, match="decision-transformer"):
+        facade.train(make_dataset([5]), tmp_path / "run", algorithm="decision-trasnformer")
