@@ -42,7 +42,9 @@ def show(row: Row) -> str:
     """Print a row in a few words; return it as one line of JSON."""
     words = f"{row.benchmark:<11} {row.name:<34} {row.ours:>12,.4g} {row.unit}"
     if row.peer is not None:
-        words += f"   {row.peer_name} {row.peer:,.4g}   ×{row.ratio:.2f} ({row.ratio_min:.2f} to {row.ratio_max:.2f})"
+        words += f"   {row.peer_name} {row.peer:,.4g}"
+    if row.ratio is not None:
+        words += f"   ×{row.ratio:.2f} ({row.ratio_min:.2f} to {row.ratio_max:.2f})"
     if row.bound is not None:
         words += f"   bound {row.bound}: {'holds' if row.holds else 'MISSED'}"
     print(words, flush=True)

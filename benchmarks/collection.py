@@ -46,8 +46,8 @@ def _gymnasium_rate(steps: int) -> float:
     env.reset(seed=0)
 
     def step(_: int) -> None:
-        _, _, terminated, truncated, _ = env.step(env.action_space.sample())
-        if terminated or truncated:
+        result = env.step(env.action_space.sample())
+        if result[2] or result[3]:
             env.reset()
 
     return rate(step, steps)

@@ -74,8 +74,9 @@ class _Timing:
             benchmark="evaluation", name=name, unit=f"s for {EPISODES} episodes",
             setting={**in_words(self.config), "episodes": EPISODES, "threads": torch.get_num_threads(),
                      "peer_is": f"{timed} episodes timed, scaled to {EPISODES}"},
-            peer_name=peer_name, peer_version=peer_version, bound=bound and f"ratio at least {bound:g}",
-            holds=bound and fields["ratio"] >= bound, **fields,
+            peer_name=peer_name, peer_version=peer_version,
+            bound=None if bound is None else f"ratio at least {bound:g}",
+            holds=None if bound is None else bool(fields["ratio"] >= bound), **fields,
         )  # fmt: skip
 
 

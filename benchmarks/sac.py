@@ -47,7 +47,8 @@ def _row(config: SACConfig, threads: int, steps: int, repetitions: int) -> Row:
         setting={"environment": "Pendulum-v1", "hidden_sizes": list(config.hidden_sizes),
                  "batch_size": config.batch_size, "updates_per_step": 1, "steps": steps, "after_steps": WARM_UP,
                  "threads": threads},
-        peer_name=peer and "stable-baselines3 SAC", peer_version=peer and installed("stable-baselines3"),
+        peer_name="stable-baselines3 SAC" if peer else None,
+        peer_version=installed("stable-baselines3") if peer else None,
         **comparison.fields(),
     )  # fmt: skip
 
@@ -68,7 +69,7 @@ class _Ours:
 
 class _StableBaselines:
     def __init__(self, config: SACConfig):
-        from stable_baselines3 import SAC
+        from stable_baselines3 import SAC  # pyrefly: ignore
 
         self.model = SAC(
             "MlpPolicy", "Pendulum-v1", learning_rate=config.learning_rate, buffer_size=config.total_steps,

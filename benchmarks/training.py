@@ -8,12 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch.nn import functional
 
 from benchmarks import peers
-from benchmarks.floor import floor_seconds, products
+from benchmarks.floor import TOKENS, floor_seconds, products
 from benchmarks.making import REFERENCE, in_words, random_model, random_sampler
 from benchmarks.measuring import Options, Row, alternate, installed, rate
 from foretell.models.configs import DecisionTransformerConfig
+from foretell.models.layers import dropout
 from foretell.presets.pendulum import MODEL
 from foretell.sequences.windows import WindowSampler
 from foretell.training.configs import TrainingConfig
@@ -34,7 +36,30 @@ def rows(options: Options) -> Iterator[Row]:
         with tempfile.TemporaryDirectory() as folder:
             sampler = random_sampler(Path(folder), config.context_length)
             yield _row(name, config, sampler, more * updates, repetitions)
+        if config.dropout:
+            yield _dropout_row(config, updates, repetitions)
     torch.set_num_threads(available)
+
+
+def _dropout_row(config: DecisionTransformerConfig, updates: int, repetitions: int) -> Row:
+    """Our dropout beside PyTorch's, on the tokens of one batch, backward pass included."""
+    shape = (CONFIG.batch_size, TOKENS * config.context_length, config.width)
+    tokens, generator = torch.randn(shape, requires_grad=True), torch.Generator().manual_seed(0)
+    gradient = torch.ones(shape)
+    sides = (
+        lambda _: dropout(tokens, config.dropout, generator).backward(gradient),
+        lambda _: functional.dropout(tokens, config.dropout).backward(gradient),
+    )
+    for side in sides:
+        rate(side, 3)
+    comparison = alternate(
+        lambda: rate(sides[0], 10 * updates), lambda: rate(sides[1], 10 * updates), repetitions, higher_is_better=True
+    )
+    return Row(
+        benchmark="training", name=f"dropout at width {config.width}", unit="calls/s",
+        setting={"shape": list(shape), "dropout": config.dropout, "threads": torch.get_num_threads()},
+        peer_name="torch.nn.functional.dropout", peer_version=torch.__version__, **comparison.fields(),
+    )  # fmt: skip
 
 
 def _row(
@@ -55,7 +80,8 @@ def _row(
         benchmark="training", name=name, unit="updates/s",
         setting={**in_words(config), "batch_size": CONFIG.batch_size, "optimizer": "AdamW, fused",
                  "clip_norm": CONFIG.clip_norm, "threads": torch.get_num_threads(), "updates": updates},
-        peer_name=peer and "transformers DecisionTransformerModel", peer_version=peer and installed("transformers"),
+        peer_name="transformers DecisionTransformerModel" if peer else None,
+        peer_version=installed("transformers") if peer else None,
         extra={"matmul_floor": floor, "share_of_floor": fields["ours"] / floor}, **fields,
     )  # fmt: skip
 

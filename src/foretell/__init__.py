@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from foretell.core.returns import returns_to_go as returns_to_go
     from foretell.datasets.d4rl_writer import write_d4rl as write_d4rl
     from foretell.datasets.dataset import Dataset as Dataset
+    from foretell.datasets.dataset import DatasetMetadata as DatasetMetadata
+    from foretell.datasets.minari import write_minari as write_minari
     from foretell.datasets.registry import open_dataset as open_dataset
     from foretell.facade import collect_sac as collect_sac
     from foretell.facade import evaluate as evaluate
@@ -29,6 +31,7 @@ _HOMES = {
     "collect_random": "collection.recipes",
     "collect_sac": "facade",
     "Dataset": "datasets.dataset",
+    "DatasetMetadata": "datasets.dataset",
     "DecisionTransformerConfig": "models.configs",
     "Episode": "core.episode",
     "evaluate": "facade",
@@ -39,6 +42,7 @@ _HOMES = {
     "train_sac": "facade",
     "TrainingConfig": "training.configs",
     "write_d4rl": "datasets.d4rl_writer",
+    "write_minari": "datasets.minari",
 }
 __all__ = ["__version__", *_HOMES]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -13,7 +14,7 @@ import torch
 from foretell.agents.configs import SACConfig
 from foretell.agents.policy import SACPolicy
 from foretell.collection.recipes import collect_with_policy
-from foretell.core.errors import DatasetError, UsageError
+from foretell.core.errors import CheckpointError, DatasetError, UsageError
 from foretell.core.files import folder_lock, read_json_lines, write_json_lines
 from foretell.core.progress import Progress, silent
 from foretell.core.seeding import derive_seed
@@ -26,7 +27,7 @@ from foretell.evaluation.policies import AgentPolicy, UniformPolicy, restore_pol
 from foretell.evaluation.protocol import Outcome, Policy, evaluation_starts, validation_starts
 from foretell.evaluation.protocol import evaluate as run_episodes
 from foretell.models.configs import DecisionTransformerConfig, SequenceShape
-from foretell.models.registry import MODELS, build_model
+from foretell.models.registry import build_model, model_entry
 from foretell.sequences.normalization import Normalization
 from foretell.sequences.scaling import ActionRange
 from foretell.sequences.targets import choose_target
@@ -58,6 +59,7 @@ def train(
     training: TrainingConfig | None = None,
     target_return: float | None = None,
     environment: str | None = None,
+    horizon: int | None = None,
     seed: int = 0,
     root_seed: int = ROOT_SEED,
     validation_episodes: int = 50,
@@ -67,12 +69,14 @@ def train(
 
     `target_return` (reward units) is what the policy asks for unless told otherwise; None takes the data's rule
     (`sequences.targets`). `environment` overrides the one named in the dataset; it gives action range and horizon.
+    `horizon` is the time limit for files that do not say where episodes end.
     Raises `DatasetError` for data that training must not meet, `UsageError` where `out` holds another run.
     """
-    data = dataset if isinstance(dataset, Dataset) else open_dataset(dataset)
+    entry = model_entry(algorithm)
+    data = dataset if isinstance(dataset, Dataset) else open_dataset(dataset, horizon=horizon)
     spec = _environment_of(data, environment)
     _refuse_unfit(data, spec)
-    model = model or MODELS[algorithm].config()
+    model = model or entry.config()
     training = training or TrainingConfig()
     action_range = None if data.discrete else ActionRange(low=spec.action_low or (), high=spec.action_high or ())
     normalization = Normalization.fit(data, action_range)
@@ -88,17 +92,18 @@ def train(
                     "highest_return": float(returns.max())},
         "shape": asdict(shape), "model": asdict(model), "training": asdict(training),
         "normalization": normalization.to_json(), "target": choose_target(returns, target_return), "seed": seed,
+        "validation": {"root_seed": root_seed, "episodes": validation_episodes},
     }  # fmt: skip
+    network = build_model(algorithm, asdict(model), shape, _generator(seed))
+    measure = None
+    if training.evaluate_every:
+        measure = _validation(spec.name, normalization, config["target"]["return"], root_seed, validation_episodes)
     out = Path(out)
     with folder_lock(out):
         run = RunFolder(out, config)
         if run.finished:
             return out
-        network = build_model(algorithm, asdict(model), shape, _generator(seed))
         sampler = WindowSampler(data, normalization, context_length=model.context_length, seed=seed)
-        measure = None
-        if training.evaluate_every:
-            measure = _validation(spec.name, normalization, config["target"]["return"], root_seed, validation_episodes)
         _train(run, SequenceTraining(network, sampler, training, seed), evaluate=measure, progress=progress)
     return out
 
@@ -173,23 +178,37 @@ def evaluate(
     }  # fmt: skip
     if dataset is None:
         return _records(run_episodes(policy, spec.name, starts, progress=progress), facts, None)
+    targets = [float(target) for target in target_returns or [config["target"]["return"]]]
+    _warn_of_unseen(targets, dataset)
     records = []
-    for target in target_returns or [config["target"]["return"]]:
-        if not dataset["lowest_return"] <= target <= dataset["highest_return"]:
-            warnings.warn(
-                f"target return {target:g} is outside the data's returns, {dataset['lowest_return']:g} to "
-                f"{dataset['highest_return']:g}; what the policy does there was never seen.", stacklevel=2,
-            )  # fmt: skip
+    for target in targets:
         outcome = run_episodes(policy, spec.name, starts, target_return=target, progress=progress)
-        records += _records(outcome, facts, float(target))
+        records += _records(outcome, facts, target)
     return records
 
 
 def save_evaluations(path: Path, records: Sequence[dict[str, Any]]) -> None:
-    """Write records to a file of evaluations; those of the same policy, seed, start and target are replaced."""
-    kept = {_key(record): record for record in (read_json_lines(path) if path.exists() else [])}
+    """Write records to a file of evaluations; those of the same policy, seed, start and target are replaced.
+
+    Raises `CheckpointError` where the file holds something else: nothing is then written.
+    """
+    try:
+        kept = {_key(record): record for record in (read_json_lines(path) if path.exists() else [])}
+    except (KeyError, TypeError):
+        raise CheckpointError(f"{path}: holds no evaluation records; choose another --out.") from None
     kept.update({_key(record): record for record in records})
     write_json_lines(path, kept.values())
+
+
+def _warn_of_unseen(targets: list[float], dataset: dict[str, Any]) -> None:
+    if not all(map(math.isfinite, targets)):
+        raise UsageError(f"target returns {targets}; expected finite numbers in reward units.")
+    low, high = dataset["lowest_return"], dataset["highest_return"]
+    if unseen := [f"{target:g}" for target in targets if not low <= target <= high]:
+        warnings.warn(
+            f"target return {', '.join(unseen)} is outside the returns in {dataset['name']}, {low:g} to {high:g}; what "
+            "the policy does there was never seen.", stacklevel=3,
+        )  # fmt: skip
 
 
 def _key(record: dict[str, Any]) -> tuple[Any, ...]:

@@ -12,7 +12,7 @@ USAGE = {
     "no HDF5 name": (("collect", "random", "--out", "x.csv"), ("x.csv", ".hdf5")),
     "no dataset": (("train", "--out", "run"), ("needs a dataset",)),
     "SAC with a dataset": (("train", "a.hdf5", "--algorithm", "sac", "--out", "run"), ("takes no dataset",)),
-    "no updates": (("train", "a.hdf5", "--out", "run", "--updates", 0), ("updates is 0", "more than 0")),
+    "no updates": (("train", "a.hdf5", "--out", "run", "--updates", 0), ("updates is 0", "above 0")),
     "heads": (("train", "a.hdf5", "--out", "run", "--width", 10, "--heads", 3), ("width 10", "3 heads")),
     "context": (("train", "a.hdf5", "--out", "run", "--context-length", 0), ("context_length is 0",)),
     "no episodes": (("evaluate", "run", "--episodes", 0), ("--episodes 0", "at least 1")),
@@ -51,7 +51,7 @@ def test_a_target_return_is_a_finite_number(foretell, data, run_copy, tmp_path, 
 def test_a_target_return_outside_the_data_is_a_warning(foretell, run_copy):
     answer = foretell("evaluate", run_copy, "--episodes", 2, "--target-returns", 5, "--json")
     assert answer.code == 0
-    assert answer.err.splitlines()[0].startswith("foretell: warning: target return 5 is outside the data's returns")
+    assert answer.err.splitlines()[0].startswith("foretell: warning: target return 5 is outside the returns in")
 
 
 def test_a_run_and_an_environment_of_different_shapes(foretell, run_copy, tmp_path):

@@ -55,17 +55,18 @@ def test_collecting_goes_on_after_a_stop_between_its_two_files(foretell, tmp_pat
     assert contents(tmp_path) == before
 
 
-def test_a_replay_holds_the_first_steps_that_were_taken(foretell, agents, tmp_path):
+@pytest.mark.parametrize(("keep", "rows"), [("first", slice(0, 150)), ("last", slice(110, 260))])
+def test_a_replay_holds_the_steps_that_were_taken(foretell, agents, tmp_path, keep, rows):
     import numpy as np
 
     from foretell import open_dataset
 
-    answer = foretell("collect", "sac-replay", "--agent", agents[0], "--steps", 250, "--out", "replay.hdf5", "--json")
-    assert json.loads(answer.out)["steps"] == 250
-    whole, first = open_dataset(agents[0] / "replay.hdf5"), open_dataset(tmp_path / "replay.hdf5")
-    np.testing.assert_array_equal(first.actions, whole.actions[:250])
-    assert first.truncations[-1]
-    assert "first 250 steps" in first.metadata.description
+    command = ("collect", "sac-replay", "--agent", agents[0], "--steps", 150, "--keep", keep, "--out", "replay.hdf5")
+    assert json.loads(foretell(*command, "--json").out)["steps"] == 150
+    whole, part = open_dataset(agents[0] / "replay.hdf5"), open_dataset(tmp_path / "replay.hdf5")
+    np.testing.assert_array_equal(part.actions, whole.actions[rows])
+    assert part.truncations[-1]
+    assert f"steps {rows.start + 1} to {rows.stop} of 260" in part.metadata.description
 
 
 def test_training_again_keeps_the_finished_run(foretell, data, tmp_path):

@@ -127,7 +127,7 @@ def test_a_line_of_progress(monkeypatch):
     meter.update(30, 100, {"loss": 0.25, "mean_return": -150.0})
     assert meter.line() == "train dt: 30/100 (30%), 5/s, 14 s left, loss 0.25, mean return -150"
     meter.update(100, 100, {})
-    assert "0 s left" in meter.line()
+    assert "done" in meter.line()
 
 
 def test_finished_work_is_not_starting(foretell):

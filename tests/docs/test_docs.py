@@ -36,7 +36,7 @@ def test_links_lead_somewhere(page):
             continue
         name, _, anchor = target.partition("#")
         file = page.parent / name if name else page
-        assert file.is_file(), target
+        assert file.exists(), target
         assert not anchor or anchor in anchors(file.read_text(encoding="utf-8")), target
 
 
@@ -148,7 +148,7 @@ def test_every_check_of_the_doctor_is_described():
     source = (ROOT / "src/foretell/datasets/doctor.py").read_text(encoding="utf-8")
     checks = set(re.findall(r'(?:_error|_warning|make)\("(\w+)"', source)) | {"reading"}
     text = read("datasets.md").split("## The card")[1]
-    assert {name for name in re.findall(r"^\| `(\w+)` \| (?:error|warning)", text, re.MULTILINE)} == checks
+    assert set(re.findall(r"^\| `(\w+)` \| (?:error|warning)", text, re.MULTILINE)) == checks
 
 
 def test_every_verb_flag_in_the_docs_is_a_flag(capsys):
@@ -162,5 +162,6 @@ def test_every_verb_flag_in_the_docs_is_a_flag(capsys):
             tyro.cli(main.Verb, prog="foretell", args=[verb, "--help"])
         known |= set(re.findall(r"--[\w.-]+", capsys.readouterr().out))
     for page in PAGES:
-        for flag in re.findall(r"(?<![\w-])--[a-z][\w.-]*\w", page.read_text(encoding="utf-8")):
+        lines = [line for line in page.read_text(encoding="utf-8").splitlines() if "pip" not in line]
+        for flag in re.findall(r"(?<![\w-])--[a-z][\w.-]*\w", "\n".join(lines)):
             assert flag in known, (page.name, flag)

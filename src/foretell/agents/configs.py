@@ -38,10 +38,14 @@ class SACConfig:
     """Timesteps between checkpoints, rounded up to the end of an episode."""
 
     def __post_init__(self) -> None:
-        positive = ("total_steps", "learning_rate", "batch_size", "temperature", "checkpoint_every")
-        for name in positive:
-            if getattr(self, name) <= 0:
-                raise UsageError(f"{name} is {getattr(self, name)}; expected more than 0.")
+        for name in ("total_steps", "learning_rate", "batch_size", "temperature", "checkpoint_every"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise UsageError(f"{name} is {getattr(self, name)}; expected a number above 0.")
+        if self.evaluate_every < 0 or not self.hidden_sizes or min(self.hidden_sizes) < 1:
+            raise UsageError(
+                f"evaluate_every {self.evaluate_every} and hidden_sizes {self.hidden_sizes}; expected 0 or more, and "
+                "layers of width 1 or more."
+            )
         if not 0 <= self.discount <= 1 or not 0 < self.target_rate <= 1:
             raise UsageError(
                 f"discount {self.discount} and target_rate {self.target_rate}; expected numbers between 0 and 1."

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from foretell.cli.progress import watch
-from foretell.core.errors import UsageError
+from foretell.core.errors import CheckpointError, UsageError
+from foretell.core.files import read_json, sha256_of, write_json
+
+if TYPE_CHECKING:
+    from foretell.datasets.dataset import Dataset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,43 +52,59 @@ class Collect:
             raise UsageError(f"--out {self.out}; expected a file name that ends in .hdf5.")
         if self.steps is not None and self.steps < 1:
             raise UsageError(f"--steps {self.steps}; expected at least 1.")
-        request = {"recipe": self.recipe, "environment": self.environment, "steps": self.steps, "keep": self.keep,
-                   "seed": self.seed}  # fmt: skip
-        if self._already_there(request):
-            from foretell.datasets.registry import open_dataset
-
-            dataset = open_dataset(self.out)
-        else:
-            dataset = self._record()
-            from foretell.core.files import write_json
-
-            write_json(self._request_path, request | {"fingerprint": dataset.fingerprint()})
+        request = {
+            "recipe": self.recipe, "environment": self.environment, "steps": self.steps, "keep": self.keep,
+            "seed": self.seed, "agent": self._agent_identity(),
+        }  # fmt: skip
+        dataset = self._recorded_before(request) or self._record(self.out)
+        fingerprint = dataset.fingerprint()
+        write_json(self._request_path, request | {"fingerprint": fingerprint})
         return {
             "path": str(self.out), "steps": dataset.num_steps, "episodes": dataset.num_episodes,
-            "mean_return": float(dataset.episode_returns().mean()), "fingerprint": dataset.fingerprint(),
+            "mean_return": float(dataset.episode_returns().mean()), "fingerprint": fingerprint,
         }  # fmt: skip
 
     @property
     def _request_path(self) -> Path:
         return self.out.with_suffix(".request.json")
 
-    def _already_there(self, request: dict[str, Any]) -> bool:
-        from foretell.core.files import read_json
+    def _agent_identity(self) -> str | None:
+        """Return the SHA-256 of the weights that are to act, None where no agent was named."""
+        if self.agent is None:
+            return None
+        weights = self.agent / "model.safetensors"
+        if not weights.exists():
+            raise CheckpointError(f"{weights}: no such file; expected a finished run of SAC (foretell train --help).")
+        return sha256_of(weights)
+
+    def _recorded_before(self, request: dict[str, Any]) -> Dataset | None:
+        """Return the dataset if it is there and is this very recording, None if there is nothing yet.
+
+        A stop between the recording and its request leaves a file that says too little of itself: it is then recorded
+        again beside it, and compared. Raises `UsageError` where it is anything else; it stays as it is.
+        """
+        from foretell.datasets.registry import open_dataset
 
         if not self.out.exists():
-            return False
-        found = read_json(self._request_path) if self._request_path.exists() else {}
-        fingerprint = found.pop("fingerprint", None)
-        if found == request and fingerprint is not None:
-            return True
-        raise UsageError(f"{self.out}: exists and is another recording; choose another --out, or remove it.")
+            return None
+        there = open_dataset(self.out)
+        if self._request_path.exists():
+            found = read_json(self._request_path)
+            same = found == request | {"fingerprint": there.fingerprint()}
+        else:
+            again = self.out.with_name(f".{self.out.name}.again.hdf5")
+            same = self._record(again).fingerprint() == there.fingerprint()
+            again.unlink()
+        if not same:
+            raise UsageError(f"{self.out}: exists and is another recording; choose another --out, or remove it.")
+        return there
 
-    def _record(self) -> Any:
+    def _record(self, path: Path) -> Dataset:
         from foretell.collection.recipes import collect_random, collect_replay
 
         with watch(f"collect {self.recipe}", quiet=self.json) as progress:
             if self.recipe == "random":
-                return collect_random(self.environment, self.steps or 1_000_000, self.seed, self.out, progress)
+                return collect_random(self.environment, self.steps or 1_000_000, self.seed, path, progress)
             from foretell.facade import collect_sac, train_sac
 
             agent = self.agent or self.out.with_name(f"{self.out.stem}-sac")
@@ -92,9 +112,9 @@ class Collect:
                 train_sac(self.environment, agent, seed=self.seed, progress=progress)
             if self.recipe == "sac-agent":
                 return collect_sac(
-                    agent, self.out, num_steps=self.steps or 200_000, seed=self.seed, progress=progress
+                    agent, path, num_steps=self.steps or 200_000, seed=self.seed, progress=progress
                 )  # fmt: skip
-            return collect_replay(agent / "replay.hdf5", path=self.out, num_steps=self.steps, keep=self.keep)
+            return collect_replay(agent / "replay.hdf5", path=path, num_steps=self.steps, keep=self.keep)
 
     def show(self, result: dict[str, Any]) -> str:
         """Say it in one line."""

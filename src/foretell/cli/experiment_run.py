@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -153,7 +152,7 @@ class ExperimentRun:
                    "runs": [f"runs/decision-transformer/{plan.name}/seed-{seed}" for seed in self.seeds]}
                   for plan in experiment.datasets),
             ],
-            "commands": [shlex.join(["foretell", *job.arguments]) for job in self.jobs()],
+            "commands": [job.command for job in self.jobs()],
             "versions": versions("torch", "h5py"), "wall_seconds": round(wall_seconds, 1),
             "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         }  # fmt: skip

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import tyro
 
+from foretell.core.errors import UsageError
+
 
 @dataclass(frozen=True, kw_only=True)
 class Inspect:
@@ -38,6 +40,8 @@ class Inspect:
         from foretell.datasets.registry import open_dataset
         from foretell.environments.making import environment_spec
 
+        if self.card and self.card.suffix != ".json":
+            raise UsageError(f"--card {self.card}; expected a file name that ends in .json.")
         dataset = open_dataset(self.dataset, horizon=self.horizon)
         name = self.environment or dataset.metadata.environment
         card = dataset_card(dataset, environment_spec(name) if name else None)

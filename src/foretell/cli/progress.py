@@ -39,7 +39,11 @@ class Meter:
 
     def line(self) -> str:
         """Say it in one line: share, rate, time left, measurements."""
-        left = f"{(self.total - self.done) / self.rate:,.0f} s left" if self.rate else "starting"
+        left = "starting"
+        if self.done >= self.total:
+            left = "done"
+        elif self.rate:
+            left = f"{(self.total - self.done) / self.rate:,.0f} s left"
         numbers = "".join(f", {name.replace('_', ' ')} {value:.4g}" for name, value in self.measurements.items())
         share = 100 * self.done / max(1, self.total)
         return f"{self.title}: {self.done:,}/{self.total:,} ({share:.0f}%), {self.rate:,.0f}/s, {left}{numbers}"

@@ -35,6 +35,8 @@ class Train:
     """What to train."""
     environment: str | None = None
     """Gymnasium id; where the dataset names it, that one."""
+    horizon: int | None = None
+    """Time limit in timesteps, for files that do not say where episodes end."""
     target_return: float | None = None
     """Return that the policy asks for, in reward units. Default: a quantile of the returns in the data."""
     seed: int = 0
@@ -73,8 +75,9 @@ class Train:
             else:
                 facade.train(
                     self.dataset, self.out, algorithm=self.algorithm, model=self.model, training=self.training,
-                    target_return=self.target_return, environment=self.environment, seed=self.seed,
-                    root_seed=self.root_seed, validation_episodes=self.validation_episodes, progress=progress,
+                    target_return=self.target_return, environment=self.environment, horizon=self.horizon,
+                    seed=self.seed, root_seed=self.root_seed, validation_episodes=self.validation_episodes,
+                    progress=progress,
                 )  # fmt: skip
         events = read_json_lines(self.out / "events.jsonl")
         return {"run": str(self.out), "last": {event["event"]: event for event in events}}

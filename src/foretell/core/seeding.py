@@ -6,8 +6,12 @@ import hashlib
 
 import numpy as np
 
+from foretell.core.errors import UsageError
+
 
 def _sequence(root_seed: int, name: str, indices: tuple[int, ...]) -> np.random.SeedSequence:
+    if root_seed < 0:
+        raise UsageError(f"seed {root_seed}; expected 0 or a larger whole number.")
     words = np.frombuffer(hashlib.sha256(name.encode()).digest()[:16], dtype="<u4")
     return np.random.SeedSequence([root_seed, *map(int, words), *indices])
 

@@ -25,12 +25,17 @@ class ReturnConditionedPolicy:
         self.normalization = normalization
         self.default_target = target_return
         self._timestep = 0
+        self._target = np.zeros(0)
 
     def reset(self, num_envs: int, target_return: float | Float[np.ndarray, " num_envs"] | None = None) -> None:
         """Start `num_envs` new episodes that ask for `target_return` (reward units; the run's own target if None)."""
         shape, length = self.model.shape, self.model.config.context_length
-        target = self.default_target if target_return is None else target_return
-        self._target = np.broadcast_to(np.asarray(target, np.float64), (num_envs,)).copy()
+        target = np.asarray(self.default_target if target_return is None else target_return, np.float64)
+        if target.shape not in ((), (num_envs,)) or not np.isfinite(target).all():
+            raise UsageError(
+                f"target return {target}; expected one finite number, or one for each of {num_envs} episodes."
+            )
+        self._target = np.broadcast_to(target, (num_envs,)).copy()
         self._timestep = 0
         self._observations = np.zeros((num_envs, length, *shape.observation_shape), np.float32)
         actions = (num_envs, length) if shape.discrete else (num_envs, length, shape.action_dim)
@@ -43,6 +48,7 @@ class ReturnConditionedPolicy:
 
         Raises `UsageError` past the last timestep that the model has an embedding for.
         """
+        self._check("observations", np.shape(observations), self.model.shape.observation_shape)
         if self._timestep >= self.model.shape.max_timesteps:
             raise UsageError(
                 f"timestep {self._timestep}: the model has embeddings for {self.model.shape.max_timesteps} timesteps. "
@@ -62,7 +68,14 @@ class ReturnConditionedPolicy:
 
     def observe(self, rewards: Float[np.ndarray, " num_envs"]) -> None:
         """Take the rewards (environment units) off the return still asked for."""
+        self._check("rewards", np.shape(rewards), ())
         self._target -= rewards
+
+    def _check(self, what: str, found: tuple[int, ...], single: tuple[int, ...]) -> None:
+        if not len(self._target):
+            raise UsageError("no episode was started; call reset(num_envs=...) first.")
+        if found != (len(self._target), *single):
+            raise UsageError(f"{what} of shape {found}; expected {(len(self._target), *single)}, one for each episode.")
 
     def _batch(self) -> SequenceBatch:
         count = min(self._timestep + 1, self.model.config.context_length)

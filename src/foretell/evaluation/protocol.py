@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 from jaxtyping import Float, Int
 
+from foretell.core.errors import UsageError
 from foretell.core.progress import Progress, silent
 from foretell.core.seeding import derive_seeds
 from foretell.environments.making import environment_spec, make_environments
@@ -50,13 +51,19 @@ class Outcome:
 
 
 def evaluation_starts(root_seed: int, count: int = EVALUATION_STARTS) -> list[int]:
-    """Return the reset seeds of the shared start states."""
-    return derive_seeds(root_seed, "evaluation-starts", count)
+    """Return the reset seeds of the shared start states; fewer are the first of more, so that all stay paired."""
+    return _starts(root_seed, "evaluation-starts", count)
 
 
 def validation_starts(root_seed: int, count: int = VALIDATION_STARTS) -> list[int]:
     """Return reset seeds of a list independent of the evaluation starts."""
-    return derive_seeds(root_seed, "validation-starts", count)
+    return _starts(root_seed, "validation-starts", count)
+
+
+def _starts(root_seed: int, name: str, count: int) -> list[int]:
+    if count < 1:
+        raise UsageError(f"{count} episodes; expected at least 1.")
+    return derive_seeds(root_seed, name, max(count, EVALUATION_STARTS))[:count]
 
 
 def evaluate(

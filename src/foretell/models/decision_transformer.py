@@ -66,11 +66,11 @@ class DecisionTransformer(nn.Module):
             dim=2,
         ).flatten(1, 2)  # (batch, 3 * time, width)
         tokens = dropout(self.embed_norm(tokens), self.config.dropout, generator)
-        first = tokens.shape[1] - 2 if last_only else 1
-        hidden = self.transformer(
-            tokens, batch.mask.repeat_interleave(TOKENS, dim=1), generator, outputs=slice(first, None, TOKENS)
-        )  # (batch, time or 1, width): observation tokens
-        predicted = self.action_head(hidden)
+        mask, first = batch.mask.repeat_interleave(TOKENS, dim=1), 1
+        if last_only:  # the last action is not taken yet: nobody may attend to its token, so it is left out
+            tokens, mask, first = tokens[:, :-1], mask[:, :-1], tokens.shape[1] - 2
+        hidden = self.transformer(tokens, mask, generator, outputs=slice(first, None, TOKENS))
+        predicted = self.action_head(hidden)  # of observation tokens: (batch, time or 1, action_dim)
         return predicted if self.shape.discrete or self.config.action_head == "linear" else torch.tanh(predicted)
 
     def loss(self, batch: SequenceBatch, generator: torch.Generator | None = None) -> Float[Tensor, ""]:

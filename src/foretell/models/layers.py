@@ -30,8 +30,8 @@ def dropout(inputs: Tensor, probability: float, generator: torch.Generator | Non
     words = torch.empty(-(-inputs.numel() // 4), dtype=torch.int64, device=inputs.device)
     bits = words.random_(-(2**63), None, generator=generator).view(torch.int16)[: inputs.numel()]
     dropped = round(probability * 65536)
-    keep = bits.view(inputs.shape) >= dropped - 32768
-    return inputs * keep * (65536 / (65536 - dropped))
+    keep = (bits.view(inputs.shape) >= dropped - 32768).to(inputs.dtype)
+    return inputs * keep.mul_(65536 / (65536 - dropped))
 
 
 def causal_mask(mask: Bool[Tensor, "batch tokens"]) -> Bool[Tensor, "batch 1 tokens tokens"]:
@@ -76,7 +76,7 @@ class Block(nn.Module):
         self.norm_feedforward = nn.LayerNorm(width)
         self.feedforward_in = nn.Linear(width, 4 * width)
         self.feedforward_out = nn.Linear(4 * width, width)
-        self.activation = {"relu": functional.relu, "gelu": _gelu}[activation]
+        self.activation = {"relu": torch.relu_, "gelu": _gelu}[activation]
 
     def forward(
         self,

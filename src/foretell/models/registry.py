@@ -25,11 +25,20 @@ MODELS: dict[str, ModelEntry] = {
 }
 
 
+def model_entry(algorithm: str) -> ModelEntry:
+    """Look a network up by name. Raises `UsageError` for an unknown one."""
+    if algorithm not in MODELS:
+        raise UsageError(f"algorithm {algorithm!r}; expected one of {', '.join(sorted(MODELS))}.")
+    return MODELS[algorithm]
+
+
 def build_model(
     algorithm: str, config: dict[str, Any], shape: SequenceShape, generator: torch.Generator
 ) -> DecisionTransformer:
-    """Build a network from plain values, as they stand in a run's `config.json`. Raises `UsageError`."""
-    if algorithm not in MODELS:
-        raise UsageError(f"algorithm {algorithm!r}; expected one of {', '.join(sorted(MODELS))}.")
-    entry = MODELS[algorithm]
-    return entry.network(entry.config(**config), shape, generator)
+    """Build a network from plain values, as they stand in a run's `config.json`.
+
+    Weights come from `generator` alone; torch's global generator is left as it was. Raises `UsageError`.
+    """
+    entry = model_entry(algorithm)
+    with torch.random.fork_rng(devices=[]):
+        return entry.network(entry.config(**config), shape, generator)

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from foretell.core.errors import CheckpointError
 
 KEYS = ("policy", "algorithm", "dataset", "seed", "start", "target", "return", "length")
-"""What every record holds (`docs/contract`): one line per (policy, training seed, start state)."""
+"""What every record holds (docs/evaluation.md): one line per (policy, training seed, start state)."""
 
 MEND = "Remove its lines and run `foretell evaluate` again."
 

@@ -25,7 +25,8 @@ class ActionRange:
         array([[0.5]], dtype=float32)
         """
         low, high = np.asarray(self.low, np.float32), np.asarray(self.high, np.float32)
-        return ((actions - low) * (2 / (high - low)) - 1).astype(np.float32)
+        width = np.where(high > low, high - low, 1.0)  # a component that never changes is -1
+        return ((actions - low) * (2 / width) - 1).astype(np.float32)
 
     def to_environment(self, actions: Float[np.ndarray, "*batch action_dim"]) -> Float[np.ndarray, "*batch action_dim"]:
         """[-1, 1] to environment units, clipped to the bounds, float32.

@@ -86,6 +86,8 @@ def _newest_first(folder: Path) -> list[Path]:
 def _verify(path: Path) -> dict[str, Any]:
     manifest = read_json(path / _MANIFEST)
     tensors = path / _TENSORS
+    if not isinstance(manifest, dict):
+        raise CheckpointError(f"{path / _MANIFEST}: holds no JSON object; expected what Foretell wrote.")
     if not tensors.exists() or sha256_of(tensors) != manifest.get("sha256"):
         raise CheckpointError(f"{tensors}: does not match its manifest; it was cut short or changed.")
     return manifest

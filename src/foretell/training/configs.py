@@ -36,11 +36,11 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         for name in ("updates", "batch_size", "learning_rate", "clip_norm", "checkpoint_every", "log_every"):
-            if not getattr(self, name) > 0:
-                raise UsageError(f"{name} is {getattr(self, name)}; expected more than 0.")
+            if not 0 < getattr(self, name) < math.inf:
+                raise UsageError(f"{name} is {getattr(self, name)}; expected a number above 0.")
         for name in ("warmup_updates", "weight_decay", "evaluate_every"):
-            if not getattr(self, name) >= 0:
-                raise UsageError(f"{name} is {getattr(self, name)}; expected 0 or more.")
+            if not 0 <= getattr(self, name) < math.inf:
+                raise UsageError(f"{name} is {getattr(self, name)}; expected a number of 0 or more.")
 
 
 def learning_rate_at(config: TrainingConfig, update: int) -> float:

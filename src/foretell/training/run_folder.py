@@ -39,6 +39,7 @@ class RunFolder:
         self._started = time.monotonic()
         self._events: list[dict[str, Any]] = []
         self._writer: Any = None
+        self._continued_at: int | None = None
         if self.config_path.exists():
             self._check_same(read_json(self.config_path))
         elif self.path.exists() and any(entry.name != ".lock" for entry in self.path.iterdir()):
@@ -47,10 +48,11 @@ class RunFolder:
             write_json(self.config_path, {**self.config, "versions": run_versions()})
 
     def _check_same(self, existing: dict[str, Any]) -> None:
+        there = _flatten(existing)
         different = [
-            f"{key} {existing.get(key)!r} there, {value!r} here"
+            f"{key} {there.get(key)!r} there, {value!r} here"
             for key, value in _flatten(self.config).items()
-            if _flatten(existing).get(key) != value
+            if there.get(key) != value
         ]
         if different:
             raise UsageError(
@@ -75,6 +77,7 @@ class RunFolder:
             return None
         state, manifest = found
         self._events = list(manifest["events"])
+        self._continued_at = int(manifest["update"])
         self._started -= float(manifest["wall_seconds"])
         return state, int(manifest["update"])
 
@@ -99,7 +102,7 @@ class RunFolder:
         if self._writer is None:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._writer = SummaryWriter(str(self.path))
+            self._writer = SummaryWriter(str(self.path), purge_step=self._continued_at and self._continued_at + 1)
         return self._writer
 
     @property

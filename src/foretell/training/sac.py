@@ -164,11 +164,11 @@ def train_sac(
     `evaluate` returns the mean return on validation starts, for the learning curve. Writes the run folder and
     `replay.hdf5`, every timestep taken as a D4RL dataset.
     """
+    training = SACTraining(environment, config, seed)
     with folder_lock(path):
         run = RunFolder(path, sac_run_config(environment, config, seed))
         if run.finished:
             return path
-        training = SACTraining(environment, config, seed)
         if resumed := run.resume():
             training.load_state(*resumed)
         _loop(run, training, evaluate, progress)
