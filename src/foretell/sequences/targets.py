@@ -9,8 +9,8 @@ from jaxtyping import Float
 
 from foretell.core.errors import UsageError
 
-TARGET_QUANTILE = 0.9
-"""The default target is the return that one episode in ten of the data exceeds: good, and still within its support."""
+TARGET_QUANTILE = 0.75
+"""The default target is the return that one episode in four of the data exceeds: good, and well within its support."""
 
 
 def choose_target(returns: Float[np.ndarray, " episodes"], asked: float | None = None) -> dict[str, Any]:
@@ -19,7 +19,7 @@ def choose_target(returns: Float[np.ndarray, " episodes"], asked: float | None =
     `asked` None takes the data's quantile; no environment is consulted and no evaluation start is looked at.
 
     >>> choose_target(np.array([-100.0, 0.0]))
-    {'rule': 'quantile 0.9 of the returns in the data', 'return': -10.0}
+    {'rule': 'quantile 0.75 of the returns in the data', 'return': -25.0}
     """
     if asked is None:
         value = float(np.quantile(returns, TARGET_QUANTILE))
