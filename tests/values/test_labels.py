@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from foretell.core.returns import returns_to_go
+from foretell.values import labels
+from foretell.values.configs import IQLConfig
+from foretell.values.labels import label, relabelled_returns_to_go
+from foretell.values.training import train_values
+from reference import iql as reference
+from reference.making import make_dataset, scaled
+
+
+def test_relabelling_by_hand():
+    rewards, values = np.array([-1.0, -1.0, -1.0, 2.0, 0.0]), np.array([9.0, -5.0, -0.5, 9.0, 4.0])
+    # -1 + max(-1.5, -5); -1 + max(-1, -0.5); -1 at the end, whatever comes next; 2 + max(0, 4); 0
+    assert relabelled_returns_to_go(rewards, values, np.array([3, 5])).tolist() == [-2.5, -1.5, -1.0, 6.0, 0.0]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(1, 7), min_size=1, max_size=5), st.integers(0, 1_000))
+def test_relabelling_equals_one_timestep_after_the_other(lengths, seed):
+    rng, ends = np.random.default_rng(seed), np.cumsum(lengths)
+    rewards, values = rng.normal(size=(2, ends[-1]))
+    found = relabelled_returns_to_go(rewards, values, ends)
+    np.testing.assert_allclose(found, reference.relabelled(rewards, values, ends.tolist()), rtol=1e-6, atol=1e-6)
+
+
+def test_values_below_everything_leave_the_recorded_returns():
+    rewards = np.random.default_rng(0).normal(size=6).astype(np.float32)
+    found = relabelled_returns_to_go(rewards, np.full(6, -1e9), np.array([2, 6]))
+    np.testing.assert_allclose(found, np.concatenate([returns_to_go(rewards[:2]), returns_to_go(rewards[2:])]))
+
+
+def test_labels_are_the_functions_answers_whatever_the_block(monkeypatch):
+    dataset = make_dataset([20, 30])
+    functions = train_values(dataset, scaled(), IQLConfig(updates=5, batch_size=8, hidden_sizes=(8,)))
+    monkeypatch.setattr(labels, "BLOCK_ROWS", 7)
+    told = []
+    found = label(functions, dataset, progress=lambda done, total: told.append((done, total)))
+    assert told[-1] == (50, 50)
+    np.testing.assert_allclose(found.values, functions.values(dataset.observations), rtol=1e-5)
+    np.testing.assert_allclose(found.q_values, functions.q_values(dataset.observations, dataset.actions), rtol=1e-5)
+    np.testing.assert_array_equal(found.advantages, found.q_values - found.values)
+    assert found.values.dtype == found.q_values.dtype == np.float32
