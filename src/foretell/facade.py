@@ -187,6 +187,12 @@ def evaluate(
     return records
 
 
+def validation_level(run: str | Path, environment: str, *, episodes: int, root_seed: int = ROOT_SEED) -> float:
+    """Return the mean return of a run, or of "random", on the validation starts: a level for learning curves."""
+    policy = UniformPolicy(environment_spec(environment), root_seed) if str(run) == "random" else load_policy(run)
+    return run_episodes(policy, environment, validation_starts(root_seed, episodes)).mean_return
+
+
 def save_evaluations(path: Path, records: Sequence[dict[str, Any]]) -> None:
     """Write records to a file of evaluations; those of the same policy, seed, start and target are replaced.
 

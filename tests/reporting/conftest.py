@@ -57,6 +57,7 @@ def experiment(*, seeds: int = 2, starts: int = 12, quick: bool = False) -> dict
         "curves": curves,
         "commands": ["foretell collect sac-agent --out datasets/pendulum-medium.hdf5", "foretell train && echo <done>"],
         "versions": {"foretell": "0.1.0", "torch": "2.9.0", "numpy": "2.0.0", "gymnasium": "1.0.0", "python": "3.12.1"},
+        "validation_levels": {"random": -1230.0, "sac": -150.0},
         "wall_seconds": 412.0,
         "machine": "2 CPU cores, x86_64",
     }

@@ -112,6 +112,14 @@ class ExperimentRun:
                        "--target-returns", *asked),
         )  # fmt: skip
 
+    def _validation_level(self, run: str) -> float:
+        from foretell.facade import validation_level
+
+        experiment = self.experiment
+        return validation_level(
+            run, experiment.environment, episodes=experiment.validation_episodes, root_seed=self.root_seed
+        )
+
     def _run(self, name: str, seed: int) -> Path:
         return self.folder / "runs" / name / f"seed-{seed}"
 
@@ -152,6 +160,9 @@ class ExperimentRun:
                    "runs": [f"runs/decision-transformer/{plan.name}/seed-{seed}" for seed in self.seeds]}
                   for plan in experiment.datasets),
             ],
+            "validation_levels": {
+                "random": self._validation_level("random"), "sac": self._validation_level(str(self._run("sac", 0))),
+            },
             "commands": [job.command for job in self.jobs()],
             "versions": versions("torch", "h5py"), "wall_seconds": round(wall_seconds, 1),
             "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",

@@ -22,7 +22,9 @@ LARGE_DATA = replace(TRAINING, learning_rate=3e-3)
 SHORT = replace(TRAINING, updates=1_500, evaluate_every=250)
 """More updates change nothing where the return says nothing about the action."""
 FIVE_EPISODES = replace(TRAINING, updates=1_000, evaluate_every=125)
-"""1,000 steps are seen three hundred times over by then."""
+"""1,000 steps are seen sixty times over by then."""
+FIVE_EPISODES_MODEL = replace(MODEL, context_length=1, dropout=0.2)
+"""Of five episodes, a model that sees more of the past, and all of its units, only learns more by heart."""
 
 
 def pendulum() -> Experiment:
@@ -45,7 +47,7 @@ def pendulum() -> Experiment:
                 name="pendulum-medium-replay", recipe="sac-replay", steps=1_000,
                 figure="figure-7-pendulum-medium-replay",
                 title="Learning on pendulum-medium-replay, 1,000 steps (the report's Figure 7)", report=-1025.76,
-                model=MODEL, training=FIVE_EPISODES,
+                model=FIVE_EPISODES_MODEL, training=FIVE_EPISODES,
             ),
             DatasetPlan(
                 name="pendulum-full-replay", recipe="sac-replay", steps=None,

@@ -84,8 +84,9 @@ def _why_no_curve(inputs: ExperimentInputs, curve: Mapping[str, Any]) -> str | N
 
 
 def _draw_curve(inputs: ExperimentInputs, curve: Mapping[str, Any], table: Mapping[str, Any]) -> DrawnFigure:
+    """Draw one learning curve; its levels were measured on the curve's own start states, the validation starts."""
     stem, runs = inputs.folder / "figures" / curve["figure"], [inputs.events[run] for run in curve["runs"]]
-    levels = {row["name"]: row["mean_return"] for row in table["rows"]}
+    levels = inputs.experiment["validation_levels"]
     if curve["dataset"] is None:
         return draw_sac_learning(stem, curve["title"], runs, random_level=levels[RANDOM])
     report = next((row["report"] for row in table["rows"] if row["dataset"] == curve["dataset"]), None)

@@ -121,7 +121,7 @@ def draw_learning_curve(
 
     caption = (
         f"Mean return on the validation start states; thin: each of {len(runs)} training seeds, thick: their mean, "
-        "band: from the lowest seed to the highest. Dashed: measured levels of SAC and of the random policy"
+        "band: from the lowest seed to the highest. Dashed: SAC and the random policy from the same start states"
         + ("" if report is None else "; dotted: the report's final value")
         + "."
     )

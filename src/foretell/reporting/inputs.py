@@ -18,7 +18,9 @@ MEND = "Run `foretell reproduce` on that folder again, which makes what is missi
 EXPERIMENT_KEYS = {
     "": (
         "title", "preset", "quick", "protocol", "rows", "curves", "commands", "versions", "wall_seconds", "machine",
+        "validation_levels",
     ),
+    "validation_levels": ("random", "sac"),
     "protocol": (
         "environment", "root_seed", "evaluation_starts", "training_seeds", "checkpoint", "acting", "target_rule",
         "bootstrap_samples",
