@@ -24,8 +24,11 @@ from pathlib import Path
 from typing import Any
 
 from foretell.cli.progress import PLAIN_SECONDS, Meter, bars, details
-from foretell.core.errors import ForetellError
+from foretell.cli.signals import stop_if_asked
+from foretell.core.errors import ForetellError, StoppedError
 
+GRACE_SECONDS = 5.0
+"""For a worker to save what it has after a stop."""
 WORKER_ENVIRONMENT = {
     **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
     # glibc gives arrays of megabytes back to the system after each use, and fetching them again costs a third of
@@ -73,8 +76,9 @@ def run_jobs(jobs: Sequence[Job], workers: int, *, quiet: bool = False) -> None:
     finally:
         for process in processes:
             process.terminate()
-        for process in processes:
-            process.join()
+        for process in processes:  # each finishes its update and saves; what does not end is ended: files stay whole
+            process.join(GRACE_SECONDS)
+            process.kill()
 
 
 class _Dispatcher:
@@ -108,6 +112,7 @@ class _Dispatcher:
         try:
             name, kind, content = self.messages.get(timeout=1.0)
         except queue.Empty:
+            stop_if_asked()
             for process in self.processes:
                 if not process.is_alive():
                     raise ForetellError(
@@ -115,6 +120,7 @@ class _Dispatcher:
                         "or is memory short? The same command continues."
                     ) from None
             return
+        stop_if_asked()
         if kind == "progress":
             if name in self.running:
                 self.running[name].update(*content)
@@ -186,8 +192,9 @@ def _overall(share: float, seconds: float) -> str:
 
 def _work(requests: Any, messages: multiprocessing.queues.Queue) -> None:
     """Body of a worker: run verbs until the parent ends it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
-    from foretell.cli import main, progress
+    from foretell.cli import main, progress, signals
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal; the parent decides
 
     current = [""]
     warnings.showwarning = lambda message, *_, **__: messages.put((current[0], "warning", str(message)))
@@ -203,9 +210,11 @@ def _work(requests: Any, messages: multiprocessing.queues.Queue) -> None:
                 messages.put((_name, "progress", (done, total, numbers)))
 
         try:
-            with contextlib.redirect_stdout(io.StringIO()), progress.sent_to(report):
+            with contextlib.redirect_stdout(io.StringIO()), progress.sent_to(report), signals.noted(signal.SIGTERM):
                 main.run_verb(arguments)
             messages.put((name, "done", None))
+        except StoppedError:
+            return
         except ForetellError as error:
             messages.put((name, "failed", type(error)(f"{name}: {error}")))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from foretell.cli.evaluate import Evaluate
 from foretell.cli.inspect import Inspect
 from foretell.cli.report import Report
 from foretell.cli.reproduce import Reproduce
+from foretell.cli.signals import noted
 from foretell.cli.train import Train
 from foretell.core.errors import DatasetError, ForetellError
 
@@ -33,14 +35,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; return the exit code."""
     warnings.showwarning = _show_warning
     try:
-        verb, result = run_verb(arguments)
+        with noted(signal.SIGINT, signal.SIGTERM):
+            verb, result = run_verb(arguments)
         print(json.dumps(result, allow_nan=False) if verb.json else verb.show(result))
         return DatasetError.exit_code if isinstance(verb, Inspect) and verb.failed(result) else 0
     except ForetellError as error:
         print(f"foretell: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print("foretell: interrupted; the same command continues from the last checkpoint.", file=sys.stderr)
+        print("foretell: ended at once; the same command continues from the last checkpoint.", file=sys.stderr)
         return 130
 
 

@@ -7,7 +7,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from foretell.core.progress import Progress
+from foretell.cli.signals import stop_if_asked
+from foretell.core.progress import Progress, silent
 
 PLAIN_SECONDS = 5.0
 """Between plain lines, where there is no terminal."""
@@ -66,14 +67,22 @@ def sent_to(progress: Progress) -> Iterator[None]:
 def watch(title: str, *, quiet: bool = False) -> Iterator[Progress]:
     """Show the progress of one piece of work while the block runs."""
     if _elsewhere:
-        yield _elsewhere[-1]
+        yield _stoppable(_elsewhere[-1])
     elif quiet:
-        yield lambda done, total, **measurements: None
+        yield _stoppable(silent)
     elif sys.stderr.isatty():
         with _bar(title) as progress:
-            yield progress
+            yield _stoppable(progress)
     else:
-        yield _plain(title)
+        yield _stoppable(_plain(title))
+
+
+def _stoppable(progress: Progress) -> Progress:
+    def stoppable(done: int, total: int, **measurements: float) -> None:
+        progress(done, total, **measurements)
+        stop_if_asked()
+
+    return stoppable
 
 
 def _plain(title: str) -> Progress:

@@ -46,3 +46,15 @@ class LockedError(ForetellError):
     """Another process is working on this run folder."""
 
     exit_code = 7
+
+
+class StoppedError(ForetellError):
+    """A signal asked for an end, and the work so far was saved."""
+
+    def __init__(self, signal_number: int):
+        super().__init__(f"stopped by signal {signal_number:d}; the same command continues.")
+        self.exit_code = 128 + signal_number
+        self.signal_number = signal_number
+
+    def __reduce__(self) -> tuple[type[StoppedError], tuple[int]]:
+        return StoppedError, (self.signal_number,)

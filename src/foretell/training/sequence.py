@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from foretell.core.errors import DivergedError
+from foretell.core.errors import DivergedError, StoppedError
 from foretell.core.progress import Progress, silent
 from foretell.core.seeding import derive_seed
 from foretell.models.decision_transformer import DecisionTransformer
@@ -87,5 +87,10 @@ def train(
             run.event("evaluation", {"update": done}, **measured)
         if done % config.checkpoint_every == 0 and done < config.updates:
             run.checkpoint(done, training.state())
-        progress(done, config.updates, **latest)
+        try:
+            progress(done, config.updates, **latest)
+        except StoppedError:
+            if done < config.updates:
+                run.checkpoint(done, training.state())
+            raise
     run.finish(training.model.state_dict())

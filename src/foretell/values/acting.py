@@ -1,0 +1,70 @@
+"""Acting on value functions alone: by the policy that imitates good actions, or greedily in Q."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from foretell.core.errors import UsageError
+from foretell.values.candidates import candidate_actions, q_of_candidates
+from foretell.values.functions import ValueFunctions
+
+
+class _Memoryless:
+    """What policies without memory and target share; `act` in environment units stands below."""
+
+    def __init__(self, functions: ValueFunctions):
+        self.functions = functions
+
+    def reset(self, num_envs: int, target_return: float | np.ndarray | None = None) -> None:
+        """Nothing to do."""
+
+    def observe(self, rewards: np.ndarray) -> None:
+        """Nothing to do."""
+
+    def _inputs(self, observations: np.ndarray) -> Tensor:
+        expected = self.functions.observation_dim
+        if np.ndim(observations) != 2 or np.shape(observations)[1] != expected:
+            raise UsageError(f"observations of shape {np.shape(observations)}; expected (num_envs, {expected}).")
+        return self.functions.inputs(np.asarray(observations))
+
+    def _environment_units(self, actions: Tensor) -> np.ndarray:
+        """From actions in [-1, 1], or from one number for each choice."""
+        action_range = self.functions.normalization.action_range
+        return actions.argmax(1).numpy() if action_range is None else action_range.to_environment(actions.numpy())
+
+
+class ImitationPolicy(_Memoryless):
+    """The paper's policy: the data's actions, weighted by exp(beta A); it never leaves what the data do."""
+
+    @torch.inference_mode()
+    def act(self, observations: np.ndarray) -> np.ndarray:
+        """Return actions `(num_envs, action_dim)` in environment units, or `(num_envs,)` integers.
+
+        Raises `UsageError` where observations are not rows of the length that was trained on.
+        """
+        return self._environment_units(self.functions.policy_outputs(self._inputs(observations)))
+
+
+class GreedyPolicy(_Memoryless):
+    """In every state the candidate with the largest Q, the smaller of two: deterministic.
+
+    Candidates are every choice where actions are discrete; a grid of 41 from bound to bound where they are one
+    number; otherwise 256 drawn uniformly from the action range, once, from `seed`. It trusts Q wherever it is asked,
+    so it is for data whose actions cover the range, as random ones do.
+    """
+
+    def __init__(self, functions: ValueFunctions, *, seed: int = 0):
+        super().__init__(functions)
+        self.candidates = candidate_actions(functions, seed=seed)
+
+    @torch.inference_mode()
+    def act(self, observations: np.ndarray) -> np.ndarray:
+        """Return actions `(num_envs, action_dim)` in environment units, or `(num_envs,)` integers.
+
+        Raises `UsageError` where observations are not rows of the length that was trained on.
+        """
+        states = self._inputs(observations)
+        q = q_of_candidates(self.functions, states, self.candidates)
+        return self._environment_units(self.candidates[q.argmax(1)])

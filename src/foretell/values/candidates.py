@@ -1,0 +1,36 @@
+"""A fixed set of actions to compare in every state."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32
+from torch import Tensor
+
+from foretell.core.seeding import stream
+from foretell.values.functions import ValueFunctions
+
+GRID = 41
+"""Candidates where an action is one number: steps of a twentieth of the half-range, both bounds among them."""
+SAMPLES = 256
+"""Candidates where an action has more components."""
+
+
+def candidate_actions(
+    functions: ValueFunctions, *, grid: int = GRID, seed: int = 0
+) -> Float32[Tensor, "candidates action_dim"]:
+    """Return actions in [-1, 1], or one-hot: every choice; a grid of one number; or draws from the whole range."""
+    if functions.discrete:
+        return torch.eye(functions.action_dim)
+    if functions.action_dim == 1:
+        return torch.linspace(-1, 1, grid)[:, None]
+    drawn = stream(seed, "candidate-actions").uniform(-1, 1, (SAMPLES, functions.action_dim))
+    return torch.from_numpy(drawn.astype(np.float32))
+
+
+def q_of_candidates(
+    functions: ValueFunctions, states: Float[Tensor, "rows obs_dim"], candidates: Float[Tensor, "candidates action_dim"]
+) -> Float[Tensor, "rows candidates"]:
+    """Return Q of each candidate in each state, the smaller of two, in network units."""
+    rows, count = len(states), len(candidates)
+    return functions.q(states.repeat_interleave(count, 0), candidates.repeat(rows, 1)).amin(0).reshape(rows, count)

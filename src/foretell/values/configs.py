@@ -1,0 +1,62 @@
+"""Settings of value learning; free of torch, so that the command line can show them at once."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from foretell.core.errors import UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class IQLConfig:
+    """Implicit Q-learning (Kostrikov et al. 2021, arXiv:2110.06169): how Q and V are fitted to recorded timesteps."""
+
+    updates: int = 20_000
+    """Gradient updates (ours; the paper has 1,000,000)."""
+    batch_size: int = 256
+    """Transitions per update (Kostrikov et al. 2021, appendix B)."""
+    hidden_sizes: tuple[int, ...] = (128, 128)
+    """Widths of the hidden layers of every network (ours; the paper has 256, 256)."""
+    learning_rate: float = 1e-3
+    """Step size of Adam at the first update (ours; the paper has 3e-4)."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """cosine: falls to 0 at the last update; constant: stays."""
+    expectile: float = 0.9
+    """tau of Eq. 5: 0.5 is the mean over the data's actions, towards 1 the best of them (the paper: 0.7 to 0.9)."""
+    inverse_temperature: float = 3.0
+    """beta of Eq. 7: the policy imitates an action of advantage A, in deviations of the reward, with weight
+    exp(beta A); 0 is behaviour cloning (the paper: 3 for locomotion, 10 for AntMaze)."""
+    discount: float = 0.99
+    """gamma: what a reward one timestep later is worth (Kostrikov et al. 2021, appendix B)."""
+    target_rate: float = 0.005
+    """alpha of Algorithm 1: how far the slow Q-functions move towards the learned ones at each update."""
+
+    def __post_init__(self) -> None:
+        for name in ("updates", "batch_size", "learning_rate"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise UsageError(f"{name} is {getattr(self, name)}; expected a number above 0.")
+        if not self.hidden_sizes or min(self.hidden_sizes) < 1:
+            raise UsageError(f"hidden_sizes is {self.hidden_sizes}; expected layers of width 1 or more.")
+        if self.schedule not in ("cosine", "constant"):
+            raise UsageError(f"schedule is {self.schedule!r}; expected cosine or constant.")
+        if not 0 < self.expectile < 1:
+            raise UsageError(f"expectile is {self.expectile}; expected a number between 0 and 1, both excluded.")
+        if not 0 <= self.inverse_temperature < math.inf:
+            raise UsageError(f"inverse_temperature is {self.inverse_temperature}; expected a number of 0 or more.")
+        if not 0 <= self.discount <= 1 or not 0 < self.target_rate <= 1:
+            raise UsageError(
+                f"discount {self.discount} and target_rate {self.target_rate}; expected numbers between 0 and 1."
+            )
+
+    def learning_rate_at(self, update: int) -> float:
+        """Return the learning rate of update 0, 1, ...: a pure function, so that there is no scheduler state to lose.
+
+        >>> config = IQLConfig(updates=4, learning_rate=1.0)
+        >>> [round(config.learning_rate_at(update), 3) for update in range(4)]
+        [1.0, 0.854, 0.5, 0.146]
+        """
+        if self.schedule == "constant":
+            return self.learning_rate
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * update / self.updates))

@@ -1,0 +1,99 @@
+"""What value functions say about every timestep of a dataset, in place of what happened to be earned after it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+
+from foretell.core.progress import Progress, silent
+from foretell.datasets.dataset import Dataset
+from foretell.values.candidates import candidate_actions, q_of_candidates
+from foretell.values.functions import ValueFunctions
+
+BLOCK_ROWS = 16_384
+"""Timesteps evaluated at a time: the hidden layers of a block stay in the processor's cache or near it."""
+
+RANK_GRID = 21
+"""Actions that a recorded one is ranked among where an action is one number: ranks in steps of a twentieth."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValueLabels:
+    """Discounted values of each timestep of a dataset, reward units, float32."""
+
+    values: Float[np.ndarray, " steps"]
+    """V(s): what the best of the data's actions earn from here on."""
+    q_values: Float[np.ndarray, " steps"]
+    """Q(s, a), the smaller of two: what the recorded action earns, if the best follow it."""
+
+    @property
+    def advantages(self) -> Float[np.ndarray, " steps"]:
+        """A = Q(s, a) - V(s): how much better the recorded action is than the expectile of the data's."""
+        return self.q_values - self.values
+
+
+def label(functions: ValueFunctions, dataset: Dataset, *, progress: Progress = silent) -> ValueLabels:
+    """Evaluate Q and V on every timestep, in blocks; memory grows by eight bytes a timestep."""
+    steps = dataset.num_steps
+    values, q_values = np.empty(steps, np.float32), np.empty(steps, np.float32)
+    for start in range(0, steps, BLOCK_ROWS):
+        rows = slice(start, min(start + BLOCK_ROWS, steps))
+        values[rows] = functions.values(dataset.observations[rows])
+        q_values[rows] = functions.q_values(dataset.observations[rows], dataset.actions[rows])
+        progress(rows.stop, steps)
+    return ValueLabels(values=values, q_values=q_values)
+
+
+@torch.inference_mode()
+def action_ranks(
+    functions: ValueFunctions, dataset: Dataset, *, progress: Progress = silent
+) -> Float[np.ndarray, " steps"]:
+    """Return for each timestep the share of other actions that are worse there by Q: 0 the worst, 1 the best; float32.
+
+    Compared with all choices where actions are discrete, else with `RANK_GRID` from bound to bound or a sample of the
+    range (`candidate_actions`). Unlike an advantage, a rank means the same in every state: 1 can be asked for
+    anywhere. It asks Q about every action, so it is for data whose actions cover the range.
+    """
+    candidates = candidate_actions(functions, grid=RANK_GRID)
+    others = max(1, len(candidates) - functions.discrete)  # a recorded choice is one of the candidates
+    ranks = np.empty(dataset.num_steps, np.float32)
+    block = max(1, 4 * BLOCK_ROWS // len(candidates))
+    for start in range(0, dataset.num_steps, block):
+        rows = slice(start, min(start + block, dataset.num_steps))
+        states = functions.inputs(dataset.observations[rows])
+        taken = functions.action_inputs(dataset.actions[rows])
+        q = q_of_candidates(functions, states, candidates)
+        if functions.discrete:  # the very number that is compared: another evaluation may round otherwise
+            own = q.gather(1, taken.argmax(1, keepdim=True))
+        else:
+            own = functions.q(states, taken).amin(0)[:, None]
+        ranks[rows] = ((q < own).sum(1) / others).numpy()
+        progress(rows.stop, dataset.num_steps)
+    return ranks
+
+
+def relabelled_returns_to_go(
+    rewards: Float[np.ndarray, " steps"],
+    values: Float[np.ndarray, " steps"],
+    episode_ends: Int[np.ndarray, " episodes"],
+) -> Float[np.ndarray, " steps"]:
+    r"""Return the returns-to-go of the Q-learning Decision Transformer (Yamagata et al. 2022, section 4), float32.
+
+    From the end of each episode backwards, $R_t = r_t + \max(R_{t+1}, V(s_{t+1}))$: where the value function knows a
+    better way to go on than the episode did, its value stands for the rest. After the last timestep nothing is
+    earned, whether the episode ended in a termination or a truncation, as in Eq. 3. `values[t]` is $V(s_t)$, reward
+    units; `episode_ends` as in `Dataset`. Summed in float64.
+
+    >>> rewards, values = np.array([-1.0, -1.0, -1.0]), np.array([-9.0, -5.0, -0.5])
+    >>> relabelled_returns_to_go(rewards, values, np.array([3]))  # -1 + max(-1.5, -5); -1 + max(-1, -0.5); -1
+    array([-2.5, -1.5, -1. ], dtype=float32)
+    """
+    returns = np.array(rewards, np.float64)
+    lengths = np.diff(episode_ends, prepend=0)
+    for behind in range(2, int(lengths.max(initial=0)) + 1):  # all episodes at once, from their ends
+        rows = episode_ends[lengths >= behind] - behind
+        returns[rows] += np.maximum(returns[rows + 1], values[rows + 1])
+    return returns.astype(np.float32)

@@ -1,0 +1,87 @@
+"""Training value functions on a dataset: one screen of loop, resumable bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from foretell.core.errors import UsageError
+from foretell.core.progress import Progress, silent
+from foretell.core.seeding import derive_seed
+from foretell.datasets.dataset import Dataset
+from foretell.sequences.normalization import Normalization
+from foretell.values.configs import IQLConfig
+from foretell.values.functions import ValueFunctions
+from foretell.values.iql import ImplicitQLearning
+from foretell.values.transitions import TransitionSampler, fit_units
+
+
+class ValueTraining:
+    """Value functions, optimiser and data of one run, and one update of them.
+
+    Every update is a pure function of the weights and (seed, update). Raises `UsageError` for images.
+    """
+
+    def __init__(self, dataset: Dataset, normalization: Normalization, config: IQLConfig, seed: int):
+        if len(dataset.observation_shape) != 1:
+            raise UsageError(
+                f"{dataset.name}: observations of shape {dataset.observation_shape}; value learning expects vectors. "
+                "Condition on the return for images."
+            )
+        self.config = config
+        (observation_dim,) = dataset.observation_shape
+        generator = torch.Generator().manual_seed(derive_seed(seed, "values-init"))
+        self.functions = ValueFunctions(config, normalization, observation_dim, dataset.action_dim, generator)
+        fit_units(self.functions, dataset)
+        self.learner = ImplicitQLearning(self.functions)
+        self.sampler = TransitionSampler(dataset, self.functions, seed)
+
+    def update(self, update: int) -> dict[str, Tensor]:
+        """Take update number `update` (from 0); return `value_loss` and `q_loss` (squared deviations of the reward) and
+        `policy_loss` (weighted squared error, or cross-entropy of choices).
+
+        Raises `DivergedError` before anything is changed where a loss or a gradient is not finite.
+        """
+        return self.learner.update(self.sampler.batch(update, self.config.batch_size), update)
+
+    def state(self) -> dict[str, Tensor]:
+        """Return networks, slow copies and optimiser as named tensors."""
+        model = {f"model/{name}": value for name, value in self.learner.state_dict().items()}
+        moments = self.learner.optimizer.state_dict()["state"]
+        return model | {
+            f"optimizer/{index}/{name}": value for index, state in moments.items() for name, value in state.items()
+        }
+
+    def load_state(self, tensors: Mapping[str, Tensor]) -> None:
+        """Put back what `state` returned."""
+        self.learner.load_state_dict({n.removeprefix("model/"): v for n, v in tensors.items() if n[:6] == "model/"})
+        moments: dict[int, dict[str, Tensor]] = {}
+        for key, value in tensors.items():
+            if key.startswith("optimizer/"):
+                _, index, name = key.split("/")
+                moments.setdefault(int(index), {})[name] = value.clone()
+        optimizer = self.learner.optimizer
+        optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def train_values(
+    dataset: Dataset,
+    normalization: Normalization,
+    config: IQLConfig | None = None,
+    *,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> ValueFunctions:
+    """Learn what states and actions of `dataset` are worth; return the functions, ready to label data and to act.
+
+    Raises `UsageError` for images, `DatasetError` where no next observation is known, `DivergedError` where the
+    numbers stop being finite.
+    """
+    config = config or IQLConfig()
+    training = ValueTraining(dataset, normalization, config, seed)
+    for update in range(config.updates):
+        losses = training.update(update)
+        progress(update + 1, config.updates, **{name: float(loss) for name, loss in losses.items()})
+    return training.functions.requires_grad_(False)
