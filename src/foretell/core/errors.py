@@ -49,7 +49,9 @@ class LockedError(ForetellError):
 
 
 class StoppedError(ForetellError):
-    """A signal asked for an end, and the work so far was saved."""
+    """A signal asked for an end, and the work so far was saved: 128 plus the signal's number, as shells have it."""
+
+    exit_code = 130
 
     def __init__(self, signal_number: int):
         super().__init__(f"stopped by signal {signal_number:d}; the same command continues.")
