@@ -13,12 +13,18 @@ def forward(weights, inputs):
         inputs = inputs @ matrix + bias
         if layer < len(weights) - 1:
             inputs = np.maximum(inputs, 0.0)
-    return inputs[:, 0], seen
+    return inputs, seen
+
+
+def value(weights, inputs):
+    """A network of one output: a number for each row, and every layer's input."""
+    outputs, seen = forward(weights, inputs)
+    return outputs[:, 0], seen
 
 
 def backward(weights, seen, output_gradient):
     """Gradient of every matrix and bias, by the chain rule."""
-    gradients, upstream = [], output_gradient[:, None]
+    gradients, upstream = [], output_gradient
     for layer in range(len(weights) - 1, -1, -1):
         gradients.insert(0, (seen[layer].T @ upstream, upstream.sum(0)))
         upstream = (upstream @ weights[layer][0].T) * (seen[layer] > 0)
@@ -49,32 +55,39 @@ def bellman_target(reward, terminated, next_value, discount):
     return reward if terminated else reward + discount * next_value
 
 
-def update(networks, moments, batch, step, *, expectile, discount, rate, tau):
-    """Take update `step` (from 1). `networks`: value, q0, q1, slow0, slow1. Return losses and the new networks."""
+def update(networks, moments, batch, step, *, expectile, beta, discount, rate, tau):
+    """Take update `step` (from 1). `networks`: value, q0, q1, slow0, slow1, policy. Return losses and new networks."""
     s, a, r, following, dead = batch
     count, both = len(s), np.concatenate([s, a], axis=1)
     new, losses = {}, {}
 
-    slow = np.minimum(forward(networks["slow0"], both)[0], forward(networks["slow1"], both)[0])
-    values, seen = forward(networks["value"], s)
+    slow = np.minimum(value(networks["slow0"], both)[0], value(networks["slow1"], both)[0])
+    values, seen = value(networks["value"], s)
     differences = slow - values
     losses["value_loss"] = sum(expectile_loss(u, expectile) for u in differences) / count
     slopes = np.array([-2 * (expectile if u >= 0 else 1 - expectile) * u for u in differences]) / count
-    gradients = backward(networks["value"], seen, slopes)
+    gradients = backward(networks["value"], seen, slopes[:, None])
     new["value"] = adam(networks["value"], gradients, moments["value"], step, rate)
 
-    next_values = forward(networks["value"], following)[0]
+    next_values = value(networks["value"], following)[0]
     targets = np.array([bellman_target(*row, discount) for row in zip(r, dead, next_values)])
     losses["q_loss"] = 0.0
     for i in (0, 1):
-        q, seen = forward(networks[f"q{i}"], both)
+        q, seen = value(networks[f"q{i}"], both)
         losses["q_loss"] += sum((targets - q) ** 2) / count
-        gradients = backward(networks[f"q{i}"], seen, 2 * (q - targets) / count)
+        gradients = backward(networks[f"q{i}"], seen, 2 * (q - targets)[:, None] / count)
         new[f"q{i}"] = adam(networks[f"q{i}"], gradients, moments[f"q{i}"], step, rate)
         new[f"slow{i}"] = [
             tuple((1 - tau) * old + tau * learned for old, learned in zip(*layers))
             for layers in zip(networks[f"slow{i}"], new[f"q{i}"])
         ]
+
+    outputs, seen = forward(networks["policy"], s)
+    actions = np.tanh(outputs)
+    weights = np.array([min(np.exp(beta * u), 100.0) for u in differences])[:, None]
+    losses["policy_loss"] = (weights * (actions - a) ** 2).sum() / count
+    slopes = weights * 2 * (actions - a) * (1 - actions**2) / count
+    new["policy"] = adam(networks["policy"], backward(networks["policy"], seen, slopes), moments["policy"], step, rate)
     return losses, new
 
 

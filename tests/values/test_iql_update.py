@@ -12,19 +12,19 @@ from foretell.agents.sac import Transitions
 from foretell.core.errors import DivergedError, UsageError
 from foretell.values.configs import IQLConfig
 from foretell.values.functions import ValueFunctions
-from foretell.values.iql import ImplicitQLearning, bellman_target, expectile_loss
+from foretell.values.iql import ImplicitQLearning, bellman_target, expectile_loss, imitation_weights
 from reference import iql as reference
-from reference.making import scaled
+from reference.making import IDENTITY, scaled
 
 CONFIG = IQLConfig(
     updates=10, hidden_sizes=(7, 5), learning_rate=1e-2, schedule="constant", expectile=0.8, discount=0.9,
-    target_rate=0.1,
+    inverse_temperature=2.0, target_rate=0.1,
 )  # fmt: skip
 
 
 def _learner(config=CONFIG):
     generator = torch.Generator().manual_seed(0)
-    learner = ImplicitQLearning(ValueFunctions(config, scaled(), 3, 2, generator), 3).double()
+    learner = ImplicitQLearning(ValueFunctions(config, scaled(), 3, 2, generator)).double()
     with torch.no_grad():  # slow copies that differ from what they follow
         for parameter in learner.q_target.parameters():
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
@@ -53,16 +53,18 @@ def _weights(network, member=0):
 def _networks(learner):
     members = {f"{name}{i}": _weights(network, i) for i in (0, 1)
                for name, network in (("q", learner.functions.q), ("slow", learner.q_target))}  # fmt: skip
-    return {"value": _weights(learner.functions.value), **members}
+    policy = [(w[0].detach().numpy().copy(), b[0, 0].detach().numpy().copy())
+              for w, b in zip(learner.functions.policy.weights, learner.functions.policy.biases)]  # fmt: skip
+    return {"value": _weights(learner.functions.value), "policy": policy, **members}
 
 
 def test_two_updates_equal_the_plain_equations():
     learner = _learner()
-    networks, moments = _networks(learner), {"value": {}, "q0": {}, "q1": {}}
+    networks, moments = _networks(learner), {"value": {}, "q0": {}, "q1": {}, "policy": {}}
     for step in (1, 2):
         batch = _batch(seed=step)
         losses, networks = reference.update(
-            networks, moments, _plain(batch), step, expectile=0.8, discount=0.9, rate=1e-2, tau=0.1
+            networks, moments, _plain(batch), step, expectile=0.8, beta=2.0, discount=0.9, rate=1e-2, tau=0.1
         )
         found = learner.update(batch, step - 1)
         assert found.keys() == losses.keys()
@@ -97,7 +99,9 @@ def test_the_best_constant_is_the_expectile(numbers, expectile):
     low, high = samples.min(), samples.max()
     for _ in range(200):
         middle = (low + high) / 2
-        pull = expectile * np.maximum(samples - middle, 0).sum() - (1 - expectile) * np.maximum(middle - samples, 0).sum()
+        pull = (
+            expectile * np.maximum(samples - middle, 0).sum() - (1 - expectile) * np.maximum(middle - samples, 0).sum()
+        )
         low, high = (middle, high) if pull > 0 else (low, middle)
     minimiser = torch.tensor(low, dtype=torch.float64, requires_grad=True)
 
@@ -108,6 +112,23 @@ def test_the_best_constant_is_the_expectile(numbers, expectile):
     assert abs(float(slope)) < 1e-6
     for other in (low - 0.1, low + 0.1):
         assert float(loss(other)) >= float(loss(minimiser).detach())
+
+
+def test_imitation_weights_by_hand():
+    found = imitation_weights(torch.tensor([0.0, 1.0, -1.0, 50.0, 1e6]), 2.0)
+    np.testing.assert_allclose(found, [1.0, np.e**2, np.e**-2, 100.0, 100.0], rtol=1e-6)
+    assert imitation_weights(torch.tensor([5.0, -5.0]), 0.0).tolist() == [1.0, 1.0]
+
+
+def test_imitation_of_choices_is_the_weighted_cross_entropy():
+    learner = ImplicitQLearning(ValueFunctions(CONFIG, IDENTITY, 3, 2, torch.Generator())).double()
+    one_hot = torch.eye(2, dtype=torch.float64)[[0, 1, 1, 0, 1, 0]]
+    batch = Transitions(**{**vars(_batch()), "actions": one_hot})
+    logits = learner.functions.policy_outputs(batch.observations)
+    advantages = learner.q_target(batch.observations, one_hot).amin(0) - learner.functions.value(batch.observations)
+    errors = torch.nn.functional.cross_entropy(logits, one_hot.argmax(1), reduction="none")
+    expected = (imitation_weights(advantages, 2.0) * errors).mean()
+    torch.testing.assert_close(learner.losses(batch)["policy_loss"], expected)
 
 
 def test_terminations_stop_value_and_nothing_else_does():
@@ -121,15 +142,14 @@ def test_what_follows_a_termination_changes_nothing():
     learner, batch = _learner(), _batch()
     elsewhere = batch.next_observations + 10 * batch.terminations[:, None]
     moved = Transitions(**{**vars(batch), "next_observations": elsewhere})
-    assert {n: float(v) for n, v in learner.losses(moved).items()} == {
-        n: float(v) for n, v in learner.losses(batch).items()
-    }
+    expected = learner.losses(batch)
+    assert all(torch.equal(loss, expected[name]) for name, loss in learner.losses(moved).items())
     everywhere = Transitions(**{**vars(batch), "next_observations": batch.next_observations + 10})
-    assert float(learner.losses(everywhere)["q_loss"]) != float(learner.losses(batch)["q_loss"])
+    assert not torch.equal(learner.losses(everywhere)["q_loss"], expected["q_loss"])
 
 
 def test_slow_copies_start_equal_and_learn_from_nothing_else():
-    learner = ImplicitQLearning(ValueFunctions(CONFIG, scaled(), 3, 2, torch.Generator()), 3).double()
+    learner = ImplicitQLearning(ValueFunctions(CONFIG, scaled(), 3, 2, torch.Generator())).double()
     before = copy.deepcopy(learner.q_target)
     for slow, learned in zip(before.parameters(), learner.functions.q.parameters()):
         assert torch.equal(slow, learned)
@@ -151,8 +171,8 @@ def test_numbers_that_are_not_finite_change_nothing():
 
 @pytest.mark.parametrize("changes", [{"updates": 0}, {"batch_size": -1}, {"learning_rate": float("nan")},
                                      {"hidden_sizes": ()}, {"hidden_sizes": (0,)}, {"expectile": 1.0},
-                                     {"expectile": 0.0}, {"discount": 1.5}, {"target_rate": 0.0},
-                                     {"schedule": "linear"}])  # fmt: skip
+                                     {"expectile": 0.0}, {"discount": 1.5}, {"inverse_temperature": -1.0},
+                                     {"target_rate": 0.0}, {"schedule": "linear"}])  # fmt: skip
 def test_settings_out_of_range_are_refused(changes):
     with pytest.raises(UsageError, match="expected"):
         IQLConfig(**changes)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -7,10 +9,10 @@ from hypothesis import strategies as st
 from foretell.core.returns import returns_to_go
 from foretell.values import labels
 from foretell.values.configs import IQLConfig
-from foretell.values.labels import label, relabelled_returns_to_go
+from foretell.values.labels import action_ranks, label, relabelled_returns_to_go
 from foretell.values.training import train_values
 from reference import iql as reference
-from reference.making import make_dataset, scaled
+from reference.making import CHOICES, IDENTITY, make_dataset, scaled
 
 
 def test_relabelling_by_hand():
@@ -45,3 +47,28 @@ def test_labels_are_the_functions_answers_whatever_the_block(monkeypatch):
     np.testing.assert_allclose(found.q_values, functions.q_values(dataset.observations, dataset.actions), rtol=1e-5)
     np.testing.assert_array_equal(found.advantages, found.q_values - found.values)
     assert found.values.dtype == found.q_values.dtype == np.float32
+
+
+def _learned(dataset, normalization):
+    return train_values(dataset, normalization, IQLConfig(updates=5, batch_size=8, hidden_sizes=(8,)))
+
+
+def test_ranks_count_the_actions_that_are_worse(monkeypatch):
+    shape = replace(CHOICES, action_dim=1, discrete=False)
+    dataset = make_dataset([20, 30], shape=shape)
+    functions = _learned(dataset, scaled(1))
+    monkeypatch.setattr(labels, "BLOCK_ROWS", 7)
+    found = action_ranks(functions, dataset)
+    grid = np.linspace(-2, 2, 21, dtype=np.float32)[:, None]  # torque in [-2, 2]
+    for row, (observation, action) in enumerate(zip(dataset.observations, dataset.actions)):
+        q = functions.q_values(np.repeat(observation[None], 21, 0), grid)
+        assert found[row] == np.float32((q < functions.q_values(observation[None], action[None])).mean())
+
+
+def test_the_best_choice_has_rank_one_and_the_worst_none():
+    dataset = make_dataset([40], shape=CHOICES)
+    functions = _learned(dataset, IDENTITY)
+    found = action_ranks(functions, dataset)
+    every = np.stack([functions.q_values(dataset.observations, np.full(40, choice)) for choice in range(4)])
+    places = every.argsort(0).argsort(0)[dataset.actions, np.arange(40)]
+    np.testing.assert_allclose(found, places / 3, rtol=1e-6)

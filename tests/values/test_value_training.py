@@ -7,9 +7,9 @@ import torch
 from foretell.core.errors import CheckpointError, DatasetError, UsageError
 from foretell.sequences.normalization import Normalization
 from foretell.sequences.scaling import ActionRange
+from foretell.values.acting import GreedyPolicy, ImitationPolicy
 from foretell.values.configs import IQLConfig
 from foretell.values.functions import ValueFunctions
-from foretell.values.greedy import GreedyPolicy
 from foretell.values.training import ValueTraining, train_values
 from foretell.values.transitions import TransitionSampler, fit_units
 from reference.making import CHOICES, IDENTITY, make_dataset, scaled
@@ -108,7 +108,6 @@ def test_interrupted_training_continues_bit_for_bit():
 def test_the_seed_and_nothing_else_decides():
     dataset = make_dataset([20, 30])
     one, other, different = (train_values(dataset, scaled(), SMALL, seed=seed).state_dict() for seed in (3, 3, 4))
-    torch.rand(7)  # global generators are neither read
     assert all(torch.equal(value, other[name]) for name, value in one.items())
     assert not torch.equal(one["q.mlp.weights.0"], different["q.mlp.weights.0"])
 
@@ -117,7 +116,7 @@ def test_every_update_is_told():
     told = []
     train_values(make_dataset([20]), scaled(), SMALL, progress=lambda *done, **found: told.append((done, found)))
     assert [done for done, _ in told] == [(update, 12) for update in range(1, 13)]
-    assert set(told[0][1]) == {"value_loss", "q_loss"}
+    assert set(told[0][1]) == {"value_loss", "q_loss", "policy_loss"}
 
 
 def test_functions_come_back_from_their_tensors():
@@ -148,7 +147,7 @@ TO_THE_RIGHT = {2: 1.0, 1: 0.5, 0: 0.25}
 
 
 def _corridor(discrete):
-    """Places 0, 1, 2: a positive action (choice 1) goes right, any other left or nowhere; 1 for leaving at the right."""
+    """Places 0, 1, 2: a positive action (choice 1) goes right, others left or nowhere; 1 for leaving at the right."""
     rng, places, choices, rewards, ended, following, ends = np.random.default_rng(0), [], [], [], [], [], []
     for _ in range(200):
         place = int(rng.integers(3))
@@ -178,11 +177,11 @@ def test_random_walks_teach_the_way_out(discrete):
     functions = train_values(dataset, Normalization.fit(dataset, action_range), CORRIDOR)
     places = np.eye(4, dtype=np.float32)[[2, 1, 0]]
     np.testing.assert_allclose(functions.values(places), [1.0, 0.5, 0.25], atol=0.1)
-    policy = GreedyPolicy(functions)
-    policy.reset(3)
-    chosen = policy.act(places)
-    assert chosen.shape == ((3,) if discrete else (3, 1))
-    assert (chosen > 0).all()
+    for policy in (GreedyPolicy(functions), ImitationPolicy(functions)):
+        policy.reset(3)
+        chosen = policy.act(places)
+        assert chosen.shape == ((3,) if discrete else (3, 1))
+        assert (chosen > 0).all(), chosen
 
 
 def test_greedy_takes_the_best_candidate_in_environment_units():
@@ -196,20 +195,14 @@ def test_greedy_takes_the_best_candidate_in_environment_units():
         np.testing.assert_allclose(action, grid[q.argmax()], rtol=1e-6)
     assert np.array_equal(actions, GreedyPolicy(functions).act(dataset.observations))
     with pytest.raises(UsageError, match="observations of shape"):
-        GreedyPolicy(train_values(make_dataset([9]), _three(), SMALL)).act(dataset.observations[0])
-
-
-def _three():
-    return Normalization(
-        observation_mean=(0.0,) * 3, observation_std=(1.0,) * 3, return_scale=1.0, action_range=scaled().action_range
-    )
+        policy.act(dataset.observations[0])
 
 
 def test_one_dimensional_actions_get_a_grid_with_both_bounds():
     functions = ValueFunctions(SMALL, scaled(1), 3, 1, torch.Generator())
     grid = GreedyPolicy(functions).candidates[:, 0]
     assert len(grid) == 41
-    assert (grid[0], grid[20], grid[-1]) == (-1, 0, 1)
+    np.testing.assert_allclose(grid[[0, 20, 40]], [-1, 0, 1], atol=1e-6)
 
 
 def test_choices_are_read_as_one_hot():
