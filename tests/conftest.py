@@ -12,7 +12,7 @@ from jaxtyping import install_import_hook
 
 import reference.typechecker  # noqa: F401  the hook looks it up by name
 
-CHECKED = ("agents", "collection", "core", "datasets", "environments", "evaluation", "models", "sequences", "training", "values")
+CHECKED = "agents collection core datasets environments evaluation models sequences training values".split()
 install_import_hook([f"foretell.{room}" for room in CHECKED], "reference.typechecker.check")  # foretell comes later
 
 
