@@ -12,7 +12,8 @@ from jaxtyping import install_import_hook
 
 import reference.typechecker  # noqa: F401  the hook looks it up by name
 
-CHECKED = "agents collection core datasets environments evaluation models sequences training values".split()
+STAGES = ("environments", "collection", "datasets", "sequences", "models", "training", "evaluation")
+CHECKED = (*STAGES, "core", "agents", "values")
 install_import_hook([f"foretell.{room}" for room in CHECKED], "reference.typechecker.check")  # foretell comes later
 
 
