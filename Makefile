@@ -1,4 +1,4 @@
-# Nothing but Python 3.11+ and make is needed. PYTHON=python3.12 chooses another interpreter, PIP_ARGS adds to pip's.
+# Nothing but Python 3.11+ and make is needed. PYTHON=python3.12 chooses another interpreter.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

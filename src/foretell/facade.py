@@ -1,4 +1,4 @@
-"""The stages joined: what the command line and Python users call. Nothing else imports more than one stage."""
+"""The stages joined: what the command line and Python users call."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ import torch
 from foretell.agents.configs import SACConfig
 from foretell.agents.policy import SACPolicy
 from foretell.collection.recipes import collect_with_policy
-from foretell.core.errors import CheckpointError, DatasetError, UsageError
-from foretell.core.files import folder_lock, read_json_lines, write_json_lines
+from foretell.core.errors import DatasetError, UsageError
+from foretell.core.files import folder_lock
 from foretell.core.progress import Progress, silent
 from foretell.core.seeding import derive_seed
 from foretell.datasets.dataset import Dataset, DatasetMetadata
 from foretell.datasets.doctor import diagnose
 from foretell.datasets.registry import open_dataset
-from foretell.environments.making import EnvironmentSpec, environment_spec
+from foretell.environments.making import EnvironmentSpec, environment_spec, stored_environment_spec
 from foretell.evaluation.conditioned import ReturnConditionedPolicy
 from foretell.evaluation.policies import AgentPolicy, UniformPolicy, restore_policy, restore_sac
-from foretell.evaluation.protocol import Outcome, Policy, evaluation_starts, validation_starts
+from foretell.evaluation.protocol import VALIDATION_STARTS, Policy, evaluation_starts, validation_starts
 from foretell.evaluation.protocol import evaluate as run_episodes
+from foretell.evaluation.records import records_of
 from foretell.models.configs import DecisionTransformerConfig, SequenceShape
 from foretell.models.registry import build_model, model_entry
 from foretell.sequences.normalization import Normalization
@@ -62,7 +63,7 @@ def train(
     horizon: int | None = None,
     seed: int = 0,
     root_seed: int = ROOT_SEED,
-    validation_episodes: int = 50,
+    validation_episodes: int = VALIDATION_STARTS,
     progress: Progress = silent,
 ) -> Path:
     """Train a sequence model on a dataset, or continue where an earlier start stopped; return the run folder.
@@ -97,7 +98,14 @@ def train(
     network = build_model(algorithm, asdict(model), shape, _generator(seed))
     measure = None
     if training.evaluate_every:
+        if data.observation_shape != spec.observation_shape:
+            raise UsageError(
+                f"{data.name} has observations of shape {data.observation_shape}, {spec.name} of "
+                f"{spec.observation_shape}: nothing can be evaluated there. Give evaluate_every 0."
+            )
         measure = _validation(spec.name, normalization, config["target"]["return"], root_seed, validation_episodes)
+    if target_return is not None:
+        _warn_of_unseen([target_return], config["dataset"])
     out = Path(out)
     with folder_lock(out):
         run = RunFolder(out, config)
@@ -115,15 +123,19 @@ def train_sac(
     config: SACConfig | None = None,
     seed: int = 0,
     root_seed: int = ROOT_SEED,
+    validation_episodes: int = VALIDATION_STARTS,
     progress: Progress = silent,
 ) -> Path:
     """Train Soft Actor-Critic in `environment`; return the run folder, in which `replay.hdf5` holds every step."""
-    starts = validation_starts(root_seed)
+    starts = validation_starts(root_seed, validation_episodes)
 
     def measure(policy: SACPolicy) -> float:
         return run_episodes(AgentPolicy(policy), environment, starts).mean_return
 
-    return _train_sac(Path(out), environment, config or SACConfig(), seed=seed, evaluate=measure, progress=progress)
+    return _train_sac(
+        Path(out), environment, config or SACConfig(), seed=seed, evaluate=measure, progress=progress,
+        validation={"root_seed": root_seed, "episodes": validation_episodes},
+    )  # fmt: skip
 
 
 def collect_sac(
@@ -166,24 +178,30 @@ def evaluate(
         if environment is None:
             raise UsageError("the random policy needs --environment, for example --environment Pendulum-v1.")
         policy: Policy = UniformPolicy(environment_spec(environment), root_seed)
-        facts: dict[str, Any] = {"policy": "random", "algorithm": "random", "dataset": None, "seed": 0}
-        return _records(run_episodes(policy, environment, starts, progress=progress), facts, None)
+        _refuse_targets(target_returns)
+        facts: dict[str, Any] = {
+            "policy": "random", "algorithm": "random", "dataset": None, "seed": 0, "environment": environment,
+        }  # fmt: skip
+        return records_of(run_episodes(policy, environment, starts, progress=progress), facts, None)
     config, tensors = load_run(Path(run))
     policy = restore_policy(config, tensors)
     spec = _same_shapes(config, environment)
     dataset = config.get("dataset")
     facts = {
         "policy": dataset["name"] if dataset else config["algorithm"], "algorithm": config["algorithm"],
-        "dataset": dataset and dataset["name"], "seed": config["seed"],
+        "dataset": dataset and dataset["name"], "seed": config["seed"], "environment": spec.name,
     }  # fmt: skip
     if dataset is None:
-        return _records(run_episodes(policy, spec.name, starts, progress=progress), facts, None)
-    targets = [float(target) for target in target_returns or [config["target"]["return"]]]
+        _refuse_targets(target_returns)
+        return records_of(run_episodes(policy, spec.name, starts, progress=progress), facts, None)
+    targets = (
+        [float(target) for target in target_returns] if target_returns is not None else [config["target"]["return"]]
+    )
     _warn_of_unseen(targets, dataset)
     records = []
     for target in targets:
         outcome = run_episodes(policy, spec.name, starts, target_return=target, progress=progress)
-        records += _records(outcome, facts, target)
+        records += records_of(outcome, facts, target)
     return records
 
 
@@ -193,17 +211,9 @@ def validation_level(run: str | Path, environment: str, *, episodes: int, root_s
     return run_episodes(policy, environment, validation_starts(root_seed, episodes)).mean_return
 
 
-def save_evaluations(path: Path, records: Sequence[dict[str, Any]]) -> None:
-    """Write records to a file of evaluations; those of the same policy, seed, start and target are replaced.
-
-    Raises `CheckpointError` where the file holds something else: nothing is then written.
-    """
-    try:
-        kept = {_key(record): record for record in (read_json_lines(path) if path.exists() else [])}
-    except (KeyError, TypeError):
-        raise CheckpointError(f"{path}: holds no evaluation records; choose another --out.") from None
-    kept.update({_key(record): record for record in records})
-    write_json_lines(path, kept.values())
+def _refuse_targets(target_returns: Sequence[float] | None) -> None:
+    if target_returns is not None:
+        raise UsageError("target returns are for sequence models; an agent and the random policy take none.")
 
 
 def _warn_of_unseen(targets: list[float], dataset: dict[str, Any]) -> None:
@@ -215,17 +225,6 @@ def _warn_of_unseen(targets: list[float], dataset: dict[str, Any]) -> None:
             f"target return {', '.join(unseen)} is outside the returns in {dataset['name']}, {low:g} to {high:g}; what "
             "the policy does there was never seen.", stacklevel=3,
         )  # fmt: skip
-
-
-def _key(record: dict[str, Any]) -> tuple[Any, ...]:
-    return tuple(record[name] for name in ("policy", "algorithm", "seed", "start", "target"))
-
-
-def _records(outcome: Outcome, facts: dict[str, Any], target: float | None) -> list[dict[str, Any]]:
-    return [
-        {**facts, "start": start, "target": target, "return": float(earned), "length": int(length)}
-        for start, earned, length in zip(outcome.starts, outcome.returns, outcome.lengths)
-    ]
 
 
 def _same_shapes(config: dict[str, Any], environment: str | None) -> EnvironmentSpec:
@@ -246,9 +245,10 @@ def _same_shapes(config: dict[str, Any], environment: str | None) -> Environment
 
 
 def _environment_of(data: Dataset, environment: str | None) -> EnvironmentSpec:
-    name = environment or data.metadata.environment
-    if name:
-        return environment_spec(name)
+    if environment:
+        return environment_spec(environment)
+    if named := stored_environment_spec(data.metadata.environment):
+        return named
     if data.discrete:
         low = high = None
     else:

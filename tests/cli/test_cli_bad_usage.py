@@ -85,7 +85,7 @@ def _cut_weights(run):
 
 
 RUNS = {
-    "missing": (lambda run: run.rename(run.with_name("elsewhere")), "no such file"),
+    "missing": (lambda run: run.rename(run.with_name("elsewhere")), "No such file"),
     "unfinished": (lambda run: (run / "model.safetensors").unlink(), "model.safetensors"),
     "config damaged": (_broken_config, "config.json"),
     "weights cut short": (_cut_weights, "model.safetensors"),

@@ -43,23 +43,23 @@ def test_every_job_comes_after_those_it_needs(jobs):
 
 
 def _reads_and_writes(verb):
-    """The artefacts that a verb reads, and the one that shows that it is done."""
+    """The artefacts that a verb reads, and those that show that it is done."""
     match verb:
         case Collect():
-            return {verb.agent}, verb.out.with_suffix(".request.json")
+            return {verb.agent}, (verb.out, verb.out.with_suffix(".request.json"))
         case Inspect():
-            return {verb.dataset}, verb.card
+            return {verb.dataset}, (verb.card,)
         case Train():
-            return {verb.dataset}, verb.out / "model.safetensors"
+            return {verb.dataset}, (verb.out / "model.safetensors",)
         case Evaluate():
-            return {verb.policy} - {"random"}, verb.out or f"{verb.policy}/evaluations.jsonl"
+            return {verb.policy} - {"random"}, (verb.out,)
 
 
 def test_what_a_job_reads_is_made_by_a_job_before_it(jobs):
     made_by: dict[str, str] = {}
     for job in jobs:
         reads, writes = _reads_and_writes(parse(job.arguments))
-        assert str(writes) == str(job.done_when), job.name
+        assert writes == job.done_when, job.name
         for artefact in reads - {None}:
             assert made_by[str(artefact)] in job.after, job.name
         verb = parse(job.arguments)
@@ -95,9 +95,9 @@ def test_all_policies_are_evaluated_from_the_same_starts(jobs, experiment):
 def test_jobs_run_in_order_and_what_is_done_is_left(tmp_path):
     data, card = tmp_path / "data.hdf5", tmp_path / "card.json"
     jobs = [
-        Job(name="inspect", arguments=("inspect", str(data), "--card", str(card)), after=("collect",), done_when=card,
+        Job(name="inspect", arguments=("inspect", str(data), "--card", str(card)), after=("collect",), done_when=(card,),
             weight=9.0),
-        Job(name="collect", arguments=("collect", "random", "--steps", "200", "--out", str(data)), done_when=data),
+        Job(name="collect", arguments=("collect", "random", "--steps", "200", "--out", str(data)), done_when=(data,)),
     ]  # fmt: skip
     run_jobs(jobs, 2, quiet=True)
     before = contents(tmp_path)

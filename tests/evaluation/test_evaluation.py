@@ -14,6 +14,7 @@ from foretell.agents.configs import SACConfig
 from foretell.core.errors import CheckpointError, ForetellError, UsageError
 from foretell.evaluation.conditioned import ReturnConditionedPolicy
 from foretell.evaluation.protocol import evaluate, evaluation_starts
+from foretell.evaluation.records import save_records
 from foretell.models.configs import SequenceShape
 from foretell.sequences.normalization import Normalization
 from foretell.sequences.scaling import ActionRange
@@ -113,12 +114,17 @@ def test_records_of_the_facade(pendulum_run, tmp_path):
     assert [(r["start"], r["target"], r["length"]) for r in records] == [
         (start, target, 200) for target in (-1000.0, 5.0) for start in starts
     ]
-    assert {"policy", "algorithm", "dataset", "seed", "start", "target", "return", "length"} == records[0].keys()
+    assert {"environment", "policy", "algorithm", "dataset", "seed", "start", "target", "return", "length"} == records[
+        0
+    ].keys()
     assert records[0]["policy"] == records[0]["dataset"] == "pendulum-random"
     path = tmp_path / "evaluations.jsonl"
-    facade.save_evaluations(path, records[:3])
-    facade.save_evaluations(path, [{**records[0], "return": -1.0}, records[4]])
+    save_records(path, records[:3])
+    save_records(path, [{**records[0], "return": -1.0}, records[4]])
     kept = [json.loads(line) for line in path.read_text().splitlines()]
+    elsewhere = [{**records[0], "environment": "CartPole-v1"}]  # the same start seeds, another environment
+    save_records(path, elsewhere)
+    assert len(path.read_text().splitlines()) == len(kept) + 1
     assert [record["return"] for record in kept] == [-1.0, *(records[i]["return"] for i in (1, 2, 4))]
 
 

@@ -94,7 +94,7 @@ def test_returns_to_go_by_hand(rewards, expected):
 
 def test_target_is_a_quantile_of_the_data_or_as_given():
     returns = np.arange(101.0)
-    assert choose_target(returns)["return"] == 90.0
+    assert choose_target(returns)["return"] == 75.0
     assert choose_target(returns, 250.0) == {"rule": "given", "return": 250.0}
     with pytest.raises(UsageError, match="finite"):
         choose_target(returns, math.nan)

@@ -6,7 +6,7 @@ import torch
 
 from foretell import facade
 from foretell.agents.configs import SACConfig
-from foretell.core.errors import DivergedError, UsageError
+from foretell.core.errors import DivergedError, StoppedError, UsageError
 from foretell.core.seeding import derive_seed
 from foretell.datasets.registry import open_dataset
 from foretell.training import sac as sac_training
@@ -25,7 +25,7 @@ class Killed(Exception):
 
 def _train(out, progress=lambda *_, **__: None, **changes):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(facade, "validation_starts", lambda root, count=2: list(range(count)))
+        patch.setattr(facade, "validation_starts", lambda root, count: list(range(2)))
         return facade.train_sac("Pendulum-v1", out, **{"config": TINY, "progress": progress, **changes})
 
 
@@ -112,3 +112,18 @@ def test_losses_that_are_not_finite_stop_it(tmp_path, monkeypatch):
 def test_discrete_actions_are_refused(tmp_path):
     with pytest.raises(UsageError, match="discrete"):
         facade.train_sac("CartPole-v1", tmp_path / "run", config=TINY)
+
+
+def test_a_stop_goes_on_to_the_end_of_the_episode_and_saves(tmp_path):
+    def stop(done, total, **_):
+        if done == 270:
+            raise StoppedError(15)
+
+    with pytest.raises(StoppedError):
+        _train(tmp_path / "run", stop)
+    (newest,) = sorted((tmp_path / "run" / "checkpoints").glob("update-*"))[-1:]
+    assert newest.name == "update-000000000400"
+    _train(tmp_path / "run")
+    _train(tmp_path / "whole")
+    weights = [load_tensors(tmp_path / name / "model.safetensors") for name in ("run", "whole")]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[1])

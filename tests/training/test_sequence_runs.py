@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from foretell import facade
-from foretell.core.errors import CheckpointError, DatasetError, DivergedError, LockedError, UsageError
-from foretell.core.files import folder_lock
+from foretell.core.errors import CheckpointError, DatasetError, DivergedError, LockedError, StoppedError, UsageError
+from foretell.core.files import folder_lock, sha256_of
 from foretell.sequences.windows import WindowSampler
 from foretell.training.checkpoints import load_newest, load_tensors
 from foretell.training.configs import TrainingConfig, learning_rate_at
-from foretell.training.run_folder import load_run, read_events
+from foretell.training.run_folder import RunFolder, load_run, read_events
 from reference.making import make_dataset, small_config
 
 MODEL = small_config("decision-transformer")
@@ -127,7 +127,8 @@ def test_config_describes_the_whole_run(tmp_path, pendulum_random):
     assert config["dataset"]["fingerprint"] == pendulum_random.fingerprint()
     assert (config["seed"], config["dataset"]["episodes"], config["shape"]["max_timesteps"]) == (3, 10, 200)
     assert config["normalization"]["action_range"] == {"low": [-2.0], "high": [2.0]}
-    assert config["target"]["return"] == pytest.approx(np.quantile(pendulum_random.episode_returns(), 0.9))
+    assert config["target"]["return"] == pytest.approx(np.quantile(pendulum_random.episode_returns(), 0.75))
+    assert config["validation"] == {"root_seed": 0, "episodes": 50}
     assert {"foretell", "torch", "numpy"} <= config["versions"].keys()
     events = read_events(out)
     assert [event["update"] for event in events] == [1, 2, 3, 4, 5, 6]
@@ -153,3 +154,39 @@ def test_settings_out_of_range_are_refused(changes):
 def test_an_unknown_algorithm_is_a_usage_error(tmp_path):
     with pytest.raises(UsageError, match="decision-transformer"):
         facade.train(make_dataset([5]), tmp_path / "run", algorithm="decision-trasnformer")
+
+
+def test_a_long_run_continues_however_many_events_it_has(tmp_path):
+    """A checkpoint counts the events and does not hold them: its manifest must not grow with the run."""
+    run = RunFolder(tmp_path / "run", {"kind": "sequence"})
+    for update in range(1, 10_001):
+        run.event("training", {"update": update}, loss=0.5)
+    run.checkpoint(10_000, {"weight": torch.ones(1)})
+    run.event("training", {"update": 10_001}, loss=0.25)
+    again = RunFolder(tmp_path / "run", {"kind": "sequence"})
+    state, update = again.resume()
+    assert (update, state["weight"].item()) == (10_000, 1.0)
+    again.event("training", {"update": 10_001}, loss=0.125)
+    events = read_events(tmp_path / "run")
+    assert [event["update"] for event in events] == list(range(1, 10_002))
+    assert events[-1]["loss"] == 0.125
+
+
+def test_a_checkpoint_without_its_events_is_refused(tmp_path):
+    run = RunFolder(tmp_path / "run", {"kind": "sequence"})
+    run.event("training", {"update": 1}, loss=0.5)
+    run.checkpoint(1, {"weight": torch.ones(1)})
+    (tmp_path / "run" / "events.jsonl").write_text("")
+    with pytest.raises(CheckpointError, match="0 events; the checkpoint counted 1"):
+        RunFolder(tmp_path / "run", {"kind": "sequence"}).resume()
+
+
+def test_a_stop_at_the_last_update_loses_nothing(tmp_path):
+    def stop_at_the_end(done, total, **_):
+        if done == total:
+            raise StoppedError(15)
+
+    with pytest.raises(StoppedError):
+        _train(make_dataset([9, 5]), tmp_path / "run", progress=stop_at_the_end)
+    _train(make_dataset([9, 5]), tmp_path / "whole")
+    assert sha256_of(tmp_path / "run/model.safetensors") == sha256_of(tmp_path / "whole/model.safetensors")

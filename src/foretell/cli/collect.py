@@ -33,8 +33,8 @@ class Collect:
     """Who acts."""
     out: Path
     """File to write, .hdf5; an existing one is kept if it is the same recording, and refused if not."""
-    environment: str = "Pendulum-v1"
-    """Gymnasium id."""
+    environment: str | None = None
+    """Gymnasium id. Default: the agent's, or Pendulum-v1."""
     steps: int | None = None
     """Timesteps to record. Default: 1,000,000 (random), 200,000 (sac-agent), all (sac-replay)."""
     keep: Literal["last", "first"] = "last"
@@ -52,8 +52,10 @@ class Collect:
             raise UsageError(f"--out {self.out}; expected a file name that ends in .hdf5.")
         if self.steps is not None and self.steps < 1:
             raise UsageError(f"--steps {self.steps}; expected at least 1.")
+        if self.agent and (self.environment or self.recipe == "random"):
+            raise UsageError("--agent brings its own environment, and is for sac-agent and sac-replay.")
         request = {
-            "recipe": self.recipe, "environment": self.environment, "steps": self.steps, "keep": self.keep,
+            "recipe": self.recipe, "environment": self._environment, "steps": self.steps, "keep": self.keep,
             "seed": self.seed, "agent": self._agent_identity(),
         }  # fmt: skip
         dataset = self._recorded_before(request) or self._record(self.out)
@@ -63,6 +65,10 @@ class Collect:
             "path": str(self.out), "steps": dataset.num_steps, "episodes": dataset.num_episodes,
             "mean_return": float(dataset.episode_returns().mean()), "fingerprint": fingerprint,
         }  # fmt: skip
+
+    @property
+    def _environment(self) -> str:
+        return self.environment or "Pendulum-v1"
 
     @property
     def _request_path(self) -> Path:
@@ -93,8 +99,10 @@ class Collect:
             same = found == request | {"fingerprint": there.fingerprint()}
         else:
             again = self.out.with_name(f".{self.out.name}.again.hdf5")
-            same = self._record(again).fingerprint() == there.fingerprint()
-            again.unlink()
+            try:
+                same = self._record(again).fingerprint() == there.fingerprint()
+            finally:
+                again.unlink(missing_ok=True)
         if not same:
             raise UsageError(f"{self.out}: exists and is another recording; choose another --out, or remove it.")
         return there
@@ -104,12 +112,12 @@ class Collect:
 
         with watch(f"collect {self.recipe}", quiet=self.json) as progress:
             if self.recipe == "random":
-                return collect_random(self.environment, self.steps or 1_000_000, self.seed, path, progress)
+                return collect_random(self._environment, self.steps or 1_000_000, self.seed, path, progress)
             from foretell.facade import collect_sac, train_sac
 
             agent = self.agent or self.out.with_name(f"{self.out.stem}-sac")
             if self.agent is None:
-                train_sac(self.environment, agent, seed=self.seed, progress=progress)
+                train_sac(self._environment, agent, seed=self.seed, progress=progress)
             if self.recipe == "sac-agent":
                 return collect_sac(
                     agent, path, num_steps=self.steps or 200_000, seed=self.seed, progress=progress

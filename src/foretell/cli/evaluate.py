@@ -44,6 +44,10 @@ class Evaluate:
 
     def run(self) -> dict[str, Any]:
         """Evaluate and save; return the mean for each target."""
+        if self.threads is not None and self.threads < 1:
+            raise UsageError(f"--threads {self.threads}; expected at least 1.")
+        if self.out is not None and self.out.is_dir():
+            raise UsageError(f"--out {self.out}; a folder, expected the name of a file.")
         if self.episodes < 1:
             raise UsageError(f"--episodes {self.episodes}; expected at least 1.")
         if self.out is None and self.policy == "random":
@@ -51,15 +55,16 @@ class Evaluate:
         import torch
 
         from foretell import facade
+        from foretell.evaluation.records import save_records
 
         torch.set_num_threads(self.threads or os.cpu_count() or 1)
         out = self.out or Path(self.policy) / "evaluations.jsonl"
         with watch(f"evaluate {Path(self.policy).name}", quiet=self.json) as progress:
             records = facade.evaluate(
                 self.policy, environment=self.environment, episodes=self.episodes,
-                target_returns=self.target_returns, root_seed=self.root_seed, progress=progress,
+                target_returns=self.target_returns or None, root_seed=self.root_seed, progress=progress,
             )  # fmt: skip
-        facade.save_evaluations(out, records)
+        save_records(out, records)
         return {"policy": self.policy, "records": str(out), "evaluations": _summaries(records)}
 
     def show(self, result: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -15,8 +16,6 @@ from foretell.core.files import folder_lock, read_json, read_json_lines, write_j
 from foretell.core.versions import versions
 from foretell.presets.experiment import DatasetPlan, Experiment
 from foretell.reporting.experiment import write_report
-
-RANDOM_RECORDS = "random.jsonl"
 
 
 class ExperimentRun:
@@ -40,15 +39,29 @@ class ExperimentRun:
             if not marker.exists() and any(entry.name != ".lock" for entry in self.folder.iterdir()):
                 raise UsageError(f"{self.folder}: exists and is no experiment of ours; choose another --out.")
             write_json(marker, identity)
-            run_jobs(list(self.jobs()), workers, quiet=quiet)
+            started = time.monotonic()
+            try:
+                run_jobs(list(self.jobs()), workers, quiet=quiet)
+            finally:  # also what a stopped start took counts
+                write_json(self._elapsed, {"wall_seconds": self.wall_seconds + time.monotonic() - started})
 
-    def report(self, wall_seconds: float) -> list[Path]:
+    @property
+    def _elapsed(self) -> Path:
+        return self.folder / "elapsed.json"
+
+    @property
+    def wall_seconds(self) -> float:
+        """Seconds that all starts together spent on the jobs."""
+        return float(read_json(self._elapsed)["wall_seconds"]) if self._elapsed.exists() else 0.0
+
+    def report(self) -> list[Path]:
         """Gather the records and write table, figures and page."""
-        for name in ("evaluations.jsonl", "asked.jsonl"):
-            write_json_lines(self.folder / name, list(self._records(name)))
-        previous = self.folder / "experiment.json"
-        before = read_json(previous)["wall_seconds"] if previous.exists() else 0.0
-        write_json(previous, self._description(before + wall_seconds))
+        models = [(plan.name, seed) for plan in self.experiment.datasets for seed in self.seeds]
+        evaluated = [self._records(*each) for each in (("random", 0), ("sac", 0), *models)]
+        for name, parts in (("evaluations", evaluated), ("asked", [self._asked(*each) for each in models])):
+            records = [record for part in parts for record in read_json_lines(part)]
+            write_json_lines(self.folder / f"{name}.jsonl", records)
+        write_json(self.folder / "experiment.json", self._description())
         return write_report(self.folder)
 
     def jobs(self) -> Iterator[Job]:
@@ -57,18 +70,19 @@ class ExperimentRun:
         sac, environment = self._run("sac", 0), ("--environment", experiment.environment)
         episodes = ("--episodes", str(experiment.evaluation_episodes))
         yield Job(
-            name="train sac", weight=200, done_when=sac / "model.safetensors",
+            name="train sac", weight=200, done_when=(sac / "model.safetensors",),
             arguments=("train", "--algorithm", "sac", *environment, "--out", str(sac), "--seed", str(self.root_seed),
-                       *root, *_flags(experiment.sac, "sac.")),
+                       *root, "--validation-episodes", str(experiment.validation_episodes),
+                       *_flags(experiment.sac, "sac.")),
         )  # fmt: skip
         yield Job(
-            name="evaluate sac", after=("train sac",), done_when=sac / "evaluations.jsonl",
-            arguments=("evaluate", str(sac), *episodes, *root),
+            name="evaluate sac", after=("train sac",), done_when=(self._records("sac", 0),),
+            arguments=("evaluate", str(sac), *episodes, *root, "--out", str(self._records("sac", 0))),
         )  # fmt: skip
         yield Job(
-            name="evaluate random", done_when=self.folder / RANDOM_RECORDS, weight=0.5,
+            name="evaluate random", done_when=(self._records("random", 0),), weight=0.5,
             arguments=("evaluate", "random", *environment, *episodes, *root,
-                       "--out", str(self.folder / RANDOM_RECORDS)),
+                       "--out", str(self._records("random", 0))),
         )  # fmt: skip
         for plan in experiment.datasets:
             yield from self._dataset_jobs(plan, sac)
@@ -82,11 +96,11 @@ class ExperimentRun:
         steps = ("--steps", str(plan.steps)) if plan.steps else ()
         yield Job(
             name=f"collect {plan.name}", after=() if plan.recipe == "random" else ("train sac",), weight=5,
-            done_when=path.with_suffix(".request.json"),
+            done_when=(path, path.with_suffix(".request.json")),
             arguments=("collect", plan.recipe, *source, *steps, "--seed", str(self.root_seed), "--out", str(path)),
         )  # fmt: skip
         yield Job(
-            name=f"inspect {plan.name}", after=(f"collect {plan.name}",), done_when=card,
+            name=f"inspect {plan.name}", after=(f"collect {plan.name}",), done_when=(card,),
             arguments=("inspect", str(path), "--card", str(card)),
         )  # fmt: skip
 
@@ -94,21 +108,21 @@ class ExperimentRun:
         run, name = self._run(f"decision-transformer/{plan.name}", seed), f"{plan.name} seed {seed}"
         target = () if plan.target_return is None else ("--target-return", str(plan.target_return))
         yield Job(
-            name=f"train {name}", after=(f"collect {plan.name}",), done_when=run / "model.safetensors",
+            name=f"train {name}", after=(f"collect {plan.name}",), done_when=(run / "model.safetensors",),
             weight=plan.training.updates / 100,
             arguments=("train", str(self._dataset(plan)), "--out", str(run), "--seed", str(seed), *target,
                        *self._common, "--validation-episodes", str(self.experiment.validation_episodes),
                        *_flags(plan.model), *_flags(plan.training)),
         )  # fmt: skip
         yield Job(
-            name=f"evaluate {name}", after=(f"train {name}",), weight=2, done_when=run / "evaluations.jsonl",
-            arguments=("evaluate", str(run), *protocol),
+            name=f"evaluate {name}", after=(f"train {name}",), weight=2, done_when=(self._records(plan.name, seed),),
+            arguments=("evaluate", str(run), *protocol, "--out", str(self._records(plan.name, seed))),
         )  # fmt: skip
         asked = [str(value) for value in self.experiment.asked_returns]
         yield Job(
-            name=f"ask {name}", after=(f"train {name}",), weight=4, done_when=run / "asked.jsonl",
+            name=f"ask {name}", after=(f"train {name}",), weight=4, done_when=(self._asked(plan.name, seed),),
             arguments=("evaluate", str(run), "--episodes", str(self.experiment.asked_episodes),
-                       *self._common, "--out", str(run / "asked.jsonl"),
+                       *self._common, "--out", str(self._asked(plan.name, seed)),
                        "--target-returns", *asked),
         )  # fmt: skip
 
@@ -126,15 +140,14 @@ class ExperimentRun:
     def _dataset(self, plan: DatasetPlan) -> Path:
         return self.folder / "datasets" / f"{plan.name}.hdf5"
 
-    def _records(self, name: str) -> Iterator[dict[str, Any]]:
-        if name == "evaluations.jsonl":
-            yield from read_json_lines(self.folder / RANDOM_RECORDS)
-            yield from read_json_lines(self._run("sac", 0) / name)
-        for plan in self.experiment.datasets:
-            for seed in self.seeds:
-                yield from read_json_lines(self._run(f"decision-transformer/{plan.name}", seed) / name)
+    def _records(self, policy: str, seed: int) -> Path:
+        """Records of this experiment's own: whoever evaluates a run by hand adds to the run's, not to these."""
+        return self.folder / "records" / policy / f"seed-{seed}.jsonl"
 
-    def _description(self, wall_seconds: float) -> dict[str, Any]:
+    def _asked(self, policy: str, seed: int) -> Path:
+        return self.folder / "asked" / policy / f"seed-{seed}.jsonl"
+
+    def _description(self) -> dict[str, Any]:
         experiment = self.experiment
         first = read_json(
             self._run(f"decision-transformer/{experiment.datasets[0].name}", self.seeds[0]) / "config.json"
@@ -164,7 +177,7 @@ class ExperimentRun:
                 "random": self._validation_level("random"), "sac": self._validation_level(str(self._run("sac", 0))),
             },
             "commands": [job.command for job in self.jobs()],
-            "versions": versions("torch", "h5py"), "wall_seconds": round(wall_seconds, 1),
+            "versions": versions("torch", "h5py"), "wall_seconds": round(self.wall_seconds, 1),
             "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         }  # fmt: skip
 

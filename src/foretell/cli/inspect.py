@@ -38,13 +38,13 @@ class Inspect:
         from foretell.core.files import write_json
         from foretell.datasets.card import dataset_card
         from foretell.datasets.registry import open_dataset
-        from foretell.environments.making import environment_spec
+        from foretell.environments.making import environment_spec, stored_environment_spec
 
         if self.card and self.card.suffix != ".json":
             raise UsageError(f"--card {self.card}; expected a file name that ends in .json.")
         dataset = open_dataset(self.dataset, horizon=self.horizon)
-        name = self.environment or dataset.metadata.environment
-        card = dataset_card(dataset, environment_spec(name) if name else None)
+        spec = stored_environment_spec(dataset.metadata.environment)
+        card = dataset_card(dataset, environment_spec(self.environment) if self.environment else spec)
         if self.card:
             write_json(self.card, card)
         return card

@@ -19,7 +19,7 @@ import sys
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +46,8 @@ class Job:
     arguments: tuple[str, ...]
     after: tuple[str, ...] = ()
     weight: float = 1.0
-    done_when: Path | None = field(default=None)
-    """A file whose presence shows that an earlier start did this job."""
+    done_when: tuple[Path, ...]
+    """Files whose presence shows that an earlier start did this job."""
 
     @property
     def command(self) -> str:
@@ -60,7 +60,7 @@ def run_jobs(jobs: Sequence[Job], workers: int, *, quiet: bool = False) -> None:
 
     Raises `ForetellError` of the failed job's kind, with its message.
     """
-    done = {job.name for job in jobs if job.done_when and job.done_when.exists()}
+    done = {job.name for job in jobs if all(path.exists() for path in job.done_when)}
     waiting = [job for job in jobs if job.name not in done]
     context = multiprocessing.get_context("spawn")
     requests, messages = context.SimpleQueue(), context.Queue()
@@ -110,17 +110,14 @@ class _Dispatcher:
 
     def _listen(self) -> None:
         try:
-            name, kind, content = self.messages.get(timeout=1.0)
+            message = self.messages.get(timeout=1.0)
         except queue.Empty:
-            stop_if_asked()
-            for process in self.processes:
-                if not process.is_alive():
-                    raise ForetellError(
-                        f"a worker ended with code {process.exitcode} during {', '.join(self.running)}; was it killed, "
-                        "or is memory short? The same command continues."
-                    ) from None
-            return
+            message = None
         stop_if_asked()
+        self._check_workers()
+        if message is None:
+            return
+        name, kind, content = message
         if kind == "progress":
             if name in self.running:
                 self.running[name].update(*content)
@@ -133,6 +130,14 @@ class _Dispatcher:
             del self.running[name]
         else:
             raise content
+
+    def _check_workers(self) -> None:
+        for process in self.processes:
+            if not process.is_alive():
+                raise ForetellError(
+                    f"a worker ended with code {process.exitcode} during {', '.join(self.running)}; was it killed, "
+                    "or is memory short? The same command continues."
+                )
 
     def _share(self) -> float:
         total = sum(job.weight for job in self.jobs.values())
@@ -217,6 +222,8 @@ def _work(requests: Any, messages: multiprocessing.queues.Queue) -> None:
             return
         except ForetellError as error:
             messages.put((name, "failed", type(error)(f"{name}: {error}")))
+        except (Exception, SystemExit) as error:
+            messages.put((name, "failed", ForetellError(f"{name}: {type(error).__name__}: {error}")))
 
 
 @contextlib.contextmanager

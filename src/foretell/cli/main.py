@@ -18,7 +18,7 @@ from foretell.cli.report import Report
 from foretell.cli.reproduce import Reproduce
 from foretell.cli.signals import noted
 from foretell.cli.train import Train
-from foretell.core.errors import DatasetError, ForetellError
+from foretell.core.errors import DatasetError, ForetellError, ResourceError
 
 Verb = (
     Annotated[Collect, tyro.conf.subcommand("collect")]
@@ -42,6 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ForetellError as error:
         print(f"foretell: {error}", file=sys.stderr)
         return error.exit_code
+    except (OSError, MemoryError) as error:  # what no stage could say better: the machine, not the input
+        print(f"foretell: {str(error) or 'memory is full'}; free some space or choose another path.", file=sys.stderr)
+        return ResourceError.exit_code
     except KeyboardInterrupt:
         print("foretell: ended at once; the same command continues from the last checkpoint.", file=sys.stderr)
         return 130

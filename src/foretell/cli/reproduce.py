@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +33,7 @@ class Reproduce:
     quick: bool = False
     """A smoke run of under a minute, whose numbers mean nothing."""
     root_seed: int = 0
-    """Root of every random stream: agent, data, training, start states."""
+    """Root of the agent, the data and the start states; training seeds are 0, 1, 2, ... under any root."""
     workers: int | None = None
     """Processes at work at the same time. Default: one a core."""
     json: bool = False
@@ -47,15 +46,16 @@ class Reproduce:
 
         if self.seeds is not None and self.seeds < 1:
             raise UsageError(f"--seeds {self.seeds}; expected at least 1.")
+        if self.workers is not None and self.workers < 1:
+            raise UsageError(f"--workers {self.workers}; expected at least 1.")
         experiment = preset(self.preset)
         experiment = quick(experiment) if self.quick else experiment
         out = self.out or Path("results") / (experiment.name + ("-quick" if self.quick else ""))
         seeds = range(self.seeds or experiment.default_seeds)
-        started = time.monotonic()
         run = ExperimentRun(experiment, out, list(seeds), self.root_seed)
         run.execute(self.workers or os.cpu_count() or 1, quiet=self.json)
         with watch("report", quiet=self.json):
-            files = run.report(time.monotonic() - started)
+            files = run.report()
         return {"files": [str(path) for path in files], "report": str(out / "report.html"), "folder": str(out)}
 
     def show(self, result: dict[str, Any]) -> str:

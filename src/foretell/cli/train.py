@@ -34,7 +34,7 @@ class Train:
     algorithm: Literal["decision-transformer", "sac"] = "decision-transformer"
     """What to train."""
     environment: str | None = None
-    """Gymnasium id; where the dataset names it, that one."""
+    """Gymnasium id. Default: the one that the dataset names; Pendulum-v1 for SAC."""
     horizon: int | None = None
     """Time limit in timesteps, for files that do not say where episodes end."""
     target_return: float | None = None
@@ -60,6 +60,7 @@ class Train:
         if (self.algorithm == "sac") != (self.dataset is None):
             found = "learns by acting and takes no dataset" if self.dataset else "needs a dataset"
             raise UsageError(f"--algorithm {self.algorithm} {found}; see foretell train --help for examples.")
+        self._refuse_what_does_not_apply()
         import torch
 
         from foretell import facade
@@ -70,7 +71,7 @@ class Train:
             if self.dataset is None:
                 facade.train_sac(
                     self.environment or "Pendulum-v1", self.out, config=self.sac, seed=self.seed,
-                    root_seed=self.root_seed, progress=progress,
+                    root_seed=self.root_seed, validation_episodes=self.validation_episodes, progress=progress,
                 )  # fmt: skip
             else:
                 facade.train(
@@ -81,6 +82,15 @@ class Train:
                 )  # fmt: skip
         events = read_json_lines(self.out / "events.jsonl")
         return {"run": str(self.out), "last": {event["event"]: event for event in events}}
+
+    def _refuse_what_does_not_apply(self) -> None:
+        if self.threads is not None and self.threads < 1:
+            raise UsageError(f"--threads {self.threads}; expected at least 1.")
+        if self.algorithm != "sac" and self.sac != SACConfig():
+            raise UsageError(f"--sac flags do not apply to --algorithm {self.algorithm}.")
+        settings = (self.model, self.training, self.horizon, self.target_return)
+        if self.algorithm == "sac" and settings != (DecisionTransformerConfig(), TrainingConfig(), None, None):
+            raise UsageError("flags of sequence models do not apply to --algorithm sac; its own begin with --sac.")
 
     def show(self, result: dict[str, Any]) -> str:
         """Say where the run lies and what to do next."""

@@ -106,8 +106,10 @@ def read_json(path: Path) -> Any:
         if path.stat().st_size > MAX_JSON_BYTES:
             raise CheckpointError(f"{path}: {path.stat().st_size} bytes; expected at most {MAX_JSON_BYTES}.")
         return parse_json(path.read_bytes().decode("utf-8"))
-    except FileNotFoundError:
-        raise CheckpointError(f"{path}: no such file; expected one that Foretell wrote. Is the path right?") from None
+    except OSError as error:
+        raise CheckpointError(
+            f"{path}: {error.strerror}; expected a file that Foretell wrote. Is the path right?"
+        ) from None
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: not readable as JSON ({error}); restore it or start a new run.") from None
 
@@ -136,7 +138,7 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
     path = Path(path)
     try:
         text = path.read_bytes().decode("utf-8")
-    except (FileNotFoundError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise CheckpointError(f"{path}: cannot be read ({error}); expected one JSON object a line.") from None
     lines = text.split("\n")
     records = []

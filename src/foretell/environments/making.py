@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -62,7 +63,7 @@ def make_environment(name: str) -> gymnasium.Env:
         )
     try:
         return gymnasium.make(name)
-    except gymnasium.error.Error as error:
+    except (gymnasium.error.Error, ImportError, TypeError, ValueError) as error:
         close = [known for known in gymnasium.registry if known.lower().startswith(name.lower()[:6])][:5]
         hint = f" Did you mean {', '.join(close)}?" if close else " Is the package that registers it installed?"
         raise UsageError(f"environment {name!r} cannot be made ({str(error).splitlines()[0]}).{hint}") from None
@@ -90,6 +91,19 @@ def environment_spec(name: str) -> EnvironmentSpec:
         )  # fmt: skip
     finally:
         env.close()
+
+
+def stored_environment_spec(name: str | None) -> EnvironmentSpec | None:
+    """Return the spec of an environment that a file names, None with a warning where it cannot be made here."""
+    if not name:
+        return None
+    try:
+        return environment_spec(name)
+    except UsageError as error:
+        warnings.warn(
+            f"{error} The data are used without it: no action range, no horizon, no evaluation.", stacklevel=2
+        )
+        return None
 
 
 class GymnasiumLoop:

@@ -18,6 +18,8 @@ EVALUATION_STARTS = 200
 """As in the report's Table II."""
 VALIDATION_STARTS = 50
 """For learning curves and choices; never the evaluation starts."""
+NO_HORIZON_LIMIT = 100_000
+"""Timesteps after which an episode of an environment without a time limit is given up."""
 
 
 class Policy(Protocol):
@@ -79,17 +81,23 @@ def evaluate(
     An episode counts until its own end, however long the others take; what happens to it afterwards is ignored.
     """
     count = len(starts)
-    environments, horizon = make_environments(environment, count), environment_spec(environment).horizon or 0
+    environments, horizon = make_environments(environment, count), environment_spec(environment).horizon
+    limit = horizon or NO_HORIZON_LIMIT
     observations = environments.reset(starts)
     policy.reset(count, target_return)
     returns, lengths, running = np.zeros(count), np.zeros(count, np.int64), np.ones(count, bool)
     timestep = 0
     while running.any():
+        if timestep == limit:
+            raise UsageError(
+                f"{environment} has no time limit, and {int(running.sum())} of {count} episodes have not ended after "
+                f"{limit:,} timesteps. Register it with max_episode_steps."
+            )
         observations, rewards, terminations, truncations = environments.step(policy.act(observations))
         policy.observe(rewards)
         returns += np.where(running, rewards, 0.0)
         lengths += running
         running &= ~(terminations | truncations)
         timestep += 1
-        progress(timestep, max(timestep, horizon), running=int(running.sum()))
+        progress(timestep, horizon or timestep, running=int(running.sum()))
     return Outcome(starts=tuple(starts), returns=returns, lengths=lengths)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 
-import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
@@ -23,7 +22,3 @@ class SequenceBatch:
     returns_to_go: Float[Tensor, "batch time 1"]
     timesteps: Int[Tensor, "batch time"]
     mask: Bool[Tensor, "batch time"]
-
-    def to(self, device: torch.device | str) -> SequenceBatch:
-        """Move every tensor to `device`."""
-        return replace(self, **{f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)})

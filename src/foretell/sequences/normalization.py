@@ -18,8 +18,8 @@ STATISTICS_ROWS = 1_000_000
 class Normalization:
     """Statistics fitted on the data and saved in the run.
 
-    `observation_mean` and `observation_std` are per dimension; for images a single 0 and 255. `return_scale`
-    divides returns-to-go (reward units): the largest absolute return of an episode in the data.
+    `observation_mean` and `observation_std` are per dimension; for images a single 0 and 255 (1 for floats).
+    `return_scale` divides returns-to-go (reward units): the largest absolute return of an episode in the data.
     `action_range` is None for discrete actions.
     """
 
@@ -32,8 +32,8 @@ class Normalization:
     def fit(cls, dataset: Dataset, action_range: ActionRange | None) -> Normalization:
         """Measure `dataset`. A dimension that never changes is only shifted, not scaled."""
         largest = float(np.abs(dataset.episode_returns()).max())
-        if len(dataset.observation_shape) == 3:
-            mean, std = (0.0,), (255.0,)
+        if len(dataset.observation_shape) == 3:  # images: bytes to [0, 1], floats as they are
+            mean, std = (0.0,), (255.0 if dataset.observations.dtype == np.uint8 else 1.0,)
         else:
             rows = dataset.observations[:: max(1, -(-dataset.num_steps // STATISTICS_ROWS))].astype(np.float64)
             deviation = rows.std(axis=0)

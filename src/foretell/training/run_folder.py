@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from foretell.core.errors import UsageError
+from foretell.core.errors import CheckpointError, UsageError
 from foretell.core.files import read_json, read_json_lines, resource_errors, write_json, write_json_lines
 from foretell.core.versions import versions
 from foretell.training.checkpoints import load_newest, load_tensors, save_checkpoint, save_tensors
@@ -71,12 +72,21 @@ class RunFolder:
         return (self.path / "model.safetensors").exists()
 
     def resume(self) -> tuple[dict[str, Tensor], int] | None:
-        """Return the newest whole checkpoint and its update; events written after it are taken back."""
+        """Return the newest whole checkpoint and its update; events written after it are taken back.
+
+        Raises `CheckpointError` where `events.jsonl` has fewer events than the checkpoint counted.
+        """
         found = load_newest(self.path / "checkpoints")
         if found is None:
             return None
         state, manifest = found
-        self._events = list(manifest["events"])
+        counted = int(manifest["events"])
+        self._events = read_events(self.path)[:counted] if counted else []
+        if len(self._events) < counted:
+            raise CheckpointError(
+                f"{self.path / 'events.jsonl'}: {len(self._events)} events; the checkpoint counted {counted}. "
+                "Restore the file, or start a new run."
+            )
         self._continued_at = int(manifest["update"])
         self._started -= float(manifest["wall_seconds"])
         return state, int(manifest["update"])
@@ -85,16 +95,23 @@ class RunFolder:
         """Append one event, to `events.jsonl` and to TensorBoard. `at` is {"update": N} or {"step": N}."""
         record = {"event": event, **at, **measurements, "wall_seconds": round(self.wall_seconds, 3)}
         self._events.append(record)
-        line = json.dumps(record, allow_nan=False) + "\n"
-        path = self.path / "events.jsonl"
-        with resource_errors(path):
-            if len(self._events) == 1 or self._writer is None:
-                write_json_lines(path, self._events)
-            else:
-                with path.open("a", encoding="utf-8") as handle:
-                    handle.write(line)
+        if self._writer is None:  # the first of this start: what an earlier one wrote beyond its checkpoint goes
+            write_json_lines(self._events_path, self._events)
+        else:
+            with resource_errors(self._events_path), self._events_path.open("a", encoding="utf-8") as handle:
+                handle.write(json.dumps(record, allow_nan=False) + "\n")
         for name, value in measurements.items():
             self.tensorboard.add_scalar(f"{event}/{name}", value, next(iter(at.values())))
+
+    @property
+    def _events_path(self) -> Path:
+        return self.path / "events.jsonl"
+
+    def _flush_events(self) -> None:
+        """Bring the events to the disk before a checkpoint counts them."""
+        if self._events:
+            with resource_errors(self._events_path), self._events_path.open("rb") as handle:
+                os.fsync(handle.fileno())
 
     @property
     def tensorboard(self) -> Any:
@@ -112,12 +129,13 @@ class RunFolder:
 
     def checkpoint(self, update: int, state: Mapping[str, Tensor]) -> None:
         """Write a checkpoint from which `resume` continues bit for bit."""
-        facts = {"events": self._events, "wall_seconds": self.wall_seconds, "versions": run_versions()}
+        self._flush_events()
+        facts = {"events": len(self._events), "wall_seconds": self.wall_seconds, "versions": run_versions()}
         save_checkpoint(self.path / "checkpoints", update, state, facts)
 
     def finish(self, model: Mapping[str, Tensor]) -> None:
         """Write the last weights and the whole list of events."""
-        write_json_lines(self.path / "events.jsonl", self._events)
+        write_json_lines(self._events_path, self._events)
         if self._writer is not None:
             self._writer.close()
         save_tensors(self.path / "model.safetensors", model)

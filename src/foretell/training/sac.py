@@ -13,7 +13,7 @@ from torch import Tensor
 from foretell.agents.configs import SACConfig
 from foretell.agents.policy import SACPolicy
 from foretell.agents.sac import SoftActorCritic, Transitions
-from foretell.core.errors import DivergedError, UsageError
+from foretell.core.errors import DivergedError, StoppedError, UsageError
 from foretell.core.files import folder_lock
 from foretell.core.progress import Progress, silent
 from foretell.core.seeding import derive_seed
@@ -157,16 +157,19 @@ def train_sac(
     *,
     seed: int = 0,
     evaluate: Callable[[SACPolicy], float] | None = None,
+    validation: Mapping[str, int] | None = None,
     progress: Progress = silent,
 ) -> Path:
     """Train one agent in `path`, or continue it; a finished run is left as it is.
+
+    `validation` says in `config.json` which start states `evaluate` uses.
 
     `evaluate` returns the mean return on validation starts, for the learning curve. Writes the run folder and
     `replay.hdf5`, every timestep taken as a D4RL dataset.
     """
     training = SACTraining(environment, config, seed)
     with folder_lock(path):
-        run = RunFolder(path, sac_run_config(environment, config, seed))
+        run = RunFolder(path, {**sac_run_config(training.spec, config, seed), "validation": dict(validation or {})})
         if run.finished:
             return path
         if resumed := run.resume():
@@ -177,10 +180,10 @@ def train_sac(
     return path
 
 
-def sac_run_config(environment: str, config: SACConfig, seed: int) -> dict[str, object]:
+def sac_run_config(spec: EnvironmentSpec, config: SACConfig, seed: int) -> dict[str, object]:
     """Return what `config.json` of a SAC run holds."""
     return {
-        "kind": "sac", "algorithm": "sac", "environment": asdict(environment_spec(environment)),
+        "kind": "sac", "algorithm": "sac", "environment": asdict(spec),
         "agent": asdict(config), "seed": seed,
     }  # fmt: skip
 
@@ -190,6 +193,7 @@ def _loop(
 ) -> None:
     config, replay = training.config, training.replay
     latest: dict[str, float] = {}
+    stopped: StoppedError | None = None
     checkpointed = replay.size
     training.begin_episode()
     while replay.size < config.total_steps:
@@ -207,12 +211,17 @@ def _loop(
             rewards = replay.columns["rewards"][training.episode_start : replay.size]
             latest["return"] = float(rewards.sum(dtype=np.float64))
             run.event("episode", {"step": replay.size}, **{"return": latest["return"]}, length=len(rewards))
-            if replay.size - checkpointed >= config.checkpoint_every:
+            if stopped or replay.size - checkpointed >= config.checkpoint_every:
                 run.checkpoint(replay.size, training.state())
                 checkpointed = replay.size
+            if stopped:
+                raise stopped
             if replay.size < config.total_steps:
                 training.begin_episode()
-        progress(replay.size, config.total_steps, **latest)
+        try:
+            progress(replay.size, config.total_steps, **latest)
+        except StoppedError as error:  # the state can be saved where an episode ends, so go on to there
+            stopped = stopped or error
 
 
 def _write_replay(path: Path, training: SACTraining) -> None:

@@ -87,10 +87,11 @@ def train(
             run.event("evaluation", {"update": done}, **measured)
         if done % config.checkpoint_every == 0 and done < config.updates:
             run.checkpoint(done, training.state())
+        if done == config.updates:
+            run.finish(training.model.state_dict())
         try:
             progress(done, config.updates, **latest)
         except StoppedError:
             if done < config.updates:
                 run.checkpoint(done, training.state())
             raise
-    run.finish(training.model.state_dict())

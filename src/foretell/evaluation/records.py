@@ -1,0 +1,39 @@
+"""Evaluation records: one JSON object an episode, from which every table is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from foretell.core.errors import CheckpointError
+from foretell.core.files import read_json_lines, write_json_lines
+from foretell.evaluation.protocol import Outcome
+
+IDENTITY = ("environment", "policy", "algorithm", "seed", "start", "target")
+"""What tells two records apart."""
+
+
+def records_of(outcome: Outcome, facts: Mapping[str, Any], target: float | None) -> list[dict[str, Any]]:
+    """Return a record for each episode; `facts` say whose they are, `target` is the return asked for."""
+    return [
+        {**facts, "start": start, "target": target, "return": float(earned), "length": int(length)}
+        for start, earned, length in zip(outcome.starts, outcome.returns, outcome.lengths)
+    ]
+
+
+def save_records(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
+    """Add records to a file; those of the same environment, policy, seed, start and target are replaced.
+
+    Raises `CheckpointError` where the file holds something else: nothing is then written.
+    """
+    try:
+        kept = {_identity(record): record for record in (read_json_lines(path) if path.exists() else [])}
+    except (KeyError, TypeError):
+        raise CheckpointError(f"{path}: holds no evaluation records; choose another --out.") from None
+    kept.update({_identity(record): dict(record) for record in records})
+    write_json_lines(path, kept.values())
+
+
+def _identity(record: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(record[name] for name in IDENTITY)
