@@ -10,9 +10,9 @@ from pathlib import Path
 
 from benchmarks.measuring import Options, Row
 
-DEFAULT = ("collection", "evaluation", "datasets", "training", "sac")
-LONG = ("sac_scores", "reproduce")
-"""Take minutes to an hour of every core; run by name."""
+DEFAULT = ("collection", "evaluation", "datasets", "training", "sac", "reproduce")
+LONG = ("sac_scores",)
+"""Takes an hour of every core; run by name."""
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -24,7 +24,12 @@ def main() -> None:
         help=f"{', '.join(DEFAULT)} (default: all of these), {', '.join(LONG)} (only by name)",
     )  # fmt: skip
     parser.add_argument("--quick", action="store_true", help="smallest sizes; rows are printed and not kept")
-    parser.add_argument("--out", type=Path, default=Options().out, help="runs of sac_scores (default: %(default)s)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Options().out,
+        help="where sac_scores, and reproduce if this is given, keep their runs (default: %(default)s)",
+    )
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - {*DEFAULT, *LONG}:
         parser.error(f"no benchmark {', '.join(sorted(unknown))}; expected {', '.join((*DEFAULT, *LONG))}")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 from benchmarks.measuring import Options, Row
 from benchmarks.process_tree import tree_memory
@@ -18,13 +20,17 @@ SAMPLED_EVERY_SECONDS = 0.2
 def rows(options: Options) -> Iterator[Row]:
     """Yield seconds and peak memory. With --quick it is `foretell reproduce --quick`.
 
-    The experiment is kept in `--out`/pendulum, or pendulum-quick: the numbers in the README can come of this run.
+    Where `--out` is given the experiment is kept in `--out`/pendulum: the numbers in the README can come of this run.
     """
-    folder = options.out / ("pendulum-quick" if options.quick else "pendulum")
-    if folder.exists():
-        raise SystemExit(f"{folder}: exists; the time is measured from nothing. Remove it, or choose another --out.")
-    arguments = ["reproduce", "--out", str(folder), *(["--quick"] if options.quick else [])]
-    elapsed, resident, proportional = _watched([sys.executable, "-m", "foretell", *arguments])
+    with tempfile.TemporaryDirectory() as temporary:
+        parent = Path(temporary) if options.out == Options().out else options.out
+        folder = parent / ("pendulum-quick" if options.quick else "pendulum")
+        if folder.exists():
+            raise SystemExit(
+                f"{folder}: exists; the time is measured from nothing. Remove it, or choose another --out."
+            )
+        arguments = ["reproduce", "--out", str(folder), *(["--quick"] if options.quick else [])]
+        elapsed, resident, proportional = _watched([sys.executable, "-m", "foretell", *arguments])
     setting = {"command": "foretell reproduce" + " --quick" * options.quick, "sampled_every_s": SAMPLED_EVERY_SECONDS}
     yield Row(
         benchmark="reproduce", name="wall time", unit="s", ours=elapsed, setting=setting,

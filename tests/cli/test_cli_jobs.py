@@ -95,8 +95,8 @@ def test_all_policies_are_evaluated_from_the_same_starts(jobs, experiment):
 def test_jobs_run_in_order_and_what_is_done_is_left(tmp_path):
     data, card = tmp_path / "data.hdf5", tmp_path / "card.json"
     jobs = [
-        Job(name="inspect", arguments=("inspect", str(data), "--card", str(card)), after=("collect",), done_when=(card,),
-            weight=9.0),
+        Job(name="inspect", arguments=("inspect", str(data), "--card", str(card)), after=("collect",),
+            done_when=(card,), weight=9.0),
         Job(name="collect", arguments=("collect", "random", "--steps", "200", "--out", str(data)), done_when=(data,)),
     ]  # fmt: skip
     run_jobs(jobs, 2, quiet=True)
