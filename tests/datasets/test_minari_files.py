@@ -151,7 +151,7 @@ def test_observations_of_several_parts_are_refused(storage):
 
 def test_without_minari_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "minari", None)
-    with pytest.raises(UsageError, match=r'pip install "foretell\[minari\]"'):
+    with pytest.raises(UsageError, match=r'pip install "minari>=0\.5\.4"'):
         read_minari("x-v0")
 
 

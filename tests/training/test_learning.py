@@ -38,7 +38,7 @@ def test_asked_for_more_than_random_cartpole_gives_more(tmp_path):
 
 
 def _unwarned(run, target):
-    with pytest.warns(UserWarning, match="outside the data"):
+    with pytest.warns(UserWarning, match="outside the returns"):
         return facade.evaluate(run, episodes=30, target_returns=[target])
 
 

@@ -46,7 +46,7 @@ class Job:
     arguments: tuple[str, ...]
     after: tuple[str, ...] = ()
     weight: float = 1.0
-    done_when: tuple[Path, ...]
+    done_when: tuple[Path, ...] = ()
     """Files whose presence shows that an earlier start did this job."""
 
     @property
@@ -60,7 +60,7 @@ def run_jobs(jobs: Sequence[Job], workers: int, *, quiet: bool = False) -> None:
 
     Raises `ForetellError` of the failed job's kind, with its message.
     """
-    done = {job.name for job in jobs if all(path.exists() for path in job.done_when)}
+    done = {job.name for job in jobs if job.done_when and all(path.exists() for path in job.done_when)}
     waiting = [job for job in jobs if job.name not in done]
     context = multiprocessing.get_context("spawn")
     requests, messages = context.SimpleQueue(), context.Queue()

@@ -102,7 +102,7 @@ def _minari(dataset_id: str) -> ModuleType:
     try:
         import minari
     except ImportError:
-        raise UsageError('Minari is not installed; expected it for minari:ID. pip install ".[minari]"') from None
+        raise UsageError('Minari is not installed; expected it for minari:ID. pip install "minari>=0.5.4"') from None
     try:
         minari.dataset.minari_dataset.parse_dataset_id(dataset_id)
     except (ValueError, TypeError):

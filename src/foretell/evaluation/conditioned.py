@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -66,10 +68,10 @@ class ReturnConditionedPolicy:
         action_range = self.normalization.action_range
         return actions if action_range is None else action_range.to_environment(actions)
 
-    def observe(self, rewards: Float[np.ndarray, " num_envs"]) -> None:
+    def observe(self, rewards: Sequence[float] | Float[np.ndarray, " num_envs"]) -> None:
         """Take the rewards (environment units) off the return still asked for."""
         self._check("rewards", np.shape(rewards), ())
-        self._target -= rewards
+        self._target -= np.asarray(rewards)
 
     def _check(self, what: str, found: tuple[int, ...], single: tuple[int, ...]) -> None:
         if not len(self._target):
