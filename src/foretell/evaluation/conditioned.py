@@ -14,6 +14,10 @@ from foretell.sequences.batch import SequenceBatch
 from foretell.sequences.normalization import Normalization
 
 
+TOGETHER = 100
+"""Environments that the model sees at once: the activations of many more leave the cache (benchmark `evaluation`)."""
+
+
 class ReturnConditionedPolicy:
     """Tells the model the return that is wanted, and keeps the last K timesteps of every environment.
 
@@ -61,7 +65,11 @@ class ReturnConditionedPolicy:
         self._observations[:, -1] = self.normalization.observations(np.asarray(observations))
         self._actions[:, -1] = 0
         self._returns[:, -1, 0] = self.normalization.returns(self._target)
-        predicted = self.model(self._batch(), last_only=True)[:, -1]
+        chunks = [
+            self.model(self._batch(slice(first, first + TOGETHER)), last_only=True)[:, -1]
+            for first in range(0, len(self._target), TOGETHER)
+        ]
+        predicted = torch.cat(chunks)
         actions = predicted.argmax(-1).numpy() if self.model.shape.discrete else predicted.numpy()
         self._actions[:, -1] = actions
         self._timestep += 1
@@ -79,14 +87,14 @@ class ReturnConditionedPolicy:
         if found != (len(self._target), *single):
             raise UsageError(f"{what} of shape {found}; expected {(len(self._target), *single)}, one for each episode.")
 
-    def _batch(self) -> SequenceBatch:
+    def _batch(self, envs: slice) -> SequenceBatch:
         count = min(self._timestep + 1, self.model.config.context_length)
-        num_envs = len(self._target)
+        num_envs = len(self._target[envs])
         timesteps = torch.arange(self._timestep + 1 - count, self._timestep + 1)
         return SequenceBatch(
-            observations=torch.from_numpy(self._observations[:, -count:]),
-            actions=torch.from_numpy(self._actions[:, -count:]),
-            returns_to_go=torch.from_numpy(self._returns[:, -count:]),
+            observations=torch.from_numpy(self._observations[envs, -count:]),
+            actions=torch.from_numpy(self._actions[envs, -count:]),
+            returns_to_go=torch.from_numpy(self._returns[envs, -count:]),
             timesteps=timesteps.expand(num_envs, count),
             mask=torch.ones(num_envs, count, dtype=torch.bool),
         )
