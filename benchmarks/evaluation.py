@@ -42,7 +42,7 @@ def rows(options: Options) -> Iterator[Row]:
         yield timing.beside(
             lambda starts, policy=policy: _our_loop(policy, starts), name=f"{label} model, one at a time",
             peer_name="the same policy in a Gymnasium loop", peer_version=gymnasium.__version__,
-            bound=BOUND if label == "preset" else None,  # a large model is bound by its arithmetic: no loop is in the way
+            bound=BOUND if label == "preset" else None,  # a large model is bound by its arithmetic
         )  # fmt: skip
         if installed("transformers"):
             network = peers.hugging_face_model(config).eval()

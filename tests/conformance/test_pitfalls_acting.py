@@ -86,8 +86,8 @@ def test_row_06_acting_sees_what_training_saw(model):
 def test_row_06_notices_the_fault(model, monkeypatch):
     plain = ReturnConditionedPolicy._batch
 
-    def padded_and_attended(self):  # a whole window from the first timestep on, its fill taken for real
-        batch = plain(self)
+    def padded_and_attended(self, envs):  # a whole window from the first timestep on, its fill taken for real
+        batch = plain(self, envs)
         missing = self.model.config.context_length - batch.mask.shape[1]
         filled = {n: torch.cat([torch.zeros_like(v[:, :1])] * missing + [v], 1) for n, v in vars(batch).items()}
         filled["mask"] = torch.ones_like(filled["mask"])
@@ -148,8 +148,8 @@ def _not_scaled(monkeypatch):
 def _context_one_short(monkeypatch):
     plain = ReturnConditionedPolicy._batch
 
-    def shorter(self):
-        batch = plain(self)
+    def shorter(self, envs):
+        batch = plain(self, envs)
         return type(batch)(**{name: value[:, -(K - 1) :] for name, value in vars(batch).items()})
 
     monkeypatch.setattr(ReturnConditionedPolicy, "_batch", shorter)
@@ -158,8 +158,8 @@ def _context_one_short(monkeypatch):
 def _timesteps_from_the_window(monkeypatch):
     plain = ReturnConditionedPolicy._batch
 
-    def restarted(self):
-        batch = plain(self)
+    def restarted(self, envs):
+        batch = plain(self, envs)
         return replace(batch, timesteps=batch.timesteps - batch.timesteps[:, :1])
 
     monkeypatch.setattr(ReturnConditionedPolicy, "_batch", restarted)

@@ -13,7 +13,6 @@ from foretell.models.decision_transformer import DecisionTransformer
 from foretell.sequences.batch import SequenceBatch
 from foretell.sequences.normalization import Normalization
 
-
 TOGETHER = 100
 """Environments that the model sees at once: the activations of many more leave the cache (benchmark `evaluation`)."""
 
