@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from foretell.agents.configs import SACConfig
-from foretell.agents.sac import SoftActorCritic, Transitions, soft_bellman_target
+from foretell.agents.sac import SoftActorCritic, Transitions, bellman_target
 from foretell.core.errors import UsageError
 from reference import sac as reference
 
@@ -94,8 +94,8 @@ def test_targets_start_equal_and_move_by_tau(form):
         torch.testing.assert_close(new, 0.75 * old + 0.25 * followed.detach(), rtol=1e-5, atol=1e-7)
 
 
-def test_soft_bellman_target_by_hand():
-    found = soft_bellman_target(
+def test_bellman_target_by_hand():
+    found = bellman_target(
         torch.tensor([1.0, 1.0, -2.0]), torch.tensor([False, True, False]), torch.tensor([10.0, 10.0, -4.0]), 0.5
     )
     assert found.tolist() == [6.0, 1.0, -4.0]  # a termination ends value; anything else, time limits too, does not

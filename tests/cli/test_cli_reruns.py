@@ -112,3 +112,10 @@ def test_evaluating_again_replaces_the_same_records(foretell, run_copy):
     assert len(lines) == 9
     assert len({(line["start"], line["target"]) for line in lines}) == 9
     assert len({line["start"] for line in lines}) == 3
+
+
+def test_a_request_names_the_agent_and_no_environment_of_its_own(foretell, agents, tmp_path):
+    assert foretell("collect", "sac-agent", "--agent", agents[0], "--steps", 200, "--out", "data.hdf5").code == 0
+    request = json.loads((tmp_path / "data.request.json").read_text())
+    assert request["environment"] is None
+    assert len(request["agent"]) == 64

@@ -8,11 +8,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from foretell.agents.sac import Transitions
+from foretell.agents.sac import Transitions, bellman_target
 from foretell.core.errors import DivergedError, UsageError
 from foretell.values.configs import IQLConfig
 from foretell.values.functions import ValueFunctions
-from foretell.values.iql import ImplicitQLearning, bellman_target, expectile_loss, imitation_weights
+from foretell.values.iql import ImplicitQLearning, expectile_loss, imitation_weights
 from reference import iql as reference
 from reference.making import IDENTITY, scaled
 

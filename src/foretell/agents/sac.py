@@ -6,7 +6,7 @@
 | $Q_\\theta$, $Q_{\\bar\\theta}$ | `q`, `q_target` (the target in form "twin-q") |
 | $\\pi_\\phi$ | `policy` |
 | $\\alpha$ | `log_temperature.exp()` |
-| $\\hat Q$ (Eq. 7) | `soft_bellman_target` |
+| $\\hat Q$ (Eq. 7) | `bellman_target` |
 """
 
 from __future__ import annotations
@@ -34,13 +34,17 @@ class Transitions:
     terminations: Bool[Tensor, " batch"]
 
 
-def soft_bellman_target(
+def bellman_target(
     rewards: Float[Tensor, " batch"],
     terminations: Bool[Tensor, " batch"],
     next_values: Float[Tensor, " batch"],
     discount: float,
 ) -> Float[Tensor, " batch"]:
-    r"""Return $\hat Q = r + \gamma V(s')$ (Eq. 7 of the report), with no value beyond a termination."""
+    r"""Return $r + \gamma V(s')$ (Eq. 7 of the report): beyond a truncation too, never beyond a termination.
+
+    >>> bellman_target(torch.tensor([1.0, 1.0]), torch.tensor([False, True]), torch.tensor([10.0, 10.0]), 0.5)
+    tensor([6., 1.])
+    """
     return rewards + discount * ~terminations * next_values
 
 
@@ -92,7 +96,7 @@ class SoftActorCritic(nn.Module):
                 )
             else:
                 next_values = self.value_target(batch.next_observations)
-            target = soft_bellman_target(batch.rewards, batch.terminations, next_values, self.config.discount)
+            target = bellman_target(batch.rewards, batch.terminations, next_values, self.config.discount)
         losses = {"q": 0.5 * (self.q(batch.observations, batch.actions) - target).square().mean(-1).sum()}  # Eq. 6
         self._step("q", losses["q"])
 

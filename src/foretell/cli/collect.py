@@ -55,8 +55,8 @@ class Collect:
         if self.agent and (self.environment or self.recipe == "random"):
             raise UsageError("--agent brings its own environment, and is for sac-agent and sac-replay.")
         request = {
-            "recipe": self.recipe, "environment": self._environment, "steps": self.steps, "keep": self.keep,
-            "seed": self.seed, "agent": self._agent_identity(),
+            "recipe": self.recipe, "environment": None if self.agent else self._environment, "steps": self.steps,
+            "keep": self.keep, "seed": self.seed, "agent": self._agent_identity(),
         }  # fmt: skip
         dataset = self._recorded_before(request) or self._record(self.out)
         fingerprint = dataset.fingerprint()

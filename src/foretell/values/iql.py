@@ -15,10 +15,10 @@ from __future__ import annotations
 import copy
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from foretell.agents.sac import Transitions
+from foretell.agents.sac import Transitions, bellman_target
 from foretell.core.errors import DivergedError
 from foretell.values.functions import ValueFunctions
 
@@ -36,20 +36,6 @@ def expectile_loss(differences: Float[Tensor, "*batch"], expectile: float) -> Fl
     tensor([3.6000, 0.4000])
     """
     return (expectile - (differences < 0).to(differences.dtype)).abs() * differences.square()
-
-
-def bellman_target(
-    rewards: Float[Tensor, " batch"],
-    terminations: Bool[Tensor, " batch"],
-    next_values: Float[Tensor, " batch"],
-    discount: float,
-) -> Float[Tensor, " batch"]:
-    r"""Return $r + \gamma V(s')$ (Kostrikov et al. 2021, Eq. 6): beyond a truncation too, never beyond a termination.
-
-    >>> bellman_target(torch.tensor([1.0, 1.0]), torch.tensor([False, True]), torch.tensor([10.0, 10.0]), 0.5)
-    tensor([6., 1.])
-    """
-    return rewards + discount * ~terminations * next_values
 
 
 def imitation_weights(advantages: Float[Tensor, "*batch"], inverse_temperature: float) -> Float[Tensor, "*batch"]:
