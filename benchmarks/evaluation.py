@@ -12,7 +12,7 @@ import torch
 from benchmarks import peers
 from benchmarks.making import REFERENCE, TORQUE, in_words, random_model
 from benchmarks.measuring import Options, Row, alternate, installed, seconds
-from foretell.evaluation.conditioned import ReturnConditionedPolicy
+from foretell.evaluation.conditioned import ConditionedPolicy
 from foretell.evaluation.protocol import evaluate, evaluation_starts
 from foretell.models.configs import DecisionTransformerConfig
 from foretell.presets.pendulum import MODEL
@@ -36,7 +36,7 @@ def rows(options: Options) -> Iterator[Row]:
     """Yield seconds for 200 episodes of the preset's model and of the reference model, beside two loops each."""
     cases = {"preset": MODEL} if options.quick else {"preset": MODEL, "reference": REFERENCE}
     for label, config in cases.items():
-        policy = ReturnConditionedPolicy(random_model(config), NORMALIZATION, TARGET)
+        policy = ConditionedPolicy(random_model(config), NORMALIZATION, TARGET)
         _same_returns(policy)
         timing = _Timing(config=config, policy=policy, quick=options.quick)
         yield timing.beside(
@@ -56,7 +56,7 @@ def rows(options: Options) -> Iterator[Row]:
 @dataclass(frozen=True, kw_only=True)
 class _Timing:
     config: DecisionTransformerConfig
-    policy: ReturnConditionedPolicy
+    policy: ConditionedPolicy
     quick: bool
 
     def beside(
@@ -81,7 +81,7 @@ class _Timing:
         )  # fmt: skip
 
 
-def _our_loop(policy: ReturnConditionedPolicy, starts: list[int]) -> list[float]:
+def _our_loop(policy: ConditionedPolicy, starts: list[int]) -> list[float]:
     env, returns = gymnasium.make("Pendulum-v1"), []
     for start in starts:
         observation, _ = env.reset(seed=start)
@@ -124,7 +124,7 @@ def _batch_of_one(values: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(values.astype(np.float32))[None]
 
 
-def _same_returns(policy: ReturnConditionedPolicy) -> None:
+def _same_returns(policy: ConditionedPolicy) -> None:
     """Refuse to time two loops that do not do the same."""
     starts = evaluation_starts(0, 2)
     together, alone = evaluate(policy, "Pendulum-v1", starts).returns, _our_loop(policy, starts)

@@ -43,7 +43,7 @@ def test_the_parser_refuses_with_the_same_exit_code(foretell, command):
 @pytest.mark.parametrize("target", ["nan", "inf"])
 def test_a_target_return_is_a_finite_number(foretell, data, run_copy, tmp_path, target):
     before = contents(tmp_path)
-    foretell("train", data, "--out", "other", "--target-return", target, *SMALL).refusal(2, target, "finite")
+    foretell("train", data, "--out", "other", "--target", target, *SMALL).refusal(2, target, "finite")
     foretell("evaluate", run_copy, "--episodes", 2, "--target-returns", target).refusal(2, target, "finite")
     assert contents(tmp_path) == before
 

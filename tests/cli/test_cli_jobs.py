@@ -19,20 +19,23 @@ from foretell.presets.pendulum import PRESETS, quick
 
 EXPERIMENTS = {name: make() for name, make in PRESETS.items()}
 EXPERIMENTS["pendulum, quick"] = quick(EXPERIMENTS["pendulum"])
-EXPERIMENTS["with a target"] = replace(
-    EXPERIMENTS["pendulum"],
-    datasets=tuple(replace(plan, target_return=-150.5) for plan in EXPERIMENTS["pendulum"].datasets),
-)
+CASES = [(name, league) for name in EXPERIMENTS for league in (False, True)]
 
 
-@pytest.fixture(params=EXPERIMENTS)
-def experiment(request):
-    return EXPERIMENTS[request.param]
+@pytest.fixture(params=CASES, ids=lambda case: f"{case[0]}{', league' * case[1]}")
+def run(request, tmp_path):
+    name, league = request.param
+    return ExperimentRun(EXPERIMENTS[name], tmp_path / "a folder", [0, 3], root_seed=7, league=league)
 
 
 @pytest.fixture
-def jobs(experiment, tmp_path):
-    return list(ExperimentRun(experiment, tmp_path / "a folder", [0, 3], root_seed=7).jobs())
+def experiment(run):
+    return run.experiment
+
+
+@pytest.fixture
+def jobs(run):
+    return list(run.jobs())
 
 
 def test_every_job_comes_after_those_it_needs(jobs):
@@ -46,13 +49,13 @@ def _reads_and_writes(verb):
     """The artefacts that a verb reads, and those that show that it is done."""
     match verb:
         case Collect():
-            return {verb.agent}, (verb.out, verb.out.with_suffix(".request.json"))
+            return {verb.agent, verb.source}, (verb.out, verb.out.with_suffix(".request.json"))
         case Inspect():
             return {verb.dataset}, (verb.card,)
         case Train():
-            return {verb.dataset}, (verb.out / "model.safetensors",)
+            return {verb.dataset, verb.values_from}, (verb.out / "model.safetensors",)
         case Evaluate():
-            return {verb.policy} - {"random"}, (verb.out,)
+            return {verb.policy} - {"random", "optimum"}, (verb.out,)
 
 
 def test_what_a_job_reads_is_made_by_a_job_before_it(jobs):
@@ -67,28 +70,38 @@ def test_what_a_job_reads_is_made_by_a_job_before_it(jobs):
             made_by[str(verb.out)] = job.name
 
 
-def test_a_printed_command_carries_every_setting(jobs, experiment):
+def test_a_printed_command_carries_every_setting(run, jobs, experiment):
     verbs = [parse(shlex.split(shlex.join(job.arguments))) for job in jobs]
     trained = [verb for verb in verbs if isinstance(verb, Train)]
     assert [verb.sac for verb in trained if verb.algorithm == "sac"] == [experiment.sac]
-    models = [verb for verb in trained if verb.algorithm != "sac"]
-    expected = [
-        (plan.name, seed, plan.model, plan.training, plan.target_return, experiment.validation_episodes, 7)
-        for seed in (0, 3)
-        for plan in experiment.datasets
-    ]
-    assert expected == [
-        (verb.dataset.rsplit("/")[-1].removesuffix(".hdf5"), verb.seed, verb.model, verb.training, verb.target_return,
-         verb.validation_episodes, verb.root_seed)
-        for verb in models
-    ]  # fmt: skip
+    found = {(verb.out.parent.name, verb.seed): verb for verb in trained if verb.algorithm != "sac"}
+    for seed in (0, 3):
+        for entry in run.entries:
+            verb, lesson, method = found.pop((entry.policy, seed)), entry.lesson, entry.method
+            settings = (verb.algorithm, verb.best_share, verb.root_seed)
+            assert settings == (method.algorithm, method.best_share, 7)
+            if method.algorithm == "iql":
+                assert verb.values == lesson.values
+                continue
+            assert (verb.condition, verb.training) == (method.condition, lesson.training)
+            assert (verb._settings[method.algorithm], verb.validation_episodes) == (
+                lesson.model, experiment.validation_episodes,
+            )  # fmt: skip
+            if lesson.imagined:
+                assert verb.values == lesson.values
+    for (policy, seed), verb in found.items():  # value functions that others need
+        assert verb.algorithm == "iql", (policy, seed)
+        assert verb.values == experiment.method("iql").lessons[policy.removesuffix(".iql")].values
+    imagined = [verb for verb in verbs if isinstance(verb, Collect) and verb.recipe == "imagined"]
+    assert len(imagined) == 2 * sum(bool(entry.lesson.imagined) for entry in run.entries)
+    assert {verb.seed for verb in imagined} <= {0, 3}
     assert {verb.root_seed for verb in verbs if isinstance(verb, Evaluate)} == {7}
 
 
-def test_all_policies_are_evaluated_from_the_same_starts(jobs, experiment):
+def test_all_policies_are_evaluated_from_the_same_starts(run, jobs, experiment):
     verbs = [parse(job.arguments) for job in jobs]
     scored = [verb for verb in verbs if isinstance(verb, Evaluate) and not verb.target_returns]
-    assert len(scored) == 2 + 2 * len(experiment.datasets)
+    assert len(scored) == 2 + run.league + 2 * len(run.entries)
     assert {(verb.episodes, verb.root_seed) for verb in scored} == {(experiment.evaluation_episodes, 7)}
 
 
@@ -125,6 +138,10 @@ def test_more_seeds_extend_an_experiment_and_other_settings_do_not(tmp_path, mon
     folder, experiment = tmp_path / "experiment", EXPERIMENTS["pendulum"]
     ExperimentRun(experiment, folder, range(1), 0).execute(1)
     ExperimentRun(experiment, folder, range(2), 0).execute(1)
-    assert asked[1] - asked[0] == 3 * len(experiment.datasets)  # train, evaluate, ask
+    plain, told = len(experiment.datasets), 0  # train, evaluate, ask
+    for entry in experiment.entries(league=False):
+        if entry.method.condition == "advantage":
+            told += 3  # imagine, or learn the value functions; train; evaluate
+    assert asked[1] - asked[0] == 3 * plain + told
     with pytest.raises(UsageError, match="another experiment"):
         ExperimentRun(replace(experiment, asked_episodes=7), folder, range(1), 0).execute(1)

@@ -15,9 +15,10 @@ from foretell.core.files import read_json, read_json_lines
 pytestmark = pytest.mark.slow
 ROW_KEYS = {
     "name", "dataset", "algorithm", "mean_return", "ci95", "iqm", "difference_to_sac", "difference_ci95",
-    "normalized_score", "training_seeds", "episodes", "report",
+    "normalized_score", "training_seeds", "episodes", "report", "condition", "label",
 }  # fmt: skip
 DATASETS = {"pendulum-random", "pendulum-medium-replay", "pendulum-full-replay", "pendulum-medium"}
+STEERED = {f"{dataset}.decision-transformer-advantage" for dataset in DATASETS}
 
 
 @pytest.fixture(scope="module")
@@ -59,9 +60,9 @@ def test_the_table_has_exactly_the_promised_keys(folder):
     table = read_json(folder / "table.json")
     assert table.keys() == {"protocol", "rows"}
     assert [row["name"] for row in table["rows"]][:2] == ["random", "sac"]
-    assert {row["name"] for row in table["rows"]} == {"random", "sac", *DATASETS}
+    assert {row["name"] for row in table["rows"]} == {"random", "sac", *DATASETS, *STEERED}
     assert all(row.keys() == ROW_KEYS for row in table["rows"])
-    report = {row["name"]: row["report"] for row in table["rows"]}
+    report = {row["name"]: row["report"] for row in table["rows"] if row["name"] not in STEERED}
     assert report == {
         "random": -1228.31, "sac": -138.44, "pendulum-random": -1235.27, "pendulum-medium-replay": -1025.76,
         "pendulum-full-replay": None, "pendulum-medium": -607.84,
@@ -85,7 +86,7 @@ def test_progress_and_warnings_are_said_in_our_words(finished):
 def test_all_records_are_there_from_the_same_starts(folder):
     records = read_json_lines(folder / "evaluations.jsonl")
     starts = {name: [r["start"] for r in records if r["policy"] == name] for name in {r["policy"] for r in records}}
-    assert starts.keys() == {"random", "sac", *DATASETS}
+    assert starts.keys() == {"random", "sac", *DATASETS, *STEERED}
     assert {tuple(values) for values in starts.values()} == {tuple(starts["sac"])}
     assert len(set(starts["sac"])) == read_json(folder / "table.json")["protocol"]["evaluation_starts"]
 

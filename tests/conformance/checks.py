@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from foretell.core.errors import ForetellError
-from foretell.evaluation.conditioned import ReturnConditionedPolicy
+from foretell.evaluation.conditioned import ConditionedPolicy
 from foretell.sequences.windows import WindowSampler
 from reference.making import make_dataset, random_batch
 
@@ -106,7 +106,7 @@ def check_loss_ignores_padding(model):
 
 def check_acting_deterministic(model, normalization):
     """The same history twice gives the same action, and nothing keeps a graph."""
-    policy = ReturnConditionedPolicy(model, normalization, 1.0)
+    policy = ConditionedPolicy(model, normalization, 1.0)
     episodes = []
     for _ in range(2):
         episodes.append(play(policy, *_script(model.shape, 6)))
@@ -117,7 +117,7 @@ def check_acting_equals_training(model, normalization):
     """Played history, cut into training windows, gives the actions that were taken: fill, context, returns agree."""
     steps, length = model.config.context_length + 3, model.config.context_length
     observations, rewards = _script(model.shape, steps)
-    policy = ReturnConditionedPolicy(model, normalization, float(rewards.sum(dtype=np.float64)))
+    policy = ConditionedPolicy(model, normalization, float(rewards.sum(dtype=np.float64)))
     acting = []
     with model.register_forward_hook(lambda _, __, predicted: acting.append(predicted[0, -1].numpy().copy())):
         actions = play(policy, observations, rewards)

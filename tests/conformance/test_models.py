@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import FrozenInstanceError, asdict, fields
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ import torch
 
 from foretell import facade
 from foretell.core.errors import ForetellError
-from foretell.evaluation.conditioned import ReturnConditionedPolicy
+from foretell.evaluation.conditioned import ConditionedPolicy
 from foretell.models.configs import SequenceShape
 from foretell.models.registry import MODELS, build_model
 from foretell.training.checkpoints import load_tensors
@@ -131,9 +131,9 @@ def test_batched_acting_equals_one_at_a_time(name, kind):
     rng = np.random.default_rng(0)
     observations = rng.normal(size=(steps, 5, 3)).astype(np.float32)
     rewards, targets = rng.normal(size=(steps, 5)), rng.normal(size=5)
-    together = _play(ReturnConditionedPolicy(model, normalization, 0.0), observations, rewards, targets)
+    together = _play(ConditionedPolicy(model, normalization, 0.0), observations, rewards, targets)
     alone = [
-        _play(ReturnConditionedPolicy(model, normalization, float(targets[i])), observations[:, [i]],
+        _play(ConditionedPolicy(model, normalization, float(targets[i])), observations[:, [i]],
               rewards[:, [i]], None)[:, 0]
         for i in range(5)
     ]  # fmt: skip
@@ -161,11 +161,46 @@ def test_observations_of_other_shapes_are_refused(name, observation_shape):
         small_model(name, shape)
 
 
-@pytest.mark.parametrize("changes", [{"width": 0}, {"context_length": 0}, {"layers": -1}, {"dropout": 1.0},
-                                     {"width": 10, "heads": 3}, {"dropout": float("nan")}])  # fmt: skip
-def test_settings_out_of_range_are_refused(name, changes):
-    with pytest.raises(ForetellError, match=r"expected|choose"):
-        MODELS[name].config(**changes)
+OUT_OF_RANGE = {
+    "context_length": (0, -1), "width": (0, -1), "layers": (0, -1), "heads": (0, -1, 3),  # of width 128
+    "dropout": (1.0, -0.1, float("nan")), "activation": ("tanh", ""), "action_head": ("relu", ""),
+}  # fmt: skip
+
+
+def test_settings_out_of_range_are_refused(name):
+    for setting in fields(MODELS[name].config):  # a new setting has to say here what is out of its range
+        for value in OUT_OF_RANGE[setting.name]:
+            with pytest.raises(ForetellError, match=r"expected|choose"):
+                MODELS[name].config(**{setting.name: value})
+
+
+def test_settings_cannot_be_changed_or_given_by_position(name):
+    config = MODELS[name].config()
+    with pytest.raises(FrozenInstanceError):
+        config.width = 3
+    with pytest.raises(TypeError):
+        MODELS[name].config(20)
+
+
+def test_the_loss_drops_units_by_its_generator_alone(name):
+    model, batch = small_model(name, dropout=0.5), random_batch()
+
+    def loss(seed=None):
+        return float(model.loss(batch, None if seed is None else torch.Generator().manual_seed(seed)).detach())
+
+    assert loss(0) == loss(0) != loss(1)
+    assert loss() == loss() not in (loss(0), loss(1))
+
+
+def test_an_unbounded_head_leaves_the_range(name):
+    batch, generator = random_batch(VECTOR), torch.Generator().manual_seed(0)
+    config = {**asdict(small_config(name)), "action_head": "linear"}
+    bounded = small_model(name, VECTOR, spread=1.0)
+    unbounded = build_model(name, config, VECTOR, generator)
+    unbounded.load_state_dict(bounded.state_dict())
+    predicted = unbounded(batch).detach()
+    assert float(predicted.abs().max()) > 1.0
+    torch.testing.assert_close(torch.tanh(predicted), bounded(batch).detach())
 
 
 def test_discrete_and_continuous_differ_in_their_output(name):

@@ -12,20 +12,31 @@ from conformance import checks
 from conformance.checks import notices
 from foretell.core.errors import UsageError
 from foretell.core.returns import returns_to_go
-from foretell.evaluation.conditioned import ReturnConditionedPolicy
+from foretell.evaluation.conditioned import ConditionedPolicy
 from foretell.models.registry import MODELS
 from foretell.sequences.normalization import Normalization
 from foretell.sequences.scaling import ActionRange
+from foretell.sequences.targets import Telling
 from foretell.sequences.windows import WindowSampler
-from reference.making import IDENTITY, SHAPES, RecordingModel, make_dataset, scaled, small_model
+from reference.making import IDENTITY, SHAPES, RecordingModel, make_dataset, scaled, small_config, small_model
 
 K = 3
 REWARDS = [1.0, 2.0, 4.0, 8.0, 16.0]
 ANSWERS = [0.5, -0.25, 1.0, -1.0, 0.125]
 
 
-@pytest.fixture(params=[(name, kind) for name in MODELS for kind in SHAPES], ids="-".join)
+CASES = [(name, kind) for name in MODELS for kind in SHAPES]
+REMEMBERING = [case for case in CASES if small_config(case[0]).context_length > 1]
+
+
+@pytest.fixture(params=CASES, ids="-".join)
 def model(request):
+    return small_model(request.param[0], SHAPES[request.param[1]])
+
+
+@pytest.fixture(params=REMEMBERING, ids="-".join)
+def remembering(request):
+    """The networks that see more than the newest timestep: windows of the others are never padded."""
     return small_model(request.param[0], SHAPES[request.param[1]])
 
 
@@ -35,7 +46,7 @@ def _normalization(model):
 
 def check_actions_cover_the_range():
     """An answer of -1, 0.5, 1 is a torque of -2, 1, 2, and the data's torque of 2 is learned as 1."""
-    policy = ReturnConditionedPolicy(RecordingModel([-1.0, 0.5, 1.0]), scaled(1, limit=2.0), 0.0)
+    policy = ConditionedPolicy(RecordingModel([-1.0, 0.5, 1.0]), scaled(1, limit=2.0), 0.0)
     np.testing.assert_array_equal(checks.play(policy, np.zeros((3, 1)), np.zeros(3))[:, 0], [-2.0, 1.0, 2.0])
     torque = np.array([[-2.0], [1.0], [2.0]], np.float32)
     sampler = WindowSampler(make_dataset([3], actions=torque), scaled(1, limit=2.0), context_length=3, seed=0)
@@ -54,7 +65,7 @@ def test_row_01_notices_the_fault(method, monkeypatch):
 
 def check_end_of_table():
     """A model of two timesteps acts twice; the third time it says why it cannot; reset begins anew."""
-    policy = ReturnConditionedPolicy(RecordingModel([0.0] * 2), scaled(1), 0.0)
+    policy = ConditionedPolicy(RecordingModel([0.0] * 2), scaled(1), 0.0)
     for _ in range(2):
         policy.model.seen.clear()
         checks.play(policy, np.zeros((2, 1)), np.zeros(2))
@@ -68,14 +79,14 @@ def test_row_03_past_the_embedding_table_is_an_error():
 
 
 def test_row_03_notices_the_fault(monkeypatch):
-    plain = ReturnConditionedPolicy.act
+    plain = ConditionedPolicy.act
 
     def clamped(self, observations):
         self._timestep = min(self._timestep, self.model.shape.max_timesteps - 1)
         self.model.seen.clear()
         return plain(self, observations)
 
-    monkeypatch.setattr(ReturnConditionedPolicy, "act", clamped)
+    monkeypatch.setattr(ConditionedPolicy, "act", clamped)
     notices(check_end_of_table)
 
 
@@ -83,8 +94,8 @@ def test_row_06_acting_sees_what_training_saw(model):
     checks.check_acting_equals_training(model, _normalization(model))
 
 
-def test_row_06_notices_the_fault(model, monkeypatch):
-    plain = ReturnConditionedPolicy._batch
+def test_row_06_notices_the_fault(remembering, monkeypatch):
+    plain = ConditionedPolicy._batch
 
     def padded_and_attended(self, envs):  # a whole window from the first timestep on, its fill taken for real
         batch = plain(self, envs)
@@ -93,8 +104,31 @@ def test_row_06_notices_the_fault(model, monkeypatch):
         filled["mask"] = torch.ones_like(filled["mask"])
         return type(batch)(**filled)
 
-    monkeypatch.setattr(ReturnConditionedPolicy, "_batch", padded_and_attended)
+    monkeypatch.setattr(ConditionedPolicy, "_batch", padded_and_attended)
+    notices(checks.check_acting_equals_training, remembering, _normalization(remembering))
+
+
+@pytest.mark.parametrize("column", ["observations", "returns_to_go"])
+def test_row_06_notices_other_units(column, model, monkeypatch):
+    plain = ConditionedPolicy._batch
+
+    def doubled(self, envs):
+        batch = plain(self, envs)
+        return replace(batch, **{column: 2 * getattr(batch, column)})
+
+    monkeypatch.setattr(ConditionedPolicy, "_batch", doubled)
     notices(checks.check_acting_equals_training, model, _normalization(model))
+
+
+def test_row_06_notices_a_window_without_its_past(remembering, monkeypatch):
+    plain = ConditionedPolicy._batch
+
+    def newest_alone(self, envs):
+        batch = plain(self, envs)
+        return type(batch)(**{name: value[:, -1:] for name, value in vars(batch).items()})
+
+    monkeypatch.setattr(ConditionedPolicy, "_batch", newest_alone)
+    notices(checks.check_acting_equals_training, remembering, _normalization(remembering))
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -115,7 +149,7 @@ def test_row_09_notices_the_fault(name, monkeypatch):
 def check_worked_example():
     """By hand, K = 3, target 100, scale 10: what the model is shown at t = 0, 1, K-1, K, K+1."""
     model = RecordingModel(ANSWERS, context_length=K)
-    policy = ReturnConditionedPolicy(model, scaled(1), 100.0)
+    policy = ConditionedPolicy(model, scaled(1), 100.0)
     checks.play(policy, np.arange(5.0)[:, None] * 2 + 1, np.array(REWARDS))  # normalised: 0, 1, 2, 3, 4
     expected = [  # timesteps and observations; returns still asked for; actions, the one to be taken a placeholder
         ([0], [10.0], [0.0]),
@@ -138,31 +172,31 @@ def test_row_11_worked_example():
 
 
 def _not_decremented(monkeypatch):
-    monkeypatch.setattr(ReturnConditionedPolicy, "observe", lambda self, rewards: None)
+    monkeypatch.setattr(ConditionedPolicy, "observe", lambda self, rewards: None)
 
 
 def _not_scaled(monkeypatch):
-    monkeypatch.setattr(Normalization, "returns", lambda self, raw: raw.astype(np.float32))
+    monkeypatch.setattr(Telling, "units", lambda self, values: np.asarray(values, np.float32))
 
 
 def _context_one_short(monkeypatch):
-    plain = ReturnConditionedPolicy._batch
+    plain = ConditionedPolicy._batch
 
     def shorter(self, envs):
         batch = plain(self, envs)
         return type(batch)(**{name: value[:, -(K - 1) :] for name, value in vars(batch).items()})
 
-    monkeypatch.setattr(ReturnConditionedPolicy, "_batch", shorter)
+    monkeypatch.setattr(ConditionedPolicy, "_batch", shorter)
 
 
 def _timesteps_from_the_window(monkeypatch):
-    plain = ReturnConditionedPolicy._batch
+    plain = ConditionedPolicy._batch
 
     def restarted(self, envs):
         batch = plain(self, envs)
         return replace(batch, timesteps=batch.timesteps - batch.timesteps[:, :1])
 
-    monkeypatch.setattr(ReturnConditionedPolicy, "_batch", restarted)
+    monkeypatch.setattr(ConditionedPolicy, "_batch", restarted)
 
 
 @pytest.mark.parametrize("fault", [_not_decremented, _not_scaled, _context_one_short, _timesteps_from_the_window])
@@ -180,7 +214,7 @@ def check_own_reward_included():
     sampler = WindowSampler(data, replace(IDENTITY, action_range=scaled(1).action_range), context_length=5, seed=0)
     np.testing.assert_array_equal(sampler.windows(np.array([4])).returns_to_go[0, :, 0], expected)
     model = RecordingModel(actions, context_length=1)
-    checks.play(ReturnConditionedPolicy(model, replace(scaled(1), return_scale=1.0), 31.0), np.zeros((5, 1)), rewards)
+    checks.play(ConditionedPolicy(model, replace(scaled(1), return_scale=1.0), 31.0), np.zeros((5, 1)), rewards)
     np.testing.assert_array_equal([seen["returns_to_go"][0, -1, 0] for seen in model.seen], expected)
 
 
@@ -199,13 +233,13 @@ def test_row_12_notices_the_fault_in_training(monkeypatch):
 
 
 def test_row_12_notices_the_fault_in_acting(monkeypatch):
-    plain = ReturnConditionedPolicy.observe
+    plain = ConditionedPolicy.observe
 
     def late(self, rewards):
         plain(self, getattr(self, "_before", np.zeros(1)))
         self._before = rewards
 
-    monkeypatch.setattr(ReturnConditionedPolicy, "observe", late)
+    monkeypatch.setattr(ConditionedPolicy, "observe", late)
     notices(check_own_reward_included)
 
 
@@ -217,7 +251,7 @@ def check_returns_are_not_rounded():
     assert batch.returns_to_go.dtype == torch.float32
     np.testing.assert_array_equal(batch.returns_to_go[0, :, 0], [0.625, 0.5, 0.25])
     model = RecordingModel([0.0, 0.0], context_length=1)
-    policy = ReturnConditionedPolicy(model, replace(scaled(1), return_scale=2.0), 1.25)
+    policy = ConditionedPolicy(model, replace(scaled(1), return_scale=2.0), 1.25)
     checks.play(policy, np.zeros((2, 1)), np.array([0.25, 0.0]))
     assert [seen["returns_to_go"].item() for seen in model.seen] == [0.625, 0.5]
     assert model.seen[0]["returns_to_go"].dtype == np.float32

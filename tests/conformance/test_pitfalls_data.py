@@ -53,8 +53,8 @@ def test_row_02_horizon_comes_from_the_task(tmp_path):
 
 
 def test_row_02_notices_the_fault(tmp_path, monkeypatch):
-    plain = facade.stored_environment_spec
-    monkeypatch.setattr(facade, "stored_environment_spec", lambda name: replace(plain(name), horizon=1000))
+    plain = facade.environments.stored_environment_spec
+    monkeypatch.setattr(facade.environments, "stored_environment_spec", lambda name: replace(plain(name), horizon=1000))
     notices(check_horizon, tmp_path)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,9 +11,9 @@ from torch import nn
 
 from conformance import checks
 from conformance.checks import notices
-from foretell.models import layers
+from foretell.models import layers, losses
 from foretell.models.registry import MODELS
-from reference.making import SHAPES, random_batch, small_model
+from reference.making import SHAPES, random_batch, small_config, small_model
 
 
 @pytest.fixture(params=[(name, kind) for name in MODELS for kind in SHAPES], ids="-".join)
@@ -21,14 +21,23 @@ def case(request):
     return request.param
 
 
+def attends(model):
+    return any(isinstance(module, layers.Block) for module in model.modules())
+
+
 @pytest.fixture
 def model(case):
     return small_model(case[0], SHAPES[case[1]])
 
 
-def check_one_timestep_embedding(name):
+@pytest.fixture(params=[(name, kind) for name in MODELS for kind in SHAPES if attends(small_model(name))], ids="-".join)
+def attending(request):
+    """The networks with attention, for faults that only attention can have."""
+    return small_model(request.param[0], SHAPES[request.param[1]], dropout=0.1)
+
+
+def check_one_timestep_embedding(model):
     """With one block and equal rows in the timestep embedding, the order of the past is invisible to the last token."""
-    model = small_model(name, layers=1)
     tables = [module for module in model.modules() if isinstance(module, nn.Embedding)]
     assert [table.num_embeddings for table in tables] == [model.shape.max_timesteps]
     batch = random_batch(model.shape, real=(4,))
@@ -40,13 +49,11 @@ def check_one_timestep_embedding(name):
     np.testing.assert_allclose(checks.outputs(model, swapped)[:, -1], checks.outputs(model, batch)[:, -1], atol=1e-5)
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_row_04_one_embedding_per_timestep(name):
-    check_one_timestep_embedding(name)
+def test_row_04_one_embedding_per_timestep():
+    check_one_timestep_embedding(small_model("decision-transformer", layers=1))
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_row_04_notices_the_fault(name, monkeypatch):
+def test_row_04_notices_the_fault(monkeypatch):
     plain = layers.CausalTransformer.forward
 
     def with_positions(self, tokens, *arguments, **options):
@@ -54,7 +61,18 @@ def test_row_04_notices_the_fault(name, monkeypatch):
         return plain(self, tokens + places, *arguments, **options)
 
     monkeypatch.setattr(layers.CausalTransformer, "forward", with_positions)
-    notices(check_one_timestep_embedding, name)
+    notices(check_one_timestep_embedding, small_model("decision-transformer", layers=1))
+
+
+def spoil(monkeypatch, model, fault):
+    """Put a fault into a network, whatever it is made of: `fault(predictions, batch)` becomes its output."""
+    plain = type(model).forward
+
+    def spoiled(self, batch, generator=None, *, last_only=False):
+        predicted = plain(self, batch, generator, last_only=last_only)
+        return fault(predicted, batch)[:, -predicted.shape[1] :]
+
+    monkeypatch.setattr(type(model), "forward", spoiled)
 
 
 def test_row_05_padding_is_invisible(model):
@@ -62,8 +80,25 @@ def test_row_05_padding_is_invisible(model):
 
 
 def test_row_05_notices_the_fault(model, monkeypatch):
+    spoil(monkeypatch, model, lambda predicted, batch: predicted + 0.1 * batch.returns_to_go.mean(1, keepdim=True))
+    notices(checks.check_padding_invisible, model)
+
+
+def test_row_05_notices_padded_keys(attending, monkeypatch):
     plain = layers.causal_mask
     monkeypatch.setattr(layers, "causal_mask", lambda mask: plain(torch.ones_like(mask)))
+    notices(checks.check_padding_invisible, attending)
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if small_config(name).context_length > 1])
+def test_row_05_notices_padding_taken_for_real(name, monkeypatch):
+    model = small_model(name)
+    plain = type(model).forward
+
+    def all_real(self, batch, generator=None, **options):
+        return plain(self, replace(batch, mask=torch.ones_like(batch.mask)), generator, **options)
+
+    monkeypatch.setattr(type(model), "forward", all_real)
     notices(checks.check_padding_invisible, model)
 
 
@@ -77,12 +112,20 @@ def test_row_07_padded_rows_are_finite(model_with_dropout):
 
 
 def test_row_07_notices_the_fault(model_with_dropout, monkeypatch):
+    spoil(
+        monkeypatch, model_with_dropout,
+        lambda predicted, batch: predicted.masked_fill(~batch.mask[..., None], float("nan")),
+    )  # fmt: skip
+    notices(checks.check_padding_finite, model_with_dropout)
+
+
+def test_row_07_notices_queries_without_keys(attending, monkeypatch):
     def without_itself(mask):
         tokens = mask.shape[1]
         return (torch.ones(tokens, tokens, dtype=torch.bool).tril() & mask[:, None, :])[:, None]
 
     monkeypatch.setattr(layers, "causal_mask", without_itself)
-    notices(checks.check_padding_finite, model_with_dropout)
+    notices(checks.check_padding_finite, attending)
 
 
 def test_row_08_loss_is_a_mean_over_real_timesteps(model):
@@ -90,8 +133,7 @@ def test_row_08_loss_is_a_mean_over_real_timesteps(model):
 
 
 def test_row_08_notices_the_fault(model, monkeypatch):
-    module = sys.modules[type(model).__module__]
-    monkeypatch.setattr(module, "masked_mean", lambda values, mask: (values * mask).mean())
+    monkeypatch.setattr(losses, "masked_mean", lambda values, mask: (values * mask).mean())
     notices(checks.check_loss_ignores_padding, model)
 
 
@@ -100,13 +142,22 @@ def test_row_14_the_placeholder_does_not_leak(model):
 
 
 def test_row_14_notices_the_fault(model, monkeypatch):
+    def leaking(predicted, batch):
+        actions = batch.actions.float().reshape(*batch.mask.shape, -1)
+        return predicted + 0.1 * actions.sum(-1, keepdim=True)
+
+    spoil(monkeypatch, model, leaking)
+    notices(checks.check_own_action_hidden, model)
+
+
+def test_row_14_notices_the_prediction_read_off_the_action(attending, monkeypatch):
     plain = layers.CausalTransformer.forward
 
-    def next_token(self, tokens, mask, generator=None, outputs=slice(None)):  # the prediction read off the action
+    def next_token(self, tokens, mask, generator=None, outputs=slice(None)):
         return plain(self, tokens, mask, generator, slice(outputs.start + 1, outputs.stop, outputs.step))
 
     monkeypatch.setattr(layers.CausalTransformer, "forward", next_token)
-    notices(checks.check_own_action_hidden, model)
+    notices(checks.check_own_action_hidden, attending)
 
 
 def test_the_future_is_invisible(model):
@@ -114,5 +165,13 @@ def test_the_future_is_invisible(model):
 
 
 def test_the_future_is_invisible_notices_the_fault(model, monkeypatch):
-    monkeypatch.setattr(layers, "causal_mask", lambda mask: mask[:, None, None].expand(-1, 1, mask.shape[1], -1))
+    spoil(
+        monkeypatch, model,
+        lambda predicted, batch: predicted + 0.1 * batch.observations.sum(-1, keepdim=True).roll(-1, dims=1),
+    )  # fmt: skip
     notices(checks.check_causal, model)
+
+
+def test_the_future_is_invisible_notices_attention_ahead(attending, monkeypatch):
+    monkeypatch.setattr(layers, "causal_mask", lambda mask: mask[:, None, None].expand(-1, 1, mask.shape[1], -1))
+    notices(checks.check_causal, attending)

@@ -111,7 +111,7 @@ def test_row_25_evaluation_starts_are_never_looked_at(tmp_path, monkeypatch):
 
 
 def test_row_25_notices_the_fault(tmp_path, monkeypatch):
-    monkeypatch.setattr(facade, "validation_starts", lambda root, count=50: evaluation_starts(root)[:count])
+    monkeypatch.setattr(facade.training, "validation_starts", lambda root, count=50: evaluation_starts(root)[:count])
     notices(check_no_look_at_the_test, tmp_path, monkeypatch)
 
 
@@ -132,12 +132,12 @@ def test_row_25_the_last_checkpoint_is_kept(tmp_path, pendulum_random):
 
 
 def test_row_25_notices_the_best_checkpoint(tmp_path, pendulum_random, monkeypatch):
-    plain = facade._train
+    plain = facade.training.run_updates
 
-    def best_of(run, training, *, evaluate=None, progress=None):
+    def best_of(run, training, schedule, *, weights, evaluate=None, progress=None):
         if evaluate is not None:  # pretend that the second update was the best
-            training.config = replace(training.config, updates=2)
-        plain(run, training, evaluate=evaluate)
+            schedule = replace(schedule, updates=2)
+        plain(run, training, schedule, weights=weights, evaluate=evaluate)
 
-    monkeypatch.setattr(facade, "_train", best_of)
+    monkeypatch.setattr(facade.training, "run_updates", best_of)
     notices(check_last_weights_are_kept, tmp_path, pendulum_random)

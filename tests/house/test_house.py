@@ -69,6 +69,16 @@ def test_data_environments_and_reports_do_not_import_torch():
     assert loaded is False
 
 
+def test_settings_and_the_names_of_models_do_not_import_torch():
+    modules = [".".join(["foretell", path.parent.name, path.stem]) for path in SOURCE.glob("*/configs.py")]
+    assert "foretell.models.configs" in modules
+    program = f"import importlib, json, sys\nfor name in {modules!r}: importlib.import_module(name)\n"
+    program += "from foretell.models.registry import MODELS\n"
+    loaded, names = json.loads(_python(program + "print(json.dumps(['torch' in sys.modules, list(MODELS)]))"))
+    assert loaded is False
+    assert {"decision-transformer", "lstm", "mlp"} <= set(names)
+
+
 @pytest.mark.parametrize(
     "arguments", [[], ["train"], ["collect"], ["inspect"], ["evaluate"], ["report"], ["reproduce"]]
 )

@@ -20,10 +20,14 @@ STEPS = {"pendulum-random": 1_000_000, "pendulum-medium-replay": 1_000, "pendulu
 
 
 def test_the_reports_settings_are_its_table_i():
-    plans = {plan.name: plan for plan in preset("report_2021").datasets}
+    experiment = preset("report_2021")
+    plans, (method,) = {plan.name: plan for plan in experiment.datasets}, experiment.methods
+    assert (method.algorithm, method.condition) == ("decision-transformer", "return")
     for name, expected in TABLE_I.items():
-        plan, training = plans[name], plans[name].training
-        found = (training.batch_size, plan.model.width, training.learning_rate, training.weight_decay, training.updates)
+        plan, lesson, training = plans[name], method.lessons[name], method.lessons[name].training
+        found = (
+            training.batch_size, lesson.model.width, training.learning_rate, training.weight_decay, training.updates
+        )  # fmt: skip
         assert found == expected, name
         assert (training.evaluate_every, training.schedule, training.warmup_updates) == (100_000, "constant", 0)
         assert plan.steps == STEPS[name]
@@ -42,7 +46,20 @@ def test_table_ii_is_carried_over():
 
 def test_a_smoke_run_is_small_whatever_it_is_of():
     for name in ("pendulum", "report_2021"):
-        assert all(plan.training.updates <= 200 for plan in quick(preset(name)).datasets)
+        for entry in quick(preset(name)).entries(league=True):
+            lesson = entry.lesson
+            assert lesson.training is None or lesson.training.updates <= 200
+            assert lesson.values is None or lesson.values.updates <= 200
+            assert (lesson.imagined or 0) <= 10_000
+
+
+def test_the_league_has_every_method_on_every_dataset():
+    entries = [(entry.method.name, entry.dataset.name) for entry in preset("pendulum").entries(league=True)]
+    methods = dict.fromkeys(method for method, _ in entries)
+    assert {"decision-transformer", "decision-transformer-advantage", "bc", "bc-sequence", "bc-best", "rvs", "lstm",
+            "iql"} <= set(methods)  # fmt: skip
+    datasets = [plan.name for plan in preset("pendulum").datasets]
+    assert entries == [(method, dataset) for method in methods for dataset in datasets]
 
 
 def test_an_unknown_preset_is_refused():

@@ -9,7 +9,7 @@ import torch
 
 from foretell.datasets.dataset import Dataset
 from foretell.models.configs import DecisionTransformerConfig, SequenceShape
-from foretell.models.decision_transformer import DecisionTransformer
+from foretell.models.interface import SequenceModel
 from foretell.models.registry import MODELS, build_model
 from foretell.sequences.batch import SequenceBatch
 from foretell.sequences.normalization import Normalization
@@ -91,14 +91,13 @@ def scaled(action_dim=2, *, limit=2.0, return_scale=10.0):
     )  # fmt: skip
 
 
-class RecordingModel(DecisionTransformer):
+class RecordingModel(SequenceModel):
     """Stands for a trained model: keeps every batch that it is shown, and answers with the given actions in turn."""
 
     def __init__(self, answers, *, context_length=3, shape=None):
-        torch.nn.Module.__init__(self)
-        self.config = DecisionTransformerConfig(context_length=context_length, width=1)
-        self.shape = shape or SequenceShape(
-            observation_shape=(1,), action_dim=1, discrete=False, max_timesteps=len(answers)
+        super().__init__(
+            DecisionTransformerConfig(context_length=context_length, width=1),
+            shape or SequenceShape(observation_shape=(1,), action_dim=1, discrete=False, max_timesteps=len(answers)),
         )
         self.answers, self.seen = answers, []
 

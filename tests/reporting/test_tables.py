@@ -69,6 +69,7 @@ def test_rows_by_hand():
         "training_seeds": [0, 1],
         "episodes": 2,
         "report": None,
+        "condition": None,
     }
     assert (sac["difference_to_sac"], sac["difference_ci95"], sac["normalized_score"]) == (0.0, [0.0, 0.0], 100.0)
     assert (random["normalized_score"], random["training_seeds"], random["report"]) == (0.0, [], -1228.31)

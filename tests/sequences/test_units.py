@@ -12,7 +12,6 @@ from foretell.core.errors import UsageError
 from foretell.core.returns import returns_to_go
 from foretell.sequences.normalization import Normalization
 from foretell.sequences.scaling import ActionRange
-from foretell.sequences.targets import choose_target
 from reference.making import CHOICES, make_dataset
 
 bounds = st.tuples(st.floats(-50, 50, width=32), st.floats(0.125, 100, width=32))
@@ -90,11 +89,3 @@ def test_returns_to_go_by_hand(rewards, expected):
     found = returns_to_go(np.array(rewards))
     assert found.dtype == np.float32
     assert found.tolist() == expected
-
-
-def test_target_is_a_quantile_of_the_data_or_as_given():
-    returns = np.arange(101.0)
-    assert choose_target(returns)["return"] == 75.0
-    assert choose_target(returns, 250.0) == {"rule": "given", "return": 250.0}
-    with pytest.raises(UsageError, match="finite"):
-        choose_target(returns, math.nan)

@@ -25,7 +25,7 @@ class Killed(Exception):
 
 def _train(out, progress=lambda *_, **__: None, **changes):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(facade, "validation_starts", lambda root, count: list(range(2)))
+        patch.setattr(facade.agents, "validation_starts", lambda root, count: list(range(2)))
         return facade.train_sac("Pendulum-v1", out, **{"config": TINY, "progress": progress, **changes})
 
 

@@ -31,7 +31,7 @@ def _content(folder):
 
 @pytest.mark.parametrize("changes", [
     {"seed": 1}, {"model": replace(MODEL, width=8)}, {"training": replace(TRAINING, learning_rate=1e-4)},
-    {"target_return": -1.0}, {"training": replace(TRAINING, updates=7)},
+    {"target": -1.0}, {"training": replace(TRAINING, updates=7)},
 ])  # fmt: skip
 def test_a_folder_of_another_configuration_is_left_untouched(changes, tmp_path):
     data, out = make_dataset([9, 5]), tmp_path / "run"
@@ -127,7 +127,8 @@ def test_config_describes_the_whole_run(tmp_path, pendulum_random):
     assert config["dataset"]["fingerprint"] == pendulum_random.fingerprint()
     assert (config["seed"], config["dataset"]["episodes"], config["shape"]["max_timesteps"]) == (3, 10, 200)
     assert config["normalization"]["action_range"] == {"low": [-2.0], "high": [2.0]}
-    assert config["target"]["return"] == pytest.approx(np.quantile(pendulum_random.episode_returns(), 0.75))
+    assert config["target"] == {"rule": "learned quantile 0.75 of the return given the start state", "return": None}
+    assert (config["condition"], config["values"], config["best_share"]) == ("return", None, 1.0)
     assert config["validation"] == {"root_seed": 0, "episodes": 50}
     assert {"foretell", "torch", "numpy"} <= config["versions"].keys()
     events = read_events(out)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -11,6 +11,7 @@ import tyro
 from foretell.cli.progress import watch
 from foretell.core.errors import CheckpointError, UsageError
 from foretell.core.files import read_json, sha256_of, write_json
+from foretell.values.configs import DynamicsConfig
 
 if TYPE_CHECKING:
     from foretell.datasets.dataset import Dataset
@@ -21,26 +22,31 @@ class Collect:
     """Record experience as a D4RL dataset.
 
     Recipes: random (uniform actions, any Gymnasium environment with a Box or Discrete action space), sac-agent
-    (a trained agent acting), sac-replay (the steps that an agent took while it learned; all without --steps).
+    (a trained agent acting), sac-replay (the steps that an agent took while it learned; all without --steps), imagined
+    (uniform actions in a world that is learned from few recorded steps).
 
     To try it:
       foretell collect random --steps 1000000 --out data/pendulum-random.hdf5
       foretell collect sac-agent --agent runs/sac --steps 200000 --out data/pendulum-medium.hdf5
       foretell collect sac-replay --agent runs/sac --steps 1000 --out data/pendulum-medium-replay.hdf5
+      foretell collect imagined --source data/few.hdf5 --steps 200000 --out data/imagined.hdf5
     """
 
-    recipe: Annotated[Literal["random", "sac-agent", "sac-replay"], tyro.conf.Positional]
+    recipe: Annotated[Literal["random", "sac-agent", "sac-replay", "imagined"], tyro.conf.Positional]
     """Who acts."""
     out: Path
     """File to write, .hdf5; an existing one is kept if it is the same recording, and refused if not."""
     environment: str | None = None
     """Gymnasium id. Default: the agent's, or Pendulum-v1."""
     steps: int | None = None
-    """Timesteps to record. Default: 1,000,000 (random), 200,000 (sac-agent), all (sac-replay)."""
+    """Timesteps to record. Default: 1,000,000 (random), 200,000 (sac-agent, imagined), all (sac-replay)."""
     keep: Literal["last", "first"] = "last"
     """sac-replay with --steps: the last steps (a ring buffer of that capacity when training ends) or the first."""
     agent: Path | None = None
     """Run folder of a SAC agent (foretell train --algorithm sac). Without it one is trained beside --out first."""
+    source: str | None = None
+    """imagined: the dataset that the world is learned from."""
+    dynamics: DynamicsConfig = field(default_factory=DynamicsConfig)
     seed: int = 0
     """Seed of start states and actions."""
     json: bool = False
@@ -54,9 +60,15 @@ class Collect:
             raise UsageError(f"--steps {self.steps}; expected at least 1.")
         if self.agent and (self.environment or self.recipe == "random"):
             raise UsageError("--agent brings its own environment, and is for sac-agent and sac-replay.")
+        imagined = self.recipe == "imagined"
+        if imagined != (self.source is not None) or (imagined and (self.agent or self.environment)):
+            raise UsageError("--source is for the recipe imagined, which needs it, and neither agent nor environment.")
+        if self.recipe != "imagined" and self.dynamics != DynamicsConfig():
+            raise UsageError(f"--dynamics flags do not apply to the recipe {self.recipe}.")
         request = {
-            "recipe": self.recipe, "environment": None if self.agent else self._environment, "steps": self.steps,
-            "keep": self.keep, "seed": self.seed, "agent": self._agent_identity(),
+            "recipe": self.recipe, "environment": None if self.agent or self.source else self._environment,
+            "steps": self.steps, "keep": self.keep, "seed": self.seed, "agent": self._agent_identity(),
+            **self._source_identity(),
         }  # fmt: skip
         dataset = self._recorded_before(request) or self._record(self.out)
         fingerprint = dataset.fingerprint()
@@ -82,6 +94,15 @@ class Collect:
         if not weights.exists():
             raise CheckpointError(f"{weights}: no such file; expected a finished run of SAC (foretell train --help).")
         return sha256_of(weights)
+
+    def _source_identity(self) -> dict[str, Any]:
+        """Return what an imagined dataset follows from, nothing for the other recipes."""
+        if self.source is None:
+            return {}
+        from foretell.datasets.registry import open_dataset
+
+        dynamics = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self.dynamics).items()}
+        return {"source": open_dataset(self.source).fingerprint(), "dynamics": dynamics}
 
     def _recorded_before(self, request: dict[str, Any]) -> Dataset | None:
         """Return the dataset if it is there and is this very recording, None if there is nothing yet.
@@ -113,7 +134,13 @@ class Collect:
         with watch(f"collect {self.recipe}", quiet=self.json) as progress:
             if self.recipe == "random":
                 return collect_random(self._environment, self.steps or 1_000_000, self.seed, path, progress)
-            from foretell.facade import collect_sac, train_sac
+            from foretell.facade import collect_imagined, collect_sac, train_sac
+
+            if self.source:
+                return collect_imagined(
+                    self.source, path, num_steps=self.steps or 200_000, seed=self.seed, config=self.dynamics,
+                    progress=progress,
+                )  # fmt: skip
 
             agent = self.agent or self.out.with_name(f"{self.out.stem}-sac")
             if self.agent is None:

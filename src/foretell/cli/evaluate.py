@@ -23,10 +23,11 @@ class Evaluate:
       foretell evaluate runs/dt
       foretell evaluate runs/dt --target-returns -400 -200 -100 --out runs/dt/asked.jsonl
       foretell evaluate random --environment Pendulum-v1 --out random.jsonl
+      foretell evaluate optimum --environment Pendulum-v1 --out optimum.jsonl
     """
 
     policy: Annotated[str, tyro.conf.Positional]
-    """A finished run folder, or the word random."""
+    """A finished run folder; or random; or optimum, which for Pendulum-v1 is the best that there is."""
     out: Path | None = None
     """Records to add to, one JSON object an episode. Default: evaluations.jsonl in the run folder."""
     environment: str | None = None
@@ -34,7 +35,9 @@ class Evaluate:
     episodes: int = 200
     """Episodes for each target return."""
     target_returns: tuple[float, ...] = ()
-    """Returns to ask for, in reward units. Default: the run's own target."""
+    """What to ask for, in reward units. Default: what the run's own rule chooses."""
+    name: str | None = None
+    """What the records call the policy. Default: the dataset of a sequence model, else the algorithm."""
     root_seed: int = 0
     """Seed of the shared start states."""
     threads: int | None = None
@@ -50,8 +53,8 @@ class Evaluate:
             raise UsageError(f"--out {self.out}; a folder, expected the name of a file.")
         if self.episodes < 1:
             raise UsageError(f"--episodes {self.episodes}; expected at least 1.")
-        if self.out is None and self.policy == "random":
-            raise UsageError("the random policy has no run folder; say where the records go with --out.")
+        if self.out is None and self.policy in ("random", "optimum"):
+            raise UsageError(f"the policy {self.policy} has no run folder; say where the records go with --out.")
         import torch
 
         from foretell import facade
@@ -62,7 +65,8 @@ class Evaluate:
         with watch(f"evaluate {Path(self.policy).name}", quiet=self.json) as progress:
             records = facade.evaluate(
                 self.policy, environment=self.environment, episodes=self.episodes,
-                target_returns=self.target_returns or None, root_seed=self.root_seed, progress=progress,
+                target_returns=self.target_returns or None, name=self.name, root_seed=self.root_seed,
+                progress=progress,
             )  # fmt: skip
         save_records(out, records)
         return {"policy": self.policy, "records": str(out), "evaluations": _summaries(records)}

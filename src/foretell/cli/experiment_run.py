@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from foretell.cli.experiment_story import describe
 from foretell.cli.jobs import Job, run_jobs
 from foretell.core.errors import UsageError
 from foretell.core.files import folder_lock, read_json, read_json_lines, write_json, write_json_lines
-from foretell.core.versions import versions
-from foretell.presets.experiment import DatasetPlan, Experiment
+from foretell.presets.experiment import PLAIN, DatasetPlan, Entry, Experiment
 from foretell.reporting.experiment import write_report
+from foretell.reporting.league import write_league
 
 
 class ExperimentRun:
     """One experiment in one folder: what has to be run, and what the report needs to know of it."""
 
-    def __init__(self, experiment: Experiment, folder: Path, seeds: Sequence[int], root_seed: int):
+    def __init__(
+        self, experiment: Experiment, folder: Path, seeds: Sequence[int], root_seed: int, *, league: bool = False
+    ):
         self.experiment, self.folder, self.seeds, self.root_seed = experiment, folder, seeds, root_seed
+        self.league = league
+        self.shown = list(experiment.entries(league=False))
+        self.entries = list(experiment.entries(league=league))
         self._common = ("--root-seed", str(root_seed), "--threads", "1")
 
     def execute(self, workers: int, *, quiet: bool = False) -> None:
@@ -55,19 +59,26 @@ class ExperimentRun:
         return float(read_json(self._elapsed)["wall_seconds"]) if self._elapsed.exists() else 0.0
 
     def report(self) -> list[Path]:
-        """Gather the records and write table, figures and page."""
-        models = [(plan.name, seed) for plan in self.experiment.datasets for seed in self.seeds]
-        evaluated = [self._records(*each) for each in (("random", 0), ("sac", 0), *models)]
-        for name, parts in (("evaluations", evaluated), ("asked", [self._asked(*each) for each in models])):
-            records = [record for part in parts for record in read_json_lines(part)]
-            write_json_lines(self.folder / f"{name}.jsonl", records)
-        write_json(self.folder / "experiment.json", self._description())
-        return write_report(self.folder)
+        """Gather the records and write tables, figures and page."""
+        agents = [self.records("random", 0), self.records("sac", 0)]
+        self._gather("evaluations", [*agents, *self._of(self.shown, self.records)])
+        self._gather("asked", self._of([entry for entry in self.shown if _asks(entry)], self._asked))
+        if self.league:
+            agents.append(self.records("optimum", 0))
+            self._gather("league", [*agents, *self._of(self.entries, self.records)])
+        write_json(self.folder / "experiment.json", describe(self))
+        return [*write_report(self.folder), *(write_league(self.folder) if self.league else [])]
+
+    def _of(self, entries: Sequence[Entry], place: Callable[[str, int], Path]) -> list[Path]:
+        return [place(entry.policy, seed) for entry in entries for seed in self.seeds]
+
+    def _gather(self, name: str, parts: Sequence[Path]) -> None:
+        write_json_lines(self.folder / f"{name}.jsonl", [record for part in parts for record in read_json_lines(part)])
 
     def jobs(self) -> Iterator[Job]:
         """Yield every job; the order is that of the commands in the report."""
         experiment, root = self.experiment, self._common
-        sac, environment = self._run("sac", 0), ("--environment", experiment.environment)
+        sac, environment = self.run_path("sac", 0), ("--environment", experiment.environment)
         episodes = ("--episodes", str(experiment.evaluation_episodes))
         yield Job(
             name="train sac", weight=200, done_when=(sac / "model.safetensors",),
@@ -76,24 +87,34 @@ class ExperimentRun:
                        *_flags(experiment.sac, "sac.")),
         )  # fmt: skip
         yield Job(
-            name="evaluate sac", after=("train sac",), done_when=(self._records("sac", 0),),
-            arguments=("evaluate", str(sac), *episodes, *root, "--out", str(self._records("sac", 0))),
+            name="evaluate sac", after=("train sac",), done_when=(self.records("sac", 0),),
+            arguments=("evaluate", str(sac), *episodes, *root, "--out", str(self.records("sac", 0))),
         )  # fmt: skip
         yield Job(
-            name="evaluate random", done_when=(self._records("random", 0),), weight=0.5,
+            name="evaluate random", done_when=(self.records("random", 0),), weight=0.5,
             arguments=("evaluate", "random", *environment, *episodes, *root,
-                       "--out", str(self._records("random", 0))),
+                       "--out", str(self.records("random", 0))),
         )  # fmt: skip
+        if self.league:
+            yield Job(
+                name="evaluate optimum", done_when=(self.records("optimum", 0),), weight=10,
+                arguments=("evaluate", "optimum", *environment, *episodes, *root,
+                           "--out", str(self.records("optimum", 0))),
+            )  # fmt: skip
         for plan in experiment.datasets:
             yield from self._dataset_jobs(plan, sac)
         for seed in self.seeds:
-            for plan in experiment.datasets:
-                yield from self._model_jobs(plan, seed, [*episodes, *root])
+            made: set[str] = set()
+            for entry in self.entries:
+                for job in self._entry_jobs(entry, seed, [*episodes, *root]):
+                    if job.name not in made:  # value functions are shared
+                        made.add(job.name)
+                        yield job
 
     def _dataset_jobs(self, plan: DatasetPlan, sac: Path) -> Iterator[Job]:
         path, card = self._dataset(plan), self.folder / "cards" / f"{plan.name}.json"
         source = ("--environment", self.experiment.environment) if plan.recipe == "random" else ("--agent", str(sac))
-        steps = ("--steps", str(plan.steps)) if plan.steps else ()
+        steps = ("--steps", str(plan.steps), "--keep", plan.keep) if plan.steps else ()
         yield Job(
             name=f"collect {plan.name}", after=() if plan.recipe == "random" else ("train sac",), weight=5,
             done_when=(path, path.with_suffix(".request.json")),
@@ -104,82 +125,85 @@ class ExperimentRun:
             arguments=("inspect", str(path), "--card", str(card)),
         )  # fmt: skip
 
-    def _model_jobs(self, plan: DatasetPlan, seed: int, protocol: list[str]) -> Iterator[Job]:
-        run, name = self._run(f"decision-transformer/{plan.name}", seed), f"{plan.name} seed {seed}"
-        target = () if plan.target_return is None else ("--target-return", str(plan.target_return))
+    def _entry_jobs(self, entry: Entry, seed: int, protocol: list[str]) -> Iterator[Job]:
+        lesson, policy = entry.lesson, entry.policy
+        name, run, data = f"{policy} seed {seed}", self.run_path(policy, seed), self._dataset(entry.dataset)
+        needs = [f"collect {entry.dataset.name}"]
+        if entry.method.algorithm == "iql":
+            yield self._iql_job(entry, seed)
+        else:
+            given: list[str] = []
+            if lesson.imagined:
+                yield (imagine := self._imagine_job(entry, seed))
+                needs, data = [imagine.name], imagine.done_when[0]
+                given = _flags(lesson.values, "values.")
+            elif entry.method.condition in ("value", "advantage"):
+                iql = self._iql_job(Entry(method=self.experiment.method("iql"), dataset=entry.dataset), seed)
+                yield iql
+                needs, given = [*needs, iql.name], ["--values-from", str(iql.done_when[0].parent)]
+            updates = lesson.training.updates if lesson.training else 0
+            yield Job(
+                name=f"train {name}", after=tuple(needs), done_when=(run / "model.safetensors",),
+                weight=updates / 100 + 20 * (entry.method.condition in ("value", "advantage")),
+                arguments=("train", str(data), "--out", str(run), "--algorithm", entry.method.algorithm,
+                           "--condition", str(entry.method.condition), "--best-share", str(entry.method.best_share),
+                           "--seed", str(seed), *self._common, *given,
+                           "--validation-episodes", str(self.experiment.validation_episodes),
+                           *_flags(lesson.model, model_prefix(entry.method.algorithm)), *_flags(lesson.training)),
+            )  # fmt: skip
         yield Job(
-            name=f"train {name}", after=(f"collect {plan.name}",), done_when=(run / "model.safetensors",),
-            weight=plan.training.updates / 100,
-            arguments=("train", str(self._dataset(plan)), "--out", str(run), "--seed", str(seed), *target,
-                       *self._common, "--validation-episodes", str(self.experiment.validation_episodes),
-                       *_flags(plan.model), *_flags(plan.training)),
+            name=f"evaluate {name}", after=(f"train {name}",), weight=2, done_when=(self.records(policy, seed),),
+            arguments=("evaluate", str(run), *protocol, "--name", policy, "--out", str(self.records(policy, seed))),
         )  # fmt: skip
-        yield Job(
-            name=f"evaluate {name}", after=(f"train {name}",), weight=2, done_when=(self._records(plan.name, seed),),
-            arguments=("evaluate", str(run), *protocol, "--out", str(self._records(plan.name, seed))),
-        )  # fmt: skip
-        asked = [str(value) for value in self.experiment.asked_returns]
-        yield Job(
-            name=f"ask {name}", after=(f"train {name}",), weight=4, done_when=(self._asked(plan.name, seed),),
-            arguments=("evaluate", str(run), "--episodes", str(self.experiment.asked_episodes),
-                       *self._common, "--out", str(self._asked(plan.name, seed)),
-                       "--target-returns", *asked),
+        if lesson.shown and _asks(entry):
+            asked = [str(value) for value in self.experiment.asked_returns]
+            yield Job(
+                name=f"ask {name}", after=(f"train {name}",), weight=4, done_when=(self._asked(policy, seed),),
+                arguments=("evaluate", str(run), "--episodes", str(self.experiment.asked_episodes), *self._common,
+                           "--name", policy, "--out", str(self._asked(policy, seed)), "--target-returns", *asked),
+            )  # fmt: skip
+
+    def _iql_job(self, entry: Entry, seed: int) -> Job:
+        run = self.run_path(entry.policy, seed)
+        return Job(
+            name=f"train {entry.policy} seed {seed}", after=(f"collect {entry.dataset.name}",), weight=25,
+            done_when=(run / "model.safetensors",),
+            arguments=("train", str(self._dataset(entry.dataset)), "--out", str(run), "--algorithm", "iql",
+                       "--seed", str(seed), *self._common, *_flags(entry.lesson.values, "values.")),
         )  # fmt: skip
 
-    def _validation_level(self, run: str) -> float:
-        from foretell.facade import validation_level
+    def _imagine_job(self, entry: Entry, seed: int) -> Job:
+        path = self.folder / "datasets" / "imagined" / f"{entry.dataset.name}-seed-{seed}.hdf5"
+        return Job(
+            name=f"imagine {entry.dataset.name} seed {seed}", after=(f"collect {entry.dataset.name}",), weight=10,
+            done_when=(path, path.with_suffix(".request.json")),
+            arguments=("collect", "imagined", "--source", str(self._dataset(entry.dataset)),
+                       "--steps", str(entry.lesson.imagined), "--seed", str(seed), "--out", str(path)),
+        )  # fmt: skip
 
-        experiment = self.experiment
-        return validation_level(
-            run, experiment.environment, episodes=experiment.validation_episodes, root_seed=self.root_seed
-        )
-
-    def _run(self, name: str, seed: int) -> Path:
+    def run_path(self, name: str, seed: int) -> Path:
+        """Return the run folder of a policy."""
         return self.folder / "runs" / name / f"seed-{seed}"
 
     def _dataset(self, plan: DatasetPlan) -> Path:
         return self.folder / "datasets" / f"{plan.name}.hdf5"
 
-    def _records(self, policy: str, seed: int) -> Path:
+    def records(self, policy: str, seed: int) -> Path:
         """Records of this experiment's own: whoever evaluates a run by hand adds to the run's, not to these."""
         return self.folder / "records" / policy / f"seed-{seed}.jsonl"
 
     def _asked(self, policy: str, seed: int) -> Path:
         return self.folder / "asked" / policy / f"seed-{seed}.jsonl"
 
-    def _description(self) -> dict[str, Any]:
-        experiment = self.experiment
-        first = read_json(
-            self._run(f"decision-transformer/{experiment.datasets[0].name}", self.seeds[0]) / "config.json"
-        )
-        return {
-            "title": experiment.title, "preset": experiment.name, "quick": experiment.quick,
-            "protocol": {
-                "environment": experiment.environment, "root_seed": self.root_seed,
-                "evaluation_starts": experiment.evaluation_episodes, "training_seeds": list(self.seeds),
-                "checkpoint": "last", "acting": "deterministic", "target_rule": first["target"]["rule"],
-                "bootstrap_samples": experiment.bootstrap_samples,
-            },
-            "rows": [
-                {"name": "random", "algorithm": "random", "dataset": None, "report": experiment.report_random},
-                {"name": "sac", "algorithm": "sac", "dataset": None, "report": experiment.report_sac},
-                *({"name": plan.name, "algorithm": "decision-transformer", "dataset": plan.name, "report": plan.report}
-                  for plan in experiment.datasets),
-            ],
-            "curves": [
-                {"figure": "figure-6-sac", "title": "SAC learning (the report's Figure 6)", "dataset": None,
-                 "runs": ["runs/sac/seed-0"]},
-                *({"figure": plan.figure, "title": plan.title, "dataset": plan.name,
-                   "runs": [f"runs/decision-transformer/{plan.name}/seed-{seed}" for seed in self.seeds]}
-                  for plan in experiment.datasets),
-            ],
-            "validation_levels": {
-                "random": self._validation_level("random"), "sac": self._validation_level(str(self._run("sac", 0))),
-            },
-            "commands": [job.command for job in self.jobs()],
-            "versions": versions("torch", "h5py"), "wall_seconds": round(self.wall_seconds, 1),
-            "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-        }  # fmt: skip
+
+def _asks(entry: Entry) -> bool:
+    """Whether achieved against asked return is shown: of models that are told a recorded return."""
+    return entry.method.condition == "return"
+
+
+def model_prefix(algorithm: str) -> str:
+    """Return the prefix of a model's flags on the command line of `foretell train`."""
+    return "" if algorithm == PLAIN else f"{algorithm.replace('_', '-')}."
 
 
 def _flags(config: Any, prefix: str = "") -> list[str]:

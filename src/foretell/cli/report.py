@@ -24,9 +24,14 @@ class Report:
 
     def run(self) -> dict[str, Any]:
         """Write the report; return the files."""
+        from foretell.core.files import read_json
         from foretell.reporting.experiment import write_report
+        from foretell.reporting.league import write_league
 
-        return {"files": [str(path) for path in write_report(self.folder)], "report": str(self.folder / "report.html")}
+        files = write_report(self.folder)
+        if "league" in read_json(self.folder / "experiment.json"):
+            files += write_league(self.folder)
+        return {"files": [str(path) for path in files], "report": str(self.folder / "report.html")}
 
     def show(self, result: dict[str, Any]) -> str:
         """Show the table, and say where the page lies."""

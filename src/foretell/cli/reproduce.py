@@ -13,12 +13,13 @@ from foretell.core.errors import UsageError
 
 @dataclass(frozen=True, kw_only=True)
 class Reproduce:
-    """Train SAC, collect the datasets, train a Decision Transformer on each, evaluate all, write the report.
+    """Train SAC, collect the datasets, train Decision Transformers on each, evaluate all, write the report.
 
     A rerun continues from what is already there.
 
     To try it:
       foretell reproduce
+      foretell reproduce --league --seeds 1
       foretell reproduce --quick
       foretell reproduce --seeds 3 --out results/three-seeds
       foretell reproduce --preset report_2021
@@ -29,7 +30,9 @@ class Reproduce:
     preset: str = "pendulum"
     """pendulum: our settings, minutes. report_2021: the report's Table I, 1,000,000 updates each, days."""
     seeds: int | None = None
-    """Training seeds of each Decision Transformer. Default: 5 (1 with --quick)."""
+    """Training seeds of each model. Default: 5 (1 with --quick)."""
+    league: bool = False
+    """Also every other method of the preset on every dataset, beside the optimum: league.md, league.json, figures."""
     quick: bool = False
     """A smoke run of under a minute, whose numbers mean nothing."""
     root_seed: int = 0
@@ -52,12 +55,14 @@ class Reproduce:
         experiment = quick(experiment) if self.quick else experiment
         out = self.out or Path("results") / (experiment.name + ("-quick" if self.quick else ""))
         seeds = range(self.seeds or experiment.default_seeds)
-        run = ExperimentRun(experiment, out, list(seeds), self.root_seed)
+        run = ExperimentRun(experiment, out, list(seeds), self.root_seed, league=self.league)
         run.execute(self.workers or os.cpu_count() or 1, quiet=self.json)
         with watch("report", quiet=self.json):
             files = run.report()
         return {"files": [str(path) for path in files], "report": str(out / "report.html"), "folder": str(out)}
 
     def show(self, result: dict[str, Any]) -> str:
-        """Show the table, and say where the page lies."""
-        return (Path(result["folder"]) / "table.md").read_text(encoding="utf-8") + f"\nreport: {result['report']}"
+        """Show the tables, and say where the page lies."""
+        names = ["table.md", *(["league.md"] if self.league else [])]
+        tables = [(Path(result["folder"]) / name).read_text(encoding="utf-8") for name in names]
+        return "\n".join([*tables, f"report: {result['report']}"])

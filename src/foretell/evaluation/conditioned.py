@@ -1,4 +1,4 @@
-"""Acting with a return-conditioned sequence model (the evaluation loop of the report's Algorithm 1)."""
+"""Acting with a sequence model that is told what is wanted (the evaluation loop of the report's Algorithm 1)."""
 
 from __future__ import annotations
 
@@ -9,33 +9,43 @@ import torch
 from jaxtyping import Float
 
 from foretell.core.errors import UsageError
-from foretell.models.decision_transformer import DecisionTransformer
+from foretell.models.interface import SequenceModel
 from foretell.sequences.batch import SequenceBatch
 from foretell.sequences.normalization import Normalization
+from foretell.sequences.targets import Telling
+from foretell.values.asking import Asking
 
 TOGETHER = 100
 """Environments that the model sees at once: the activations of many more leave the cache (benchmark `evaluation`)."""
 
 
-class ReturnConditionedPolicy:
-    """Tells the model the return that is wanted, and keeps the last K timesteps of every environment.
+class ConditionedPolicy:
+    """Tells the model what is wanted, and keeps the last K timesteps of every environment.
+
+    `asking` is a return in reward units, or says how the run asks: for a return that falls by the rewards that come,
+    for one that its rule takes from the episode's first observation, or for an advantage, the same at every timestep.
 
     Call `reset` once, then in turn `act` (with the newest observations) and `observe` (with the rewards that
     followed). Everything is in the environment's own units. All environments are at the same timestep; one that has
     ended may be fed anything, the others do not see it.
     """
 
-    def __init__(self, model: DecisionTransformer, normalization: Normalization, target_return: float):
+    def __init__(self, model: SequenceModel, normalization: Normalization, asking: Asking | float):
         self.model = model
         self.normalization = normalization
-        self.default_target = target_return
+        if not isinstance(asking, Asking):
+            telling = Telling(condition="return", scale=normalization.return_scale)
+            asking = Asking(telling=telling, target=float(asking))
+        self.asking = asking
         self._timestep = 0
         self._target = np.zeros(0)
+        self._by_rule = True
 
     def reset(self, num_envs: int, target_return: float | Float[np.ndarray, " num_envs"] | None = None) -> None:
-        """Start `num_envs` new episodes that ask for `target_return` (reward units; the run's own target if None)."""
+        """Start `num_envs` new episodes that ask for `target_return` (reward units; None: by the run's own rule)."""
         shape, length = self.model.shape, self.model.config.context_length
-        target = np.asarray(self.default_target if target_return is None else target_return, np.float64)
+        self._by_rule = target_return is None
+        target = np.asarray(0.0 if target_return is None else target_return, np.float64)
         if target.shape not in ((), (num_envs,)) or not np.isfinite(target).all():
             raise UsageError(
                 f"target return {target}; expected one finite number, or one for each of {num_envs} episodes."
@@ -59,11 +69,13 @@ class ReturnConditionedPolicy:
                 f"timestep {self._timestep}: the model has embeddings for {self.model.shape.max_timesteps} timesteps. "
                 "Call reset at the end of each episode, or train with data or an environment of a longer horizon."
             )
+        if self._by_rule and self._timestep == 0:
+            self._target = np.asarray(self.asking.at_start(np.asarray(observations)), np.float64)
         for context in (self._observations, self._actions, self._returns):
             context[:, :-1] = context[:, 1:]
         self._observations[:, -1] = self.normalization.observations(np.asarray(observations))
         self._actions[:, -1] = 0
-        self._returns[:, -1, 0] = self.normalization.returns(self._target)
+        self._returns[:, -1, 0] = self.asking.telling.units(self._target)
         chunks = [
             self.model(self._batch(slice(first, first + TOGETHER)), last_only=True)[:, -1]
             for first in range(0, len(self._target), TOGETHER)
@@ -76,9 +88,10 @@ class ReturnConditionedPolicy:
         return actions if action_range is None else action_range.to_environment(actions)
 
     def observe(self, rewards: Sequence[float] | Float[np.ndarray, " num_envs"]) -> None:
-        """Take the rewards (environment units) off the return still asked for."""
+        """Take the rewards (environment units) off the return still asked for; an advantage stays as it is."""
         self._check("rewards", np.shape(rewards), ())
-        self._target -= np.asarray(rewards)
+        if self.asking.telling.spent:
+            self._target -= np.asarray(rewards)
 
     def _check(self, what: str, found: tuple[int, ...], single: tuple[int, ...]) -> None:
         if not len(self._target):

@@ -15,12 +15,19 @@ from foretell.agents.random_policy import RandomPolicy
 from foretell.core.errors import CheckpointError
 from foretell.core.seeding import stream
 from foretell.environments.making import EnvironmentSpec
-from foretell.evaluation.conditioned import ReturnConditionedPolicy
+from foretell.evaluation.conditioned import ConditionedPolicy
 from foretell.evaluation.protocol import Policy
 from foretell.models.configs import SequenceShape
 from foretell.models.registry import build_model
 from foretell.sequences.normalization import Normalization
 from foretell.sequences.scaling import ActionRange
+from foretell.values.acting import ImitationPolicy
+from foretell.values.asking import Asking
+from foretell.values.configs import IQLConfig
+from foretell.values.functions import ValueFunctions
+
+ASKED = "asking/"
+"""Prefix of the tensors in `model.safetensors` that say what the policy asks for; the others are the network's."""
 
 
 class AgentPolicy:
@@ -67,16 +74,26 @@ def restore_policy(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> 
     try:
         if config["kind"] == "sac":
             return AgentPolicy(restore_sac(config, tensors))
+        if config["kind"] == "values":
+            return ImitationPolicy(restore_values(config, tensors))
         sizes = dict(config["shape"])
         shape = SequenceShape(observation_shape=tuple(sizes.pop("observation_shape")), **sizes)
         model = build_model(config["algorithm"], config["model"], shape, torch.Generator())
-        model.load_state_dict(dict(tensors))
-        return ReturnConditionedPolicy(
-            model, Normalization.from_json(config["normalization"]), float(config["target"]["return"])
-        )
+        asked = {name.removeprefix(ASKED): value for name, value in tensors.items() if name.startswith(ASKED)}
+        model.load_state_dict({name: value for name, value in tensors.items() if not name.startswith(ASKED)})
+        normalization = Normalization.from_json(config["normalization"])
+        asking = Asking.restore(config["condition"], normalization, shape.max_timesteps, asked)
+        return ConditionedPolicy(model, normalization, asking)
     except (KeyError, TypeError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise CheckpointError(f"config.json and model.safetensors do not make a policy ({reason}).") from None
+
+
+def restore_values(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> ValueFunctions:
+    """Build the value functions that a run folder of implicit Q-learning describes."""
+    settings = dict(config["values"])
+    settings["hidden_sizes"] = tuple(settings["hidden_sizes"])
+    return ValueFunctions.restore(IQLConfig(**settings), Normalization.from_json(config["normalization"]), tensors)
 
 
 def restore_sac(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> SACPolicy:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal, get_args
 
 from foretell.core.errors import UsageError
+
+Activation = Literal["relu", "gelu"]
+ActionHeadKind = Literal["tanh", "linear"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,16 +37,80 @@ class DecisionTransformerConfig:
     """Attention heads; divides the width."""
     dropout: float = 0.1
     """Probability that a unit is dropped in training, after the embedding, in attention and after each sub-layer."""
-    activation: Literal["relu", "gelu"] = "relu"
+    activation: Activation = "relu"
     """Nonlinearity of the feed-forward layers."""
-    action_head: Literal["tanh", "linear"] = "tanh"
+    action_head: ActionHeadKind = "tanh"
     """tanh keeps continuous actions inside the range that the policy scales to the environment's."""
 
     def __post_init__(self) -> None:
-        for name in ("context_length", "width", "layers", "heads"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} is {getattr(self, name)}; expected at least 1.")
+        _check_counts(self, "context_length", "width", "layers", "heads")
         if self.width % self.heads:
             raise UsageError(f"width {self.width} is not divisible by {self.heads} heads; choose a multiple.")
-        if not 0 <= self.dropout < 1:
-            raise UsageError(f"dropout is {self.dropout}; expected a probability below 1.")
+        _check_dropout(self.dropout)
+        _check_choice("activation", self.activation, Activation)
+        _check_choice("action_head", self.action_head, ActionHeadKind)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LSTMConfig:
+    """LSTM in the transformer's place (Siebenborn et al. 2022). Defaults: the Decision Transformer's where not said."""
+
+    context_length: int = 20
+    """K: timesteps seen; the state starts at zero with the first of them."""
+    width: int = 128
+    """Units of every layer, and dimension of the embedding."""
+    layers: int = 1
+    """LSTM layers, one on top of the other (ours; a layer of width w has 8 w^2 weights, a transformer block 12 w^2)."""
+    dropout: float = 0.1
+    """Probability that a unit is dropped in training, after the embedding and after each layer; not in what is
+    carried from one timestep to the next."""
+    action_head: ActionHeadKind = "tanh"
+    """tanh keeps continuous actions inside the range that the policy scales to the environment's."""
+
+    def __post_init__(self) -> None:
+        _check_counts(self, "context_length", "width", "layers")
+        _check_dropout(self.dropout)
+        _check_choice("action_head", self.action_head, ActionHeadKind)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MLPConfig:
+    """A network of the newest timestep alone: with the return RvS (Emmons et al. 2022), without behaviour cloning."""
+
+    context_length: ClassVar[int] = 1
+    width: int = 256
+    """Units of every hidden layer (ours; the published settings have 1024)."""
+    layers: int = 2
+    """Hidden layers (Emmons et al. 2022)."""
+    dropout: float = 0.0
+    """Probability that a hidden unit is dropped in training (0 in the published settings for locomotion)."""
+    activation: Activation = "relu"
+    """Nonlinearity of the hidden layers (Emmons et al. 2022)."""
+    action_head: ActionHeadKind = "tanh"
+    """tanh keeps continuous actions inside the range that the policy scales to the environment's."""
+
+    def __post_init__(self) -> None:
+        _check_counts(self, "width", "layers")
+        _check_dropout(self.dropout)
+        _check_choice("activation", self.activation, Activation)
+        _check_choice("action_head", self.action_head, ActionHeadKind)
+
+
+ModelConfig = DecisionTransformerConfig | LSTMConfig | MLPConfig
+"""Settings of any network; all have `context_length`."""
+
+
+def _check_counts(config: ModelConfig, *names: str) -> None:
+    for name in names:
+        if getattr(config, name) < 1:
+            raise UsageError(f"{name} is {getattr(config, name)}; expected at least 1.")
+
+
+def _check_dropout(probability: float) -> None:
+    if not 0 <= probability < 1:
+        raise UsageError(f"dropout is {probability}; expected a probability below 1.")
+
+
+def _check_choice(name: str, value: str, choices: Any) -> None:
+    if value not in get_args(choices):
+        raise UsageError(f"{name} is {value!r}; expected one of {', '.join(get_args(choices))}.")

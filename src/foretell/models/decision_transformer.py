@@ -14,25 +14,24 @@ there is no second position embedding, and the loss is a mean over real timestep
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional
 
 from foretell.models.configs import DecisionTransformerConfig, SequenceShape
 from foretell.models.encoders import observation_encoder
-from foretell.models.layers import CausalTransformer, dropout, initialize, masked_mean
+from foretell.models.interface import SequenceModel
+from foretell.models.layers import ActionHead, CausalTransformer, action_inputs, dropout, initialize
 from foretell.sequences.batch import SequenceBatch
 
 TOKENS = 3
 """Tokens a timestep: return-to-go, observation, action."""
 
 
-class DecisionTransformer(nn.Module):
+class DecisionTransformer(SequenceModel[DecisionTransformerConfig]):
     """Predicts $a_t$ from the token of $s_t$, given earlier timesteps and the return asked for."""
 
     def __init__(self, config: DecisionTransformerConfig, shape: SequenceShape, generator: torch.Generator):
-        super().__init__()
-        self.config, self.shape = config, shape
+        super().__init__(config, shape)
         width = config.width
         self.embed_return = nn.Linear(1, width)
         self.embed_observation = observation_encoder(shape.observation_shape, width)
@@ -43,25 +42,19 @@ class DecisionTransformer(nn.Module):
             width=width, layers=config.layers, heads=config.heads, probability=config.dropout,
             activation=config.activation,
         )  # fmt: skip
-        self.action_head = nn.Linear(width, shape.action_dim)
+        self.action_head = ActionHead(width, shape, config.action_head)
         initialize(self, generator)
 
     def forward(
         self, batch: SequenceBatch, generator: torch.Generator | None = None, *, last_only: bool = False
     ) -> Float[Tensor, "batch outputs action_dim"]:
-        """Return predicted actions in [-1, 1], or logits for discrete actions, at every timestep or the last alone.
-
-        A generator switches dropout on. The action of a timestep is not seen by its own prediction.
-        """
+        """Return predicted actions or logits at every timestep or the last alone (`SequenceModel.forward`)."""
         time_embedding = self.embed_timestep(batch.timesteps)  # (batch, time, width)
-        actions = batch.actions
-        if self.shape.discrete:
-            actions = functional.one_hot(actions, self.shape.action_dim).to(time_embedding.dtype)
         tokens = torch.stack(  # (batch, time, 3, width): R_t, s_t, a_t share the embedding of t
             [
                 self.embed_return(batch.returns_to_go) + time_embedding,
                 self.embed_observation(batch.observations) + time_embedding,
-                self.embed_action(actions) + time_embedding,
+                self.embed_action(action_inputs(batch.actions, self.shape)) + time_embedding,
             ],
             dim=2,
         ).flatten(1, 2)  # (batch, 3 * time, width)
@@ -70,16 +63,4 @@ class DecisionTransformer(nn.Module):
         if last_only:  # the last action is not taken yet: nobody may attend to its token, so it is left out
             tokens, mask, first = tokens[:, :-1], mask[:, :-1], tokens.shape[1] - 2
         hidden = self.transformer(tokens, mask, generator, outputs=slice(first, None, TOKENS))
-        predicted = self.action_head(hidden)  # of observation tokens: (batch, time or 1, action_dim)
-        return predicted if self.shape.discrete or self.config.action_head == "linear" else torch.tanh(predicted)
-
-    def loss(self, batch: SequenceBatch, generator: torch.Generator | None = None) -> Float[Tensor, ""]:
-        """Mean over real timesteps of the squared error in [-1, 1] units, or of the cross-entropy in nats."""
-        return masked_mean(self._errors(self(batch, generator), batch.actions), batch.mask)
-
-    def _errors(
-        self, predicted: Float[Tensor, "batch time action_dim"], actions: Shaped[Tensor, "batch time ..."]
-    ) -> Float[Tensor, "batch time"]:
-        if self.shape.discrete:
-            return functional.cross_entropy(predicted.transpose(1, 2), actions, reduction="none")
-        return (predicted - actions).square().mean(-1)
+        return self.action_head(hidden)  # of observation tokens: (batch, time or 1, action_dim)

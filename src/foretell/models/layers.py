@@ -1,13 +1,15 @@
-"""Pieces that every network shares: dropout, masked mean, attention, pre-norm blocks."""
+"""Pieces that networks share: dropout, masked mean, attention, pre-norm blocks, action head, initial weights."""
 
 from __future__ import annotations
 
 import math
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 from torch.nn import functional
+
+from foretell.models.configs import SequenceShape
 
 
 def masked_mean(values: Float[Tensor, "batch time"], mask: Bool[Tensor, "batch time"]) -> Float[Tensor, ""]:
@@ -64,6 +66,14 @@ def attend(
     return dropout(weights, probability, generator) @ values
 
 
+def _gelu(inputs: Tensor) -> Tensor:
+    return functional.gelu(inputs, approximate="tanh")  # GPT-2's form
+
+
+ACTIVATIONS = {"relu": torch.relu_, "gelu": _gelu}
+"""Nonlinearities by name; relu writes over its input."""
+
+
 class Block(nn.Module):
     """Pre-norm transformer block: x + attention(norm(x)), then x + feed-forward(norm(x)) (GPT-2)."""
 
@@ -76,7 +86,7 @@ class Block(nn.Module):
         self.norm_feedforward = nn.LayerNorm(width)
         self.feedforward_in = nn.Linear(width, 4 * width)
         self.feedforward_out = nn.Linear(4 * width, width)
-        self.activation = {"relu": torch.relu_, "gelu": _gelu}[activation]
+        self.activation = ACTIVATIONS[activation]
 
     def forward(
         self,
@@ -108,10 +118,6 @@ class Block(nn.Module):
         return values.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
 
-def _gelu(inputs: Tensor) -> Tensor:
-    return functional.gelu(inputs, approximate="tanh")  # GPT-2's form
-
-
 class CausalTransformer(nn.Module):
     """A stack of pre-norm blocks and a last LayerNorm: GPT without embeddings of its own (report, section II-B)."""
 
@@ -134,13 +140,36 @@ class CausalTransformer(nn.Module):
         return self.norm(self.blocks[-1](tokens, allowed, generator, outputs))
 
 
+class ActionHead(nn.Linear):
+    """From the last hidden state to actions in [-1, 1] (tanh), to unbounded ones, or to logits of discrete ones."""
+
+    def __init__(self, width: int, shape: SequenceShape, kind: str):
+        super().__init__(width, shape.action_dim)
+        self.bounded = kind == "tanh" and not shape.discrete
+
+    def forward(self, input: Float[Tensor, "batch outputs width"]) -> Float[Tensor, "batch outputs action_dim"]:
+        """Return the predictions that belong to the hidden states."""
+        predicted = super().forward(input)
+        return torch.tanh(predicted) if self.bounded else predicted
+
+
+def action_inputs(
+    actions: Shaped[Tensor, "batch time ..."], shape: SequenceShape
+) -> Float[Tensor, "batch time action_dim"]:
+    """Actions as a network reads them: as they are, or one-hot where they are discrete."""
+    return functional.one_hot(actions, shape.action_dim).float() if shape.discrete else actions
+
+
 EMBEDDING_STD = 0.3
 """Deviation of learned embeddings: as large as the linear embeddings of scaled inputs that they are added to."""
 
 
 def initialize(module: nn.Module, generator: torch.Generator) -> None:
     r"""Draw weights uniformly in $\pm 1/\sqrt{inputs}$ (smaller by $\sqrt{2 \cdot layers}$ where they write to the
-    residual stream, as in GPT-2), embeddings normally, biases 0; LayerNorms start as the identity.
+    residual stream, as in GPT-2), tables of embeddings normally, biases 0; LayerNorms start as the identity, LSTMs with
+    a bias of 1 on their forget gates, so that they remember before they have learned what (Jozefowicz et al. 2015).
+    Biases of `embed_` layers are drawn like their weights: the LayerNorm behind an embedding without bias would leave
+    of a single number, a return say, nothing but its sign.
 
     From `generator` alone, in the order of `named_parameters`. GPT-2's fixed 0.02 belongs to widths near
     $1 / 0.02^2 = 2500$; at widths of tens it starts training with signals so small that thousands of updates are lost.
@@ -157,8 +186,15 @@ def initialize(module: nn.Module, generator: torch.Generator) -> None:
                 continue
             if id(parameter) in tables:
                 parameter.normal_(0.0, EMBEDDING_STD, generator=generator)
-            elif parameter.dim() == 1:
+            elif parameter.dim() == 1 and not name.startswith("embed_"):
                 parameter.zero_()
             else:
-                bound = 1 / math.sqrt(parameter[0].numel() * (outputs if name.endswith(residual) else 1))
+                bias = parameter.dim() == 1
+                weight = module.get_parameter(name.removesuffix("bias") + "weight") if bias else parameter
+                bound = 1 / math.sqrt(weight[0].numel() * (outputs if name.endswith(residual) else 1))
                 parameter.uniform_(-bound, bound, generator=generator)
+        for part in module.modules():
+            if isinstance(part, nn.LSTM):  # gates in torch's order: input, forget, cell, output
+                for name, parameter in part.named_parameters():
+                    if name.startswith("bias_ih"):
+                        parameter[part.hidden_size : 2 * part.hidden_size] = 1.0

@@ -1,27 +1,46 @@
-"""The networks by name. A new one is a file, its settings and a line here; `tests/conformance` picks it up."""
+"""The networks by name. A new one is a file, its settings and a line here; `tests/conformance` picks it up.
+
+Free of torch: a network is imported when it is built, so that the command line can list all of them at once.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
-
-import torch
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from foretell.core.errors import UsageError
-from foretell.models.configs import DecisionTransformerConfig, SequenceShape
-from foretell.models.decision_transformer import DecisionTransformer
+from foretell.models.configs import DecisionTransformerConfig, LSTMConfig, MLPConfig, ModelConfig, SequenceShape
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import torch
+
+    from foretell.models.interface import SequenceModel
 
 
 @dataclass(frozen=True)
 class ModelEntry:
     """Settings and network that belong to a name."""
 
-    config: type[DecisionTransformerConfig]
-    network: type[DecisionTransformer]
+    config: type[ModelConfig]
+    path: str
+    """Where the network is: "module:class"."""
+
+    @property
+    def network(self) -> Callable[[Any, SequenceShape, torch.Generator], SequenceModel]:
+        """The network's class, imported now: call it with settings, shape and the generator of its weights."""
+        module, name = self.path.split(":")
+        return getattr(import_module(module), name)
 
 
 MODELS: dict[str, ModelEntry] = {
-    "decision-transformer": ModelEntry(DecisionTransformerConfig, DecisionTransformer),
+    "decision-transformer": ModelEntry(
+        DecisionTransformerConfig, "foretell.models.decision_transformer:DecisionTransformer"
+    ),
+    "lstm": ModelEntry(LSTMConfig, "foretell.models.lstm:LSTM"),
+    "mlp": ModelEntry(MLPConfig, "foretell.models.mlp:MLP"),
 }
 
 
@@ -34,11 +53,13 @@ def model_entry(algorithm: str) -> ModelEntry:
 
 def build_model(
     algorithm: str, config: dict[str, Any], shape: SequenceShape, generator: torch.Generator
-) -> DecisionTransformer:
+) -> SequenceModel:
     """Build a network from plain values, as they stand in a run's `config.json`.
 
     Weights come from `generator` alone; torch's global generator is left as it was. Raises `UsageError`.
     """
+    from torch.random import fork_rng
+
     entry = model_entry(algorithm)
-    with torch.random.fork_rng(devices=[]):
+    with fork_rng(devices=[]):
         return entry.network(entry.config(**config), shape, generator)

@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
+from typing import Any
 
 from foretell.agents.configs import SACConfig
 from foretell.core.errors import UsageError
 from foretell.models.configs import DecisionTransformerConfig
-from foretell.presets.experiment import DatasetPlan, Experiment
+from foretell.presets.experiment import PLAIN, DatasetPlan, Experiment, Lesson
+from foretell.presets.league import pendulum_methods
 from foretell.training.configs import TrainingConfig
 
 SAC = SACConfig(hidden_sizes=(128, 128))
 """Half the papers' width: Pendulum needs no more, and the agent is trained in less than half the time."""
-MODEL = DecisionTransformerConfig(context_length=5, width=64, layers=2, dropout=0.0, activation="gelu")
-"""Small: Pendulum is Markov, and two layers of width 64 hold its policy. Chosen on validation starts, as all below."""
-TRAINING = TrainingConfig(updates=4_000, evaluate_every=500)
-"""20,000 noisy steps: at a learning rate of 1e-3 the model stops short of learning the noise by heart."""
-LARGE_DATA = replace(TRAINING, learning_rate=3e-3)
-"""200,000 steps: nothing to learn by heart, and the faster rate finds the sharp switch of torque."""
-SHORT = replace(TRAINING, updates=1_500, evaluate_every=250)
-"""More updates change nothing where the return says nothing about the action."""
-FIVE_EPISODES = replace(TRAINING, updates=1_000, evaluate_every=125)
-"""1,000 steps are seen sixty times over by then."""
-FIVE_EPISODES_MODEL = replace(MODEL, context_length=1, dropout=0.2)
-"""Of five episodes, a model that sees more of the past, and all of its units, only learns more by heart."""
 
 
 def pendulum() -> Experiment:
@@ -36,29 +26,27 @@ def pendulum() -> Experiment:
         sac=SAC,
         report_random=-1228.31,  # the report's Table II
         report_sac=-138.44,
+        methods=pendulum_methods(),
         asked_returns=(-1600.0, -1200.0, -900.0, -600.0, -400.0, -300.0, -200.0, -150.0, -100.0),
         datasets=(
             DatasetPlan(
                 name="pendulum-random", recipe="random", steps=1_000_000, figure="figure-5-pendulum-random",
-                title="Learning on pendulum-random (the report's Figure 5)", report=-1235.27, model=MODEL,
-                training=SHORT,
+                title="Learning on pendulum-random (the report's Figure 5)", report=-1235.27,
             ),
             DatasetPlan(
                 name="pendulum-medium-replay", recipe="sac-replay", steps=1_000,
                 figure="figure-7-pendulum-medium-replay",
                 title="Learning on pendulum-medium-replay, 1,000 steps (the report's Figure 7)", report=-1025.76,
-                model=FIVE_EPISODES_MODEL, training=FIVE_EPISODES,
+                keep="first",
             ),
             DatasetPlan(
                 name="pendulum-full-replay", recipe="sac-replay", steps=None,
                 figure="figure-7b-pendulum-full-replay",
-                title="Learning on pendulum-full-replay, every step SAC took", report=None, model=MODEL,
-                training=TRAINING,
+                title="Learning on pendulum-full-replay, every step SAC took", report=None,
             ),
             DatasetPlan(
                 name="pendulum-medium", recipe="sac-agent", steps=200_000, figure="figure-8-pendulum-medium",
-                title="Learning on pendulum-medium (the report's Figure 8)", report=-607.84, model=MODEL,
-                training=LARGE_DATA,
+                title="Learning on pendulum-medium (the report's Figure 8)", report=-607.84,
             ),
         ),
     )  # fmt: skip
@@ -73,24 +61,25 @@ def report_2021() -> Experiment:
     widths = {"pendulum-random": 128, "pendulum-medium-replay": 32, "pendulum-full-replay": 32, "pendulum-medium": 64}
     rates = {"pendulum-random": 1e-4}
     default = pendulum()
+    lessons = {
+        name: Lesson(
+            model=DecisionTransformerConfig(width=width),
+            training=TrainingConfig(
+                updates=1_000_000, batch_size=64, learning_rate=rates.get(name, 1e-2), weight_decay=1e-4,
+                warmup_updates=0, schedule="constant", evaluate_every=100_000, checkpoint_every=10_000,
+                log_every=1_000,
+            ),
+            shown=True,
+        )
+        for name, width in widths.items()
+    }  # fmt: skip
     return replace(
         default,
         name="report_2021",
         title="Pendulum with the 2021 report's settings (its Table I)",
         validation_episodes=200,
-        datasets=tuple(
-            replace(
-                plan,
-                model=DecisionTransformerConfig(width=widths[plan.name]),
-                training=TrainingConfig(
-                    updates=1_000_000, batch_size=64, learning_rate=rates.get(plan.name, 1e-2), weight_decay=1e-4,
-                    warmup_updates=0, schedule="constant", evaluate_every=100_000, checkpoint_every=10_000,
-                    log_every=1_000,
-                ),
-            )
-            for plan in default.datasets
-        ),
-    )  # fmt: skip
+        methods=(replace(default.method(PLAIN), lessons=lessons),),
+    )
 
 
 def quick(experiment: Experiment) -> Experiment:
@@ -108,15 +97,24 @@ def quick(experiment: Experiment) -> Experiment:
         asked_episodes=10,
         bootstrap_samples=1_000,
         default_seeds=1,
-        datasets=tuple(
-            replace(
-                plan,
-                steps=plan.steps and sizes[plan.recipe],
-                model=replace(plan.model, context_length=3, width=32, layers=1),
-                training=replace(plan.training, updates=150, evaluate_every=50, warmup_updates=20, log_every=50),
-            )
-            for plan in experiment.datasets
+        datasets=tuple(replace(plan, steps=plan.steps and sizes[plan.recipe]) for plan in experiment.datasets),
+        methods=tuple(
+            replace(method, lessons={name: _quick_lesson(lesson) for name, lesson in method.lessons.items()})
+            for method in experiment.methods
         ),
+    )
+
+
+def _quick_lesson(lesson: Lesson) -> Lesson:
+    model, training, values = lesson.model, lesson.training, lesson.values
+    sizes: dict[str, Any] = {"context_length": 3, "width": 32, "layers": 1}
+    there = {field.name for field in fields(model)} if model else set()
+    return replace(
+        lesson,
+        model=model and replace(model, **{name: size for name, size in sizes.items() if name in there}),
+        training=training and replace(training, updates=150, evaluate_every=50, warmup_updates=20, log_every=50),
+        values=values and replace(values, updates=150, hidden_sizes=(32, 32)),
+        imagined=lesson.imagined and 5_000,
     )
 
 

@@ -156,7 +156,7 @@ def draw_headline(stem: Path, table: Mapping[str, Any]) -> DrawnFigure:
         for name, text, color in names:
             label = f"{text}\n{format_return(level[name])}"
             axes.text(level[name], len(rows) - 0.45, label, color=color, ha="center", va="bottom", fontsize=10.5)
-        axes.set_yticks(range(len(rows)), [row["name"] for row in reversed(rows)], fontsize=11, color="#222222")
+        axes.set_yticks(range(len(rows)), list(map(_headline_label, reversed(rows))), fontsize=11, color="#222222")
         axes.set_ylim(-0.55, len(rows) - 0.5)
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
@@ -173,6 +173,13 @@ def draw_headline(stem: Path, table: Mapping[str, Any]) -> DrawnFigure:
     )
     paths = write_figure(stem, (7.4, 1.9 + 0.48 * len(rows)), paint)
     return DrawnFigure(name=stem.name, title=title, caption=caption, paths=tuple(paths))
+
+
+def _headline_label(row: Mapping[str, Any]) -> str:
+    """Return the dataset, and below it the method where the row's name is not the dataset's alone."""
+    if row["name"] == row["dataset"]:
+        return row["name"]
+    return f"{row['dataset']}\n{str(row.get('label') or row['name']).removeprefix('Decision Transformer ')}"
 
 
 def _headline_row(axes: Axes, height: int, row: Mapping[str, Any], *, first: bool) -> None:

@@ -25,8 +25,9 @@ def build_table(records: Sequence[Mapping[str, Any]], experiment: Mapping[str, A
     `protocol` is the experiment's, with `quick` added. In a row, all but the last in reward units: `mean_return`,
     `ci95` and `iqm` (of the training seeds' means), `difference_to_sac` and `difference_ci95` (paired by start state;
     0 for SAC itself), `report` (the 2021 report's value or None), `normalized_score` (measured random 0, measured
-    SAC 100). `episodes` counts the start states, once per training seed. The bootstrap's numbers are a function of
-    the protocol's root seed and the row's name, so a rerun gives the same table.
+    SAC 100). `condition` is what the policy is told of the future, None where nothing is said. `episodes` counts the
+    start states, once per training seed. The bootstrap's numbers are a function of the protocol's root seed and the
+    row's name, so a rerun gives the same table.
 
     Raises `CheckpointError` where a row has no records, records have no row, start states are missing or doubled, or
     their number is not the protocol's.
@@ -34,48 +35,65 @@ def build_table(records: Sequence[Mapping[str, Any]], experiment: Mapping[str, A
     protocol = {**experiment["protocol"], "quick": bool(experiment["quick"])}
     scores = scores_by_policy(records)
     names = [row["name"] for row in experiment["rows"]]
-    _check_policies(scores, names, protocol)
-    rows = [_row(row, scores, protocol) for row in experiment["rows"]]
+    check_policies(scores, names, protocol)
+    rows = [table_row(row, row["name"], scores, protocol) for row in experiment["rows"]]
     return {"protocol": protocol, "rows": rows}
 
 
-def _check_policies(scores: Mapping[str, PolicyScores], names: Sequence[str], protocol: Mapping[str, Any]) -> None:
+def check_policies(
+    scores: Mapping[str, PolicyScores],
+    names: Sequence[str],
+    protocol: Mapping[str, Any],
+    *,
+    source: str = "evaluations.jsonl",
+    place: str = "row",
+) -> None:
+    """Raise `CheckpointError` unless `scores` holds the policies `names` and no other, over the protocol's starts.
+
+    Random and SAC have to be there and to differ. `source` is the file that the scores come from, `place` what
+    `experiment.json` calls the entry of a policy.
+    """
     for name in (*names, RANDOM, SAC):
         if name not in scores:
             raise CheckpointError(
-                f"evaluations.jsonl: no records of policy {name!r}; found {', '.join(scores)}. "
+                f"{source}: no records of policy {name!r}; found {', '.join(scores)}. "
                 f"Run `foretell evaluate` for it, or `foretell reproduce` again."
             )
     unknown = [name for name in scores if name not in names]
     if unknown:
         raise CheckpointError(
-            f"evaluations.jsonl: policy {unknown[0]!r} is no row of experiment.json; expected {', '.join(names)}. "
-            "Remove its lines or add the row."
+            f"{source}: policy {unknown[0]!r} is no {place} of experiment.json; expected {', '.join(names)}. "
+            f"Remove its lines or add the {place}."
         )
     expected, found = int(protocol["evaluation_starts"]), len(scores[SAC].starts)
     if found != expected:
         raise CheckpointError(
-            f"evaluations.jsonl: {found} start states; the protocol in experiment.json says {expected}. "
+            f"{source}: {found} start states; the protocol in experiment.json says {expected}. "
             "Run `foretell evaluate` again with that protocol."
         )
     if scores[SAC].mean == scores[RANDOM].mean:
         raise CheckpointError(
-            f"evaluations.jsonl: {RANDOM!r} and {SAC!r} have the same mean return ({scores[SAC].mean}), which leaves "
+            f"{source}: {RANDOM!r} and {SAC!r} have the same mean return ({scores[SAC].mean}), which leaves "
             "the normalised score without a scale; expected two different policies. Evaluate them again."
         )
 
 
-def _row(row: Mapping[str, Any], scores: Mapping[str, PolicyScores], protocol: Mapping[str, Any]) -> dict[str, Any]:
-    name = row["name"]
-    own, sac = scores[name], scores[SAC]
+def table_row(
+    row: Mapping[str, Any], policy: str, scores: Mapping[str, PolicyScores], protocol: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what `row` says of itself with what `policy` was measured to earn, as `build_table` describes it.
+
+    The bootstrap is seeded by the policy, so that a policy has the same numbers in every table.
+    """
+    own, sac = scores[policy], scores[SAC]
     samples, root_seed = int(protocol["bootstrap_samples"]), int(protocol["root_seed"])
-    mean = estimate_mean(own.returns, samples=samples, generator=stream(root_seed, f"table/mean/{name}"))
+    mean = estimate_mean(own.returns, samples=samples, generator=stream(root_seed, f"table/mean/{policy}"))
     difference = Estimate(value=0.0, low=0.0, high=0.0)
-    if name != SAC:
-        generator = stream(root_seed, f"table/difference/{name}")
+    if policy != SAC:
+        generator = stream(root_seed, f"table/difference/{policy}")
         difference = estimate_difference(own.returns, sac.returns, samples=samples, generator=generator)
     return {
-        "name": name,
+        "name": row["name"],
         "dataset": row["dataset"],
         "algorithm": row["algorithm"],
         "mean_return": mean.value,
@@ -87,6 +105,8 @@ def _row(row: Mapping[str, Any], scores: Mapping[str, PolicyScores], protocol: M
         "training_seeds": [seed for seed in own.seeds if seed is not None],
         "episodes": len(own.starts),
         "report": row["report"],
+        "condition": row.get("condition"),
+        "label": row.get("label"),
     }
 
 
@@ -108,17 +128,11 @@ def table_cells(table: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
-    low, high = row["ci95"]
-    difference = "0"
-    if row["name"] != SAC:
-        difference = (
-            f"{row['difference_to_sac']:+.1f} [{row['difference_ci95'][0]:+.1f}, {row['difference_ci95'][1]:+.1f}]"
-        )
     return (
         policy_label(row),
         row["dataset"] or "—",
-        f"{row['mean_return']:.1f} [{low:.1f}, {high:.1f}]",
-        difference,
+        mean_cell(row),
+        difference_cell(row),
         f"{row['iqm']:.1f}",
         f"{row['normalized_score']:.1f}",
         "—" if row["report"] is None else f"{row['report']:.2f}",
@@ -126,8 +140,22 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
+def mean_cell(row: Mapping[str, Any]) -> str:
+    """Return a row's mean return with its interval, for people."""
+    low, high = row["ci95"]
+    return f"{row['mean_return']:.1f} [{low:.1f}, {high:.1f}]"
+
+
+def difference_cell(row: Mapping[str, Any]) -> str:
+    """Return a row's paired difference to SAC with its interval, for people; SAC's own is 0."""
+    low, high = row["difference_ci95"]
+    return "0" if row["name"] == SAC else f"{row['difference_to_sac']:+.1f} [{low:+.1f}, {high:+.1f}]"
+
+
 def policy_label(row: Mapping[str, Any]) -> str:
     """Return the policy's name for people; the row's own name is added where its dataset does not tell it apart."""
+    if row.get("label"):
+        return row["label"]
     label = ALGORITHM_NAMES.get(row["algorithm"], row["algorithm"])
     return label if row["name"] in (row["dataset"], row["algorithm"]) else f"{label} ({row['name']})"
 
@@ -135,17 +163,43 @@ def policy_label(row: Mapping[str, Any]) -> str:
 def protocol_sentence(protocol: Mapping[str, Any]) -> str:
     """Return the protocol as the table's caption: what was measured, and what each column means."""
     return (
+        f"{measured_phrase(protocol)}; asked return: {protocol['target_rule']}. {interval_phrase(protocol)}; "
+        "difference paired by start state; IQM: interquartile mean of the training seeds' means; normalised: random 0, "
+        "SAC 100."
+    )
+
+
+def measured_phrase(protocol: Mapping[str, Any]) -> str:
+    """Return what was measured, from where and how; a sentence without its full stop."""
+    return (
         f"{protocol['environment']}, undiscounted return per episode in reward units; {protocol['evaluation_starts']} "
-        f"start states shared by all policies, {protocol['acting']} acting, {protocol['checkpoint']} checkpoint; asked "
-        f"return: {protocol['target_rule']}. Intervals: 95%, bootstrap over training seeds and start states "
-        f"({protocol['bootstrap_samples']:,} resamples); difference paired by start state; IQM: interquartile mean of "
-        "the training seeds' means; normalised: random 0, SAC 100."
+        f"start states shared by all policies, {protocol['acting']} acting, {protocol['checkpoint']} checkpoint"
+    )
+
+
+def interval_phrase(protocol: Mapping[str, Any]) -> str:
+    """Return how the intervals were made; a sentence without its full stop."""
+    return (
+        f"Intervals: 95%, bootstrap over training seeds and start states ({protocol['bootstrap_samples']:,} resamples)"
     )
 
 
 def render_markdown(table: Mapping[str, Any]) -> str:
     """Return the table for GitHub, its caption below; a smoke run says first that it is one."""
-    lines = [f"**{QUICK_WARNING}**", ""] if table["protocol"]["quick"] else []
-    lines += ["| " + " | ".join(COLUMNS) + " |", "|:--|:--|" + "--:|" * (len(COLUMNS) - 2)]
-    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |" for cells in table_cells(table)]
+    lines = quick_lines(table["protocol"]) + markdown_table(COLUMNS, table_cells(table), text_columns=2)
     return "\n".join([*lines, "", protocol_sentence(table["protocol"]), ""])
+
+
+def quick_lines(protocol: Mapping[str, Any]) -> list[str]:
+    """Return the lines that come before a smoke run's table; none for a real run."""
+    return [f"**{QUICK_WARNING}**", ""] if protocol["quick"] else []
+
+
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]], *, text_columns: int) -> list[str]:
+    """Return the lines of a GitHub table; all columns but the first `text_columns` are aligned to the right."""
+    lines = [_markdown_line(head), "|" + ":--|" * text_columns + "--:|" * (len(head) - text_columns)]
+    return lines + [_markdown_line(cells) for cells in rows]
+
+
+def _markdown_line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

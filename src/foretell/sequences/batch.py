@@ -20,5 +20,6 @@ class SequenceBatch:
     actions: Shaped[Tensor, "batch time ..."]
     """float `(batch, time, action_dim)` in [-1, 1], or int64 `(batch, time)` for discrete actions."""
     returns_to_go: Float[Tensor, "batch time 1"]
+    """What the model is told; under another condition than the return, what stands in its place (`Condition`)."""
     timesteps: Int[Tensor, "batch time"]
     mask: Bool[Tensor, "batch time"]

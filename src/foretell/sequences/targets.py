@@ -1,29 +1,93 @@
-"""Which return a policy asks for, chosen from the data alone."""
+"""What a model is told at every timestep, and what a policy asks for: chosen from the data alone."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Float32
 
 from foretell.core.errors import UsageError
 
-TARGET_QUANTILE = 0.75
-"""The default target is the return that one episode in four of the data exceeds: good, and well within its support."""
+Condition = Literal["return", "value", "advantage", "none"]
+"""return: the return still earned in the data (Eq. 3). value: the same, but what a learned value function expects
+where that is more (Yamagata et al. 2022). advantage: how good the action is among those that the data take in that
+state, by a learned value function, from 0, the worst, to 1, the best. none: nothing, which is behaviour cloning."""
+Target = float | Literal["auto"]
+"""auto: chosen from the data alone. A number: the return to be earned, reward units; under the condition `advantage`
+how good every action is to be, 0 to 1."""
+
+RETURN_QUANTILE = 0.75
+"""The default target is a return that one episode in four of the data exceeds from the same start state: good, and
+within the data's support."""
+ADVANTAGE_QUANTILE = 0.98
+"""The default advantage: an action that is better than 98 in 100 of those that the data take in its state."""
+EMPHASIZED_QUANTILE = 0.8
+"""Under the condition `advantage` half of the windows end at a timestep whose action is at least this good: it is they
+that are asked for later, and one timestep in five is few to learn a sharp switch from."""
 
 
-def choose_target(returns: Float[np.ndarray, " episodes"], asked: float | None = None) -> dict[str, Any]:
-    """Return the rule and the target return (reward units) of a run.
+@dataclass(frozen=True, kw_only=True)
+class Telling:
+    """How numbers become what the model is told (`SequenceBatch.returns_to_go`), in the networks' units.
 
-    `asked` None takes the data's quantile; no environment is consulted and no evaluation start is looked at.
-
-    >>> choose_target(np.array([-100.0, 0.0]))
-    {'rule': 'quantile 0.75 of the returns in the data', 'return': -25.0}
+    Returns are divided by `scale` (reward units); rewards that are earned are taken off them. The quantile of an
+    advantage, 0 to 1, becomes -1 to 1, and stays what it is.
     """
-    if asked is None:
-        value = float(np.quantile(returns, TARGET_QUANTILE))
-        return {"rule": f"quantile {TARGET_QUANTILE:g} of the returns in the data", "return": round(value, 6)}
-    if not np.isfinite(asked):
-        raise UsageError(f"target return {asked}; expected a finite number in reward units.")
-    return {"rule": "given", "return": float(asked)}
+
+    condition: Condition
+    scale: float = 1.0
+
+    def units(self, values: np.ndarray) -> Float32[np.ndarray, ...]:
+        """Return `values` in the networks' units.
+
+        >>> Telling(condition="return", scale=100.0).units(np.array([-250.0]))
+        array([-2.5], dtype=float32)
+        >>> Telling(condition="advantage").units(np.array([0.0, 0.75]))
+        array([-1. ,  0.5], dtype=float32)
+        """
+        values = np.asarray(values, np.float64)
+        return (2 * values - 1 if self.condition == "advantage" else values / self.scale).astype(np.float32)
+
+    @property
+    def spent(self) -> bool:
+        """Whether the rewards that come are taken off the target."""
+        return self.condition in ("return", "value")
+
+
+def target_rule(condition: Condition, target: Target, *, images: bool = False) -> dict[str, Any]:
+    """Return the rule of a run as `config.json` has it; no environment is consulted, no evaluation start looked at.
+
+    >>> target_rule("return", "auto")
+    {'rule': 'learned quantile 0.75 of the return given the start state', 'return': None}
+    """
+    if target != "auto":
+        if condition == "none":
+            raise UsageError(f"target {target}: behaviour cloning is told nothing; leave the target at auto.")
+        if not np.isfinite(target):
+            raise UsageError(f"target {target}; expected a finite number in reward units, or auto.")
+        if condition == "advantage" and not 0 <= target <= 1:
+            raise UsageError(f"target {target}: an advantage is asked for by its quantile; expected 0 to 1, or auto.")
+        return {"rule": "given", "return": float(target)}
+    if condition == "none":
+        rule = "nothing is asked for"
+    elif condition == "advantage":
+        rule = f"quantile {ADVANTAGE_QUANTILE:g} of the advantage among the data's actions in each state"
+    else:
+        what = "return" if condition == "return" else "relabelled return"
+        given = "" if images else " given the start state"
+        rule = f"{'' if images else 'learned '}quantile {RETURN_QUANTILE:g} of the {what}{given}"
+    return {"rule": rule, "return": None}
+
+
+def best_episodes(scores: Float[np.ndarray, " episodes"], share: float) -> np.ndarray:
+    """Return the indices of the best `share` of the episodes, at least one, ascending; of equals the earlier.
+
+    >>> best_episodes(np.array([1.0, 5.0, 3.0, 2.0]), 0.5)
+    array([1, 2])
+    """
+    if not 0 < share <= 1:
+        raise UsageError(f"best share {share}; expected more than 0 and at most 1.")
+    count = max(1, round(share * len(scores)))
+    return np.sort(np.argsort(-np.asarray(scores), kind="stable")[:count])

@@ -1,4 +1,4 @@
-"""Drawing training windows: every timestep of the dataset is equally likely to be a window's last."""
+"""Drawing training windows: unless asked otherwise, every timestep of the dataset is equally likely to be the last."""
 
 from __future__ import annotations
 
@@ -17,13 +17,35 @@ class WindowSampler:
     """Batches of windows of at most `context_length` timesteps.
 
     Batch `update` is a pure function of (seed, update): nothing is lost by an interruption, and nothing depends on
-    what was drawn before. Columns are read where they lie; memory does not grow with the dataset.
+    what was drawn before. Columns are read where they lie; memory does not grow with the dataset (but for `told`).
     """
 
-    def __init__(self, dataset: Dataset, normalization: Normalization, *, context_length: int, seed: int):
+    def __init__(
+        self,
+        dataset: Dataset,
+        normalization: Normalization,
+        *,
+        context_length: int,
+        seed: int,
+        told: Float[np.ndarray, " steps"] | None = None,
+        eligible: Int[np.ndarray, " rows"] | None = None,
+        emphasized: Int[np.ndarray, " rows"] | None = None,
+    ):
+        """Prepare to draw from `dataset`.
+
+        `told` is what each timestep is told in place of its return-to-go, in the networks' units. `eligible` are the
+        rows that may be a window's last; None for all. Of a batch, the first half of the windows end at rows drawn from
+        `emphasized` alone, where there are any.
+        """
         if context_length < 1:
             raise UsageError(f"context_length is {context_length}; expected at least 1 timestep.")
+        if told is not None and len(told) != dataset.num_steps:
+            raise UsageError(f"told has {len(told)} numbers for {dataset.num_steps} timesteps; expected one for each.")
+        if eligible is not None and len(eligible) == 0:
+            raise UsageError("no row is eligible to be a window's last; expected at least one.")
         self.normalization = normalization
+        self._told, self._eligible = told, eligible
+        self._emphasized = emphasized if emphasized is not None and len(emphasized) else None
         self.context_length = context_length
         self.seed = seed
         self._observations = np.asarray(dataset.observations)
@@ -32,9 +54,21 @@ class WindowSampler:
         self._ends = dataset.episode_ends
         self._starts = dataset.episode_starts
 
+    @property
+    def num_steps(self) -> int:
+        """Timesteps of the dataset."""
+        return int(self._ends[-1])
+
     def batch(self, update: int, batch_size: int) -> SequenceBatch:
         """Return the batch of this update."""
-        last = stream(self.seed, "windows", update).integers(self._ends[-1], size=batch_size)
+        count = self._ends[-1] if self._eligible is None else len(self._eligible)
+        last = stream(self.seed, "windows", update).integers(count, size=batch_size)
+        last = last if self._eligible is None else self._eligible[last]
+        if self._emphasized is not None:
+            half = batch_size // 2
+            last[:half] = self._emphasized[
+                stream(self.seed, "emphasized", update).integers(len(self._emphasized), size=half)
+            ]
         return self.windows(last)
 
     def windows(self, last: Int[np.ndarray, " batch"]) -> SequenceBatch:
@@ -45,12 +79,15 @@ class WindowSampler:
         mask = rows >= starts[:, None]
         rows = np.maximum(rows, starts[:, None])
         timesteps = np.where(mask, rows - starts[:, None], 0)
-        returns = self._returns_to_go(rows[:, 0], ends)
-        returns = np.take_along_axis(returns, rows - rows[:, :1], axis=1)[..., None]
+        if self._told is None:
+            returns = self._returns_to_go(rows[:, 0], ends)
+            told = self.normalization.returns(np.take_along_axis(returns, rows - rows[:, :1], axis=1))
+        else:
+            told = self._told[rows].astype(np.float32)
         return SequenceBatch(
             observations=_tensor(_padded(self.normalization.observations(self._observations[rows]), mask)),
             actions=_tensor(_padded(self.normalization.actions(self._actions[rows]), mask)),
-            returns_to_go=_tensor(_padded(self.normalization.returns(returns), mask)),
+            returns_to_go=_tensor(_padded(told[..., None], mask)),
             timesteps=_tensor(timesteps),
             mask=_tensor(mask),
         )

@@ -32,11 +32,19 @@ class IQLConfig:
     """gamma: what a reward one timestep later is worth (Kostrikov et al. 2021, appendix B)."""
     target_rate: float = 0.005
     """alpha of Algorithm 1: how far the slow Q-functions move towards the learned ones at each update."""
+    evaluate_every: int = 0
+    """Updates between evaluations of the policy on validation starts; 0 for none."""
+    checkpoint_every: int = 5_000
+    """Updates between checkpoints."""
+    log_every: int = 500
+    """Updates between events that hold the losses."""
 
     def __post_init__(self) -> None:
-        for name in ("updates", "batch_size", "learning_rate"):
+        for name in ("updates", "batch_size", "learning_rate", "checkpoint_every", "log_every"):
             if not 0 < getattr(self, name) < math.inf:
                 raise UsageError(f"{name} is {getattr(self, name)}; expected a number above 0.")
+        if not 0 <= self.evaluate_every < math.inf:
+            raise UsageError(f"evaluate_every is {self.evaluate_every}; expected a number of 0 or more.")
         if not self.hidden_sizes or min(self.hidden_sizes) < 1:
             raise UsageError(f"hidden_sizes is {self.hidden_sizes}; expected layers of width 1 or more.")
         if self.schedule not in ("cosine", "constant"):
@@ -60,3 +68,43 @@ class IQLConfig:
         if self.schedule == "constant":
             return self.learning_rate
         return self.learning_rate * 0.5 * (1 + math.cos(math.pi * update / self.updates))
+
+
+@dataclass(frozen=True, kw_only=True)
+class DynamicsConfig:
+    """A world learned from few timesteps, and how episodes are imagined in it (docs/imagination.md)."""
+
+    members: int = 5
+    """Worlds drawn from what the data leave possible; every imagined episode takes place in one of them."""
+    degree: int = 4
+    """Longest product of inputs in the polynomial part; shorter where there would be more than 500 products."""
+    updates: int = 300
+    """Steps of Adam on the evidence."""
+    learning_rate: float = 0.1
+    """Step size of Adam at the first update, for logarithms of settings; falls to 0 along a cosine."""
+    evidence_rows: int = 250
+    """Timesteps that the evidence is computed on, spread as far apart as the data allow; time grows with the cube."""
+    max_rows: int = 2_000
+    """Timesteps that the worlds are made to pass, spread in the same way where there are more."""
+    cosines: int = 256
+    """Random cosines in each world's smooth part (Rahimi and Recht 2007)."""
+    horizon: int | None = None
+    """Timesteps of an imagined episode; None: the environment's limit, else the longest recorded episode."""
+    max_disagreement: float = 0.5
+    """An imagined episode ends before a step that the worlds differ on by more, in deviations of recorded steps."""
+    pessimism: float = 0.0
+    """Taken off an imagined reward, in deviations of the recorded rewards, for each unit of disagreement (lambda of
+    Yu et al. 2020, MOPO, Eq. 4)."""
+
+    def __post_init__(self) -> None:
+        for name in ("members", "degree", "updates", "learning_rate", "max_rows", "cosines", "max_disagreement"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise UsageError(f"{name} is {getattr(self, name)}; expected a number above 0.")
+        if not 2 <= self.evidence_rows <= self.max_rows:
+            raise UsageError(
+                f"evidence_rows is {self.evidence_rows}; expected 2 or more, and max_rows ({self.max_rows}) at most."
+            )
+        if self.horizon is not None and self.horizon < 1:
+            raise UsageError(f"horizon is {self.horizon}; expected at least 1 timestep, or None for the environment's.")
+        if not 0 <= self.pessimism < math.inf:
+            raise UsageError(f"pessimism is {self.pessimism}; expected a number of 0 or more.")

@@ -1,0 +1,81 @@
+"""Agents: training one online, and recording one, or a learned world, as a dataset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from foretell.agents.configs import SACConfig
+from foretell.agents.policy import SACPolicy
+from foretell.collection.imagination import imagine
+from foretell.collection.recipes import collect_with_policy
+from foretell.core.errors import UsageError
+from foretell.core.progress import Progress, silent
+from foretell.datasets.dataset import Dataset, DatasetMetadata
+from foretell.datasets.registry import open_dataset
+from foretell.evaluation.policies import AgentPolicy, restore_sac
+from foretell.evaluation.protocol import VALIDATION_STARTS, validation_starts
+from foretell.evaluation.protocol import evaluate as run_episodes
+from foretell.facade.training import ROOT_SEED
+from foretell.training.run_folder import load_run
+from foretell.training.sac import train_sac as _train_sac
+from foretell.values.configs import DynamicsConfig
+
+
+def train_sac(
+    environment: str,
+    out: str | Path,
+    *,
+    config: SACConfig | None = None,
+    seed: int = 0,
+    root_seed: int = ROOT_SEED,
+    validation_episodes: int = VALIDATION_STARTS,
+    progress: Progress = silent,
+) -> Path:
+    """Train Soft Actor-Critic in `environment`; return the run folder, in which `replay.hdf5` holds every step."""
+    starts = validation_starts(root_seed, validation_episodes)
+
+    def measure(policy: SACPolicy) -> float:
+        return run_episodes(AgentPolicy(policy), environment, starts).mean_return
+
+    return _train_sac(
+        Path(out), environment, config or SACConfig(), seed=seed, evaluate=measure, progress=progress,
+        validation={"root_seed": root_seed, "episodes": validation_episodes},
+    )  # fmt: skip
+
+
+def collect_sac(
+    run: str | Path, path: str | Path, *, num_steps: int, seed: int = 0, progress: Progress = silent
+) -> Dataset:
+    """Record a trained SAC agent, acting as it does in training (sampling); return the dataset."""
+    config, tensors = load_run(Path(run))
+    if config.get("kind") != "sac":
+        raise UsageError(
+            f"{run}: a run of {config.get('algorithm')}; expected one of SAC (`foretell train --algorithm sac`)."
+        )
+    policy = restore_sac(config, tensors)
+    metadata = DatasetMetadata(
+        environment=config["environment"]["name"], algorithm=f"sac ({config['agent']['form']})",
+        hyperparameters={**config["agent"], "training_seed": config["seed"]},
+        description=f"Recorded by a Soft Actor-Critic agent trained for {config['agent']['total_steps']:,} steps, "
+        "sampling its actions. D4RL would call these data expert; the name follows the report.",
+    )  # fmt: skip
+    return collect_with_policy(
+        policy, metadata, num_steps=num_steps, seed=seed, path=path, policy_weights=policy.weights(), progress=progress
+    )
+
+
+def collect_imagined(
+    source: str | Path | Dataset,
+    path: str | Path,
+    *,
+    num_steps: int,
+    seed: int = 0,
+    config: DynamicsConfig | None = None,
+    progress: Progress = silent,
+) -> Dataset:
+    """Learn the dynamics of `source`, imagine `num_steps` timesteps with them; return the dataset.
+
+    Raises as `collection.imagination.imagine` does.
+    """
+    dataset = source if isinstance(source, Dataset) else open_dataset(source)
+    return imagine(dataset, num_steps=num_steps, seed=seed, path=path, config=config, progress=progress)

@@ -1,0 +1,103 @@
+"""From a finished run, or a name, to a policy that acts and to evaluation records."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from foretell.core.errors import UsageError
+from foretell.core.progress import Progress, silent
+from foretell.environments.making import environment_spec
+from foretell.evaluation.policies import UniformPolicy, restore_policy
+from foretell.evaluation.protocol import Policy, evaluation_starts, validation_starts
+from foretell.evaluation.protocol import evaluate as run_episodes
+from foretell.evaluation.records import records_of
+from foretell.facade.environments import same_shapes
+from foretell.facade.training import ROOT_SEED, warn_of_unseen
+from foretell.training.run_folder import load_run
+
+NAMED = ("random", "optimum")
+"""Policies that need no run: uniform actions, and the optimum of Pendulum-v1 by dynamic programming."""
+
+
+def load_policy(run: str | Path) -> Policy:
+    """Load a finished run as a policy: `reset(num_envs=...)`, then in turn `act` and `observe`.
+
+    Raises `CheckpointError` where `run` is not a finished run folder.
+    """
+    return restore_policy(*load_run(Path(run)))
+
+
+def evaluate(
+    run: str | Path,
+    *,
+    environment: str | None = None,
+    episodes: int = 200,
+    target_returns: Sequence[float] | None = None,
+    name: str | None = None,
+    root_seed: int = ROOT_SEED,
+    progress: Progress = silent,
+) -> list[dict[str, Any]]:
+    """Evaluate a finished run from the shared start states; return one record an episode, in order of targets.
+
+    `run` may be "random" (uniform actions) or "optimum" (dynamic programming, Pendulum-v1 alone), with `environment`.
+    `target_returns` (reward units) asks for each of them in turn; None asks by the run's own rule. `name` is what the
+    records call the policy; by default the dataset of a sequence model, else the algorithm.
+    Raises `UsageError` where run and environment have different shapes.
+    """
+    starts = evaluation_starts(root_seed, episodes)
+    if str(run) in NAMED:
+        policy, spec_name = _named(str(run), environment, root_seed)
+        config: Mapping[str, Any] = {"algorithm": str(run), "seed": 0}
+    else:
+        config, tensors = load_run(Path(run))
+        policy = restore_policy(config, tensors)
+        spec_name = same_shapes(dict(config), environment).name
+    dataset = config.get("dataset")
+    sequence = config.get("kind") == "sequence"
+    facts = {
+        "policy": name or (dataset["name"] if sequence and dataset else config["algorithm"]),
+        "algorithm": config["algorithm"], "dataset": dataset and dataset["name"], "seed": config["seed"],
+        "environment": spec_name,
+    }  # fmt: skip
+    if target_returns is None:
+        return records_of(run_episodes(policy, spec_name, starts, progress=progress), facts, None)
+    records = []
+    for target in _checked_targets(target_returns, config):
+        outcome = run_episodes(policy, spec_name, starts, target_return=target, progress=progress)
+        records += records_of(outcome, facts, target)
+    return records
+
+
+def validation_level(run: str | Path, environment: str, *, episodes: int, root_seed: int = ROOT_SEED) -> float:
+    """Return the mean return of a run, or of "random", on the validation starts: a level for learning curves."""
+    policy = UniformPolicy(environment_spec(environment), root_seed) if str(run) == "random" else load_policy(run)
+    return run_episodes(policy, environment, validation_starts(root_seed, episodes)).mean_return
+
+
+def _named(name: str, environment: str | None, root_seed: int) -> tuple[Policy, str]:
+    if environment is None:
+        raise UsageError(f"the policy {name} needs --environment, for example --environment Pendulum-v1.")
+    if name == "random":
+        return UniformPolicy(environment_spec(environment), root_seed), environment
+    if environment != "Pendulum-v1":
+        raise UsageError(f"the optimum is known for Pendulum-v1 alone; found --environment {environment}.")
+    from foretell.agents.pendulum_optimum import OptimumPolicy, pendulum_optimum
+
+    return OptimumPolicy(pendulum_optimum()), environment
+
+
+def _checked_targets(target_returns: Sequence[float], config: Mapping[str, Any]) -> list[float]:
+    targets = [float(target) for target in target_returns]
+    if config.get("kind") != "sequence" or config["condition"] == "none":
+        raise UsageError(
+            "target returns are for sequence models that are told what to earn; agents, behaviour cloning and the "
+            "policies without a run take none."
+        )
+    if not all(map(math.isfinite, targets)):
+        raise UsageError(f"target returns {targets}; expected finite numbers in reward units.")
+    if config["condition"] == "return":
+        warn_of_unseen(targets, config["dataset"])
+    return targets

@@ -1,0 +1,280 @@
+"""Training offline: a sequence model, or value functions, from a dataset to a run folder."""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from foretell.core.errors import UsageError
+from foretell.core.files import atomic_path, folder_lock, write_json
+from foretell.core.progress import Progress, silent
+from foretell.core.seeding import derive_seed
+from foretell.datasets.dataset import Dataset
+from foretell.datasets.registry import open_dataset
+from foretell.environments.making import EnvironmentSpec
+from foretell.evaluation.conditioned import ConditionedPolicy
+from foretell.evaluation.policies import ASKED, restore_values
+from foretell.evaluation.protocol import VALIDATION_STARTS, Policy, evaluate, validation_starts
+from foretell.facade.environments import environment_of, refuse_unfit
+from foretell.models.configs import ModelConfig, SequenceShape
+from foretell.models.registry import build_model, model_entry
+from foretell.sequences.normalization import Normalization
+from foretell.sequences.scaling import ActionRange
+from foretell.sequences.targets import Condition, Target, target_rule
+from foretell.sequences.windows import WindowSampler
+from foretell.training.configs import TrainingConfig
+from foretell.training.loop import Evaluate
+from foretell.training.loop import train as run_updates
+from foretell.training.run_folder import RunFolder, load_run
+from foretell.training.sequence import SequenceTraining
+from foretell.values.acting import ImitationPolicy
+from foretell.values.asking import asking_of, best_timesteps, told_of
+from foretell.values.configs import IQLConfig
+from foretell.values.training import ValueTraining
+
+ROOT_SEED = 0
+"""Root of the evaluation and validation start states where nothing else is asked for."""
+
+
+def train(
+    dataset: str | Path | Dataset,
+    out: str | Path,
+    *,
+    algorithm: str = "decision-transformer",
+    condition: Condition = "return",
+    target: Target = "auto",
+    model: ModelConfig | None = None,
+    training: TrainingConfig | None = None,
+    values: IQLConfig | None = None,
+    values_from: str | Path | None = None,
+    best_share: float = 1.0,
+    environment: str | None = None,
+    horizon: int | None = None,
+    action_range: ActionRange | None = None,
+    seed: int = 0,
+    root_seed: int = ROOT_SEED,
+    validation_episodes: int = VALIDATION_STARTS,
+    progress: Progress = silent,
+) -> Path:
+    """Train a sequence model on a dataset, or continue where an earlier start stopped; return the run folder.
+
+    `condition` is what the model is told at every timestep, `target` what the policy then asks for (reward units, or
+    "auto": by a rule from the data alone), both explained in `sequences.targets`. The conditions `value` and
+    `advantage` need value functions: they are learned first, with the settings `values`, into `out/values`, or copied
+    from the finished run `values_from` of the same data. `best_share` below 1 trains on that share of the episodes
+    alone, those that earned most beyond what their start state let expect.
+
+    `environment` overrides the one named in the dataset; it gives action range and horizon. `action_range` overrides
+    the environment's. `horizon` is the time limit for files that do not say where episodes end.
+    Raises `DatasetError` for data that training must not meet, `UsageError` where `out` holds another run.
+    """
+    source = _Source.of(dataset, environment, horizon, action_range)
+    data, spec, normalization = source.data, source.spec, source.normalization
+    model = model or model_entry(algorithm).config()
+    training = training or TrainingConfig()
+    shape = SequenceShape(
+        observation_shape=data.observation_shape, action_dim=spec.action_dim, discrete=data.discrete,
+        max_timesteps=max(spec.horizon or 0, int(data.episode_lengths.max())),
+    )  # fmt: skip
+    needs_values = condition in ("value", "advantage")
+    if not needs_values and (values or values_from):
+        raise UsageError(f"condition {condition} needs no value functions; leave their settings out.")
+    given = _given_values(values_from, source) if values_from else None
+    settings: dict[str, Any] = given["values"] if given else asdict(values or IQLConfig())
+    config: dict[str, Any] = {
+        "kind": "sequence", "algorithm": algorithm, "condition": condition, **source.config(),
+        "shape": asdict(shape), "model": asdict(model), "training": asdict(training),
+        "values": settings if needs_values else None, "best_share": best_share,
+        "target": target_rule(condition, target, images=len(shape.observation_shape) != 1), "seed": seed,
+        "validation": {"root_seed": root_seed, "episodes": validation_episodes},
+    }  # fmt: skip
+    network = build_model(algorithm, asdict(model), shape, _generator(seed))
+    if training.evaluate_every:
+        source.check_evaluable("evaluate_every", root_seed, validation_episodes)
+    if target != "auto" and condition == "return":
+        warn_of_unseen([target], config["dataset"])
+    out = Path(out)
+    with folder_lock(out):
+        run = RunFolder(out, config)
+        if run.finished:
+            return out
+        stages = _Stages(progress, [settings["updates"] if needs_values else 0, training.updates])
+        functions = None
+        if needs_values:
+            if values_from and given:
+                _copy_values(Path(values_from), out / "values")
+            else:
+                train_iql(data, out / "values", values=values, environment=environment, action_range=action_range,
+                          seed=seed, progress=stages.stage(0))  # fmt: skip
+            functions = restore_values(*load_run(out / "values"))
+        told = told_of(condition, data, normalization, functions, seed=seed)
+        asking = asking_of(told, data, normalization, target, max_timesteps=shape.max_timesteps, seed=seed)
+        sampler = WindowSampler(
+            data, normalization, context_length=model.context_length, seed=seed, told=told.numbers,
+            eligible=_eligible(data, normalization, best_share, shape.max_timesteps, seed), emphasized=told.emphasized,
+        )  # fmt: skip
+        asked = {ASKED + name: value for name, value in asking.tensors().items()}
+        policy = ConditionedPolicy(network, normalization, asking)
+        run_updates(
+            run, SequenceTraining(network, sampler, training, seed), training,
+            weights=lambda: {**network.state_dict(), **asked}, progress=stages.stage(1),
+            evaluate=source.validation(policy, root_seed, validation_episodes) if training.evaluate_every else None,
+        )  # fmt: skip
+    return out
+
+
+def train_iql(
+    dataset: str | Path | Dataset,
+    out: str | Path,
+    *,
+    values: IQLConfig | None = None,
+    environment: str | None = None,
+    horizon: int | None = None,
+    action_range: ActionRange | None = None,
+    seed: int = 0,
+    root_seed: int = ROOT_SEED,
+    validation_episodes: int = VALIDATION_STARTS,
+    progress: Progress = silent,
+) -> Path:
+    """Train implicit Q-learning on a dataset, or continue; return the run folder. The policy imitates good actions.
+
+    Raises as `train` does, and `UsageError` for images.
+    """
+    source = _Source.of(dataset, environment, horizon, action_range)
+    config = values or IQLConfig()
+    if config.evaluate_every:
+        source.check_evaluable("evaluate_every", root_seed, validation_episodes)
+    facts = {
+        "kind": "values", "algorithm": "iql", **source.config(), "values": asdict(config), "seed": seed,
+        "validation": {"root_seed": root_seed, "episodes": validation_episodes},
+    }  # fmt: skip
+    out = Path(out)
+    training = ValueTraining(source.data, source.normalization, config, seed)
+    with folder_lock(out):
+        run = RunFolder(out, facts)
+        measure = source.validation(ImitationPolicy(training.functions), root_seed, validation_episodes)
+        run_updates(
+            run, training, config, weights=training.functions.state_dict,
+            evaluate=measure if config.evaluate_every else None, progress=progress,
+        )  # fmt: skip
+    return out
+
+
+def warn_of_unseen(targets: list[float], dataset: dict[str, Any]) -> None:
+    """Warn of target returns (reward units) outside those of the data."""
+    low, high = dataset["lowest_return"], dataset["highest_return"]
+    if unseen := [f"{target:g}" for target in targets if not low <= target <= high]:
+        warnings.warn(
+            f"target return {', '.join(unseen)} is outside the returns in {dataset['name']}, {low:g} to {high:g}; what "
+            "the policy does there was never seen.", stacklevel=3,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Source:
+    """The data of a run with what belongs to them."""
+
+    data: Dataset
+    spec: EnvironmentSpec
+    normalization: Normalization
+
+    @classmethod
+    def of(
+        cls, dataset: str | Path | Dataset, environment: str | None, horizon: int | None, limits: ActionRange | None
+    ) -> _Source:
+        data = dataset if isinstance(dataset, Dataset) else open_dataset(dataset, horizon=horizon)
+        spec = environment_of(data, environment)
+        refuse_unfit(data, spec)
+        action_range = None
+        if not data.discrete:
+            action_range = limits or ActionRange(low=spec.action_low or (), high=spec.action_high or ())
+        return cls(data=data, spec=spec, normalization=Normalization.fit(data, action_range))
+
+    def config(self) -> dict[str, Any]:
+        data, returns = self.data, self.data.episode_returns()
+        return {
+            "environment": asdict(self.spec),
+            "dataset": {"name": data.name, "fingerprint": data.fingerprint(), "steps": data.num_steps,
+                        "episodes": data.num_episodes, "lowest_return": float(returns.min()),
+                        "highest_return": float(returns.max())},
+            "normalization": self.normalization.to_json(),
+        }  # fmt: skip
+
+    def check_evaluable(self, flag: str, root_seed: int, episodes: int) -> None:
+        data, spec = self.data, self.spec
+        validation_starts(root_seed, episodes)
+        if not spec.name:
+            raise UsageError(f"{flag} needs an environment; the data name none. Give --environment, or 0.")
+        if data.observation_shape != spec.observation_shape:
+            raise UsageError(
+                f"{data.name} has observations of shape {data.observation_shape}, {spec.name} of "
+                f"{spec.observation_shape}: nothing can be evaluated there. Give {flag} 0."
+            )
+
+    def validation(self, policy: Policy, root_seed: int, episodes: int) -> Evaluate:
+        starts = validation_starts(root_seed, episodes)
+
+        def measure() -> dict[str, float]:
+            return {"mean_return": evaluate(policy, self.spec.name, starts).mean_return, "episodes": len(starts)}
+
+        return measure
+
+
+class _Stages:
+    """One count of updates for stages that follow each other."""
+
+    def __init__(self, progress: Progress, updates: list[int]):
+        self.progress, self.updates = progress, updates
+
+    def stage(self, index: int) -> Progress:
+        before, together = sum(self.updates[:index]), sum(self.updates)
+
+        def report(done: int, total: int, **measurements: float) -> None:
+            self.progress(before + done, together, **measurements)
+
+        return report
+
+
+def _eligible(
+    data: Dataset, normalization: Normalization, share: float, max_timesteps: int, seed: int
+) -> np.ndarray | None:
+    if share == 1:
+        return None
+    return best_timesteps(data, normalization, share, max_timesteps=max_timesteps, seed=seed)
+
+
+def _given_values(path: str | Path, source: _Source) -> dict[str, Any]:
+    config, _ = load_run(Path(path))
+    if config.get("kind") != "values":
+        raise UsageError(
+            f"{path}: a run of {config.get('algorithm')}; expected one of `foretell train --algorithm iql`."
+        )
+    here = source.config()
+    for part in ("dataset", "normalization"):
+        if config[part] != _plain(here[part]):
+            raise UsageError(f"{path}: its value functions were learned from other data; expected {source.data.name}.")
+    return config
+
+
+def _copy_values(run: Path, to: Path) -> None:
+    """Copy what is needed to explain the run, weights last: their presence says that the copy is whole."""
+    config, _ = load_run(run)
+    write_json(to / "config.json", config)
+    with atomic_path(to / "model.safetensors") as temporary:
+        shutil.copyfile(run / "model.safetensors", temporary)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, tuple | list) else value
+
+
+def _generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(derive_seed(seed, "init"))

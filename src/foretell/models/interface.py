@@ -1,0 +1,43 @@
+"""What training and acting ask of a network, whichever it is."""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from foretell.models.configs import ModelConfig, SequenceShape
+from foretell.models.losses import imitation_loss
+from foretell.sequences.batch import SequenceBatch
+
+Config = TypeVar("Config", bound=ModelConfig)
+
+
+class SequenceModel(nn.Module, Generic[Config]):
+    """Predicts the action of every timestep in a window from what was known when it had to be taken.
+
+    A network says how in `forward`; everything else in the library sees no more of it than stands here.
+    """
+
+    config: Config
+    shape: SequenceShape
+
+    def __init__(self, config: Config, shape: SequenceShape):
+        super().__init__()
+        self.config, self.shape = config, shape
+
+    def forward(
+        self, batch: SequenceBatch, generator: torch.Generator | None = None, *, last_only: bool = False
+    ) -> Float[Tensor, "batch outputs action_dim"]:
+        """Return predicted actions in [-1, 1], or logits for discrete actions, at every timestep or the last alone.
+
+        A generator switches dropout on. The action of a timestep is not seen by its own prediction, the future and
+        padding by none.
+        """
+        raise NotImplementedError
+
+    def loss(self, batch: SequenceBatch, generator: torch.Generator | None = None) -> Float[Tensor, ""]:
+        """Mean over real timesteps of the squared error in [-1, 1] units, or of the cross-entropy in nats."""
+        return imitation_loss(self(batch, generator), batch, discrete=self.shape.discrete)

@@ -1,0 +1,98 @@
+"""The methods that are compared on Pendulum's four datasets, with their settings and the reasons for them.
+
+All settings were chosen on validation starts. A new method is an entry of `pendulum_methods`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from foretell.models.configs import DecisionTransformerConfig, LSTMConfig, MLPConfig, ModelConfig
+from foretell.presets.experiment import PLAIN, Lesson, Method
+from foretell.training.configs import TrainingConfig
+from foretell.values.configs import IQLConfig
+
+RANDOM, FIVE_EPISODES, FULL_REPLAY, MEDIUM = DATASETS = (
+    "pendulum-random", "pendulum-medium-replay", "pendulum-full-replay", "pendulum-medium",
+)  # fmt: skip
+
+MODEL = DecisionTransformerConfig(context_length=5, width=64, layers=2, dropout=0.0, activation="gelu")
+"""Small: Pendulum is Markov, and two layers of width 64 hold its policy. Chosen on validation starts, as all below."""
+SHORT_SIGHTED = replace(MODEL, context_length=1, dropout=0.2)
+"""Of five episodes, a model that sees more of the past, and all of its units, only learns more by heart."""
+SWITCHING = replace(MODEL, context_length=2, heads=4)
+"""An advantage says what is best now, which hardly depends on the past: two timesteps, and more windows of them."""
+RECURRENT = LSTMConfig(context_length=5, width=64, dropout=0.0)
+FEEDFORWARD = MLPConfig(width=256, layers=2, activation="gelu")
+
+TRAINING = TrainingConfig(updates=4_000, evaluate_every=500)
+"""20,000 noisy steps: at a learning rate of 1e-3 the model stops short of learning the noise by heart; on more data a
+higher one gains nothing either."""
+SCHEDULES = {
+    RANDOM: replace(TRAINING, updates=1_500, evaluate_every=250),  # the return says nothing: more changes nothing
+    FIVE_EPISODES: replace(TRAINING, updates=1_000, evaluate_every=125),  # 1,000 steps, seen sixty times over
+    FULL_REPLAY: TRAINING,
+    MEDIUM: TRAINING,
+}
+STEERED = replace(TRAINING, updates=3_000, learning_rate=3e-3, batch_size=160)
+"""160 windows of 2 timesteps: as many timesteps an update as 64 windows of 5."""
+IMAGINED = 200_000
+"""Timesteps imagined where the recorded actions do not cover the range: what is best can then not be told from what was
+done, and among an agent's near-equal actions the ranks are noise."""
+VALUES = IQLConfig(updates=5_000)
+"""On 1,000,000 random steps as good a greedy policy as 20,000 updates give, in a quarter of the time."""
+
+
+TEN_EPISODES = Lesson(
+    model=replace(FEEDFORWARD, dropout=0.3),
+    training=replace(TRAINING, updates=250, batch_size=256, evaluate_every=50),
+)
+"""A tenth of the whole replay is 2,000 timesteps: more updates learn them by heart."""
+
+
+def pendulum_methods() -> tuple[Method, ...]:
+    """Return every method; those without `shown` lessons are in the league alone."""
+    plain = {
+        name: Lesson(model=SHORT_SIGHTED if name == FIVE_EPISODES else MODEL, training=SCHEDULES[name], shown=True)
+        for name in DATASETS
+    }
+    steered = {
+        name: Lesson(model=SWITCHING, training=STEERED, values=VALUES, imagined=IMAGINED, shown=True)
+        for name in (FIVE_EPISODES, FULL_REPLAY, MEDIUM)
+    } | {RANDOM: Lesson(model=SWITCHING, training=STEERED, shown=True)}
+    return (
+        Method(name=PLAIN, label="Decision Transformer", algorithm=PLAIN, condition="return", lessons=plain),
+        Method(
+            name="decision-transformer-advantage", label="Decision Transformer on advantages", algorithm=PLAIN,
+            condition="advantage", lessons=steered,
+        ),
+        Method(
+            name="decision-transformer-value", label="Q-learning Decision Transformer", algorithm=PLAIN,
+            condition="value", lessons=_hidden(plain),
+        ),
+        Method(name="lstm", label="LSTM", algorithm="lstm", condition="return", lessons=_with(RECURRENT)),
+        Method(name="rvs", label="RvS (feed-forward)", algorithm="mlp", condition="return", lessons=_with(FEEDFORWARD)),
+        Method(name="bc", label="Behaviour cloning", algorithm="mlp", condition="none", lessons=_with(FEEDFORWARD)),
+        Method(
+            name="bc-sequence", label="Behaviour cloning, transformer", algorithm=PLAIN, condition="none",
+            lessons=_hidden(plain),
+        ),
+        Method(
+            name="bc-best", label="Behaviour cloning of the best 10%", algorithm="mlp", condition="none",
+            best_share=0.1, lessons={**_with(FEEDFORWARD), FULL_REPLAY: TEN_EPISODES},
+        ),
+        Method(
+            name="iql", label="Implicit Q-learning", algorithm="iql", condition=None,
+            lessons={name: Lesson(values=VALUES) for name in DATASETS},
+        ),
+    )  # fmt: skip
+
+
+def _with(model: ModelConfig) -> dict[str, Lesson]:
+    """Return the same model for every dataset; a feed-forward one sees one timestep a window and gets more windows."""
+    batch_size = 256 if model == FEEDFORWARD else TRAINING.batch_size
+    return {name: Lesson(model=model, training=replace(SCHEDULES[name], batch_size=batch_size)) for name in DATASETS}
+
+
+def _hidden(lessons: dict[str, Lesson]) -> dict[str, Lesson]:
+    return {name: replace(lesson, shown=False) for name, lesson in lessons.items()}

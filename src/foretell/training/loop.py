@@ -1,0 +1,85 @@
+"""The loop of every offline training, sequence models and value functions alike: one screen, resumable bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from torch import Tensor
+
+from foretell.core.errors import StoppedError
+from foretell.core.progress import Progress, silent
+from foretell.training.run_folder import RunFolder
+
+Evaluate = Callable[[], Mapping[str, float]]
+"""Measures what is trained on validation starts; returns `mean_return` and whatever else belongs to the event."""
+
+
+class Schedule(Protocol):
+    """How long to train, and what to do how often; `evaluate_every` 0 is never."""
+
+    @property
+    def updates(self) -> int: ...  # noqa: D102
+    @property
+    def log_every(self) -> int: ...  # noqa: D102
+    @property
+    def evaluate_every(self) -> int: ...  # noqa: D102
+    @property
+    def checkpoint_every(self) -> int: ...  # noqa: D102
+
+
+class Training(Protocol):
+    """One run's networks, optimiser and data. Update N is a pure function of the state and (seed, N)."""
+
+    def update(self, update: int) -> Mapping[str, Tensor | float]:
+        """Take update number `update` (from 0) and return what is measured, `loss` first; raises `DivergedError`."""
+        ...
+
+    def state(self) -> dict[str, Tensor]:
+        """Return everything that a later start needs, as named tensors."""
+        ...
+
+    def load_state(self, tensors: Mapping[str, Tensor]) -> None:
+        """Put back what `state` returned."""
+        ...
+
+
+def train(
+    run: RunFolder,
+    training: Training,
+    schedule: Schedule,
+    *,
+    weights: Callable[[], Mapping[str, Tensor]],
+    evaluate: Evaluate | None = None,
+    progress: Progress = silent,
+) -> None:
+    """Train to the last update and write the run; continue from the newest checkpoint where there is one.
+
+    `weights` are what is kept at the end. A finished run is left as it is. The caller holds the folder's lock.
+    """
+    start, latest = 0, {}
+    if run.finished:
+        return
+    if resumed := run.resume():
+        training.load_state(resumed[0])
+        start = resumed[1]
+    for update in range(start, schedule.updates):
+        measured, done = training.update(update), update + 1
+        if done % schedule.log_every == 0 or done == schedule.updates:
+            numbers = {name: float(value) for name, value in measured.items()}
+            latest["loss"] = next(iter(numbers.values()))
+            run.event("training", {"update": done}, **numbers)
+        if evaluate and schedule.evaluate_every and done % schedule.evaluate_every == 0:
+            found = evaluate()
+            latest["return"] = found["mean_return"]
+            run.event("evaluation", {"update": done}, **found)
+        if done % schedule.checkpoint_every == 0 and done < schedule.updates:
+            run.checkpoint(done, training.state())
+        if done == schedule.updates:
+            run.finish(weights())
+        try:
+            progress(done, schedule.updates, **latest)
+        except StoppedError:
+            if done < schedule.updates:
+                run.checkpoint(done, training.state())
+            raise

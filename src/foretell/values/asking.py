@@ -1,0 +1,153 @@
+"""What a run tells its model and what it asks for: made from data when training starts, kept beside the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import get_args
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Int
+from torch import Tensor
+
+from foretell.core.errors import CheckpointError
+from foretell.core.seeding import derive_seed
+from foretell.datasets.dataset import Dataset
+from foretell.sequences.normalization import Normalization
+from foretell.sequences.targets import (
+    ADVANTAGE_QUANTILE,
+    EMPHASIZED_QUANTILE,
+    RETURN_QUANTILE,
+    Condition,
+    Target,
+    Telling,
+    best_episodes,
+)
+from foretell.sequences.windows import WindowSampler
+from foretell.values.behaviour import advantage_quantiles, fit_behaviour
+from foretell.values.functions import ValueFunctions
+from foretell.values.labels import label, relabelled_returns_to_go
+from foretell.values.quantiles import StateQuantile, fit_state_quantile
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asking:
+    """What a policy tells its model: how (`telling`), and how much (`target`, reward units, or a rule per start)."""
+
+    telling: Telling
+    target: float | StateQuantile
+
+    def at_start(self, observations: np.ndarray) -> np.ndarray:
+        """Return what is asked of episodes that begin with these observations, reward units."""
+        if isinstance(self.target, StateQuantile):
+            return self.target.at_start(observations)
+        return np.full(len(observations), self.target)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return what was learned, to be kept beside the weights."""
+        if isinstance(self.target, StateQuantile):
+            learned = {f"quantile.{name}": value for name, value in self.target.state_dict().items()}
+        else:
+            learned = {"constant": torch.tensor(self.target, dtype=torch.float64)}
+        return learned | {"scale": torch.tensor(self.telling.scale, dtype=torch.float64)}
+
+    @classmethod
+    def restore(
+        cls, condition: Condition, normalization: Normalization, max_timesteps: int, tensors: Mapping[str, Tensor]
+    ) -> Asking:
+        """Build what `tensors` were taken from. Raises `CheckpointError` where something is missing."""
+        if condition not in get_args(Condition):
+            raise CheckpointError(f"condition {condition!r}; expected one of {', '.join(get_args(Condition))}.")
+        if "scale" not in tensors:
+            raise CheckpointError("the run does not say what it asks for; it was written by another version.")
+        telling = Telling(condition=condition, scale=float(tensors["scale"]))
+        if "constant" in tensors:
+            return cls(telling=telling, target=float(tensors["constant"]))
+        learned = {
+            name.removeprefix("quantile."): value for name, value in tensors.items() if name.startswith("quantile.")
+        }
+        return cls(telling=telling, target=StateQuantile.restore(normalization, telling, max_timesteps, learned))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """What every timestep of a dataset is told: `numbers` in the networks' units, None for the recorded return.
+
+    Half of the windows are to end at the rows `emphasized`, where there are any.
+    """
+
+    telling: Telling
+    numbers: Float32[np.ndarray, " steps"] | None
+    emphasized: Int[np.ndarray, " rows"] | None = None
+
+
+def told_of(
+    condition: Condition,
+    dataset: Dataset,
+    normalization: Normalization,
+    functions: ValueFunctions | None = None,
+    *,
+    seed: int = 0,
+) -> Told:
+    """Return what the timesteps of `dataset` are told; `functions` for the conditions `value` and `advantage`."""
+    returns = Telling(condition=condition, scale=normalization.return_scale)
+    if condition == "return":
+        return Told(telling=returns, numbers=None)
+    if condition == "none":
+        constant = Telling(condition=condition)
+        return Told(telling=constant, numbers=np.broadcast_to(np.float32(0.0), (dataset.num_steps,)))
+    if functions is None:
+        raise TypeError(f"condition {condition!r} needs value functions")
+    if condition == "value":
+        values = label(functions, dataset).values
+        relabelled = relabelled_returns_to_go(np.asarray(dataset.rewards), values, dataset.episode_ends)
+        return Told(telling=returns, numbers=returns.units(relabelled))
+    quantiles = advantage_quantiles(functions, fit_behaviour(functions, dataset, seed), dataset)
+    telling = Telling(condition=condition)
+    return Told(
+        telling=telling, numbers=telling.units(quantiles), emphasized=np.flatnonzero(quantiles >= EMPHASIZED_QUANTILE)
+    )
+
+
+def asking_of(
+    told: Told, dataset: Dataset, normalization: Normalization, target: Target, *, max_timesteps: int, seed: int
+) -> Asking:
+    """Return what to ask for: `target`, or by the rule that `sequences.targets.target_rule` names."""
+    telling = told.telling
+    if target != "auto":
+        return Asking(telling=telling, target=float(target))
+    if telling.condition == "none":
+        return Asking(telling=telling, target=0.0)
+    if telling.condition == "advantage":
+        return Asking(telling=telling, target=ADVANTAGE_QUANTILE)
+    if len(dataset.observation_shape) != 1:
+        return Asking(telling=telling, target=float(np.quantile(dataset.episode_returns(), RETURN_QUANTILE)))
+    sampler = _single_timesteps(told, dataset, normalization, seed)
+    learned = fit_state_quantile(sampler, telling, RETURN_QUANTILE, max_timesteps=max_timesteps, seed=seed)
+    return Asking(telling=telling, target=learned)
+
+
+def best_timesteps(
+    dataset: Dataset, normalization: Normalization, share: float, *, max_timesteps: int, seed: int
+) -> np.ndarray:
+    """Return the rows of the best `share` of the episodes: those that earned most beyond what was to be expected.
+
+    Expected is the learned median of the return given the start state: ranked by the bare return, the best episodes
+    of a task with random starts are those that began well, whoever acted. Images are ranked by the bare return.
+    """
+    returns = dataset.episode_returns()
+    if len(dataset.observation_shape) == 1 and share < 1:
+        told = told_of("return", dataset, normalization)
+        sampler = _single_timesteps(told, dataset, normalization, seed)
+        median = fit_state_quantile(sampler, told.telling, 0.5, max_timesteps=max_timesteps, seed=seed)
+        returns = returns - median.at_start(np.asarray(dataset.observations[dataset.episode_starts]))
+    chosen = best_episodes(returns, share)
+    starts, ends = dataset.episode_starts[chosen], dataset.episode_ends[chosen]
+    return np.concatenate([np.arange(start, end) for start, end in zip(starts, ends)])
+
+
+def _single_timesteps(told: Told, dataset: Dataset, normalization: Normalization, seed: int) -> WindowSampler:
+    return WindowSampler(
+        dataset, normalization, context_length=1, seed=derive_seed(seed, "quantile"), told=told.numbers
+    )

@@ -1,0 +1,141 @@
+"""What the data do in a state, and how good an action is among that: the quantile of its advantage."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32
+from torch import Tensor, nn
+
+from foretell.agents.networks import EnsembleMLP
+from foretell.core.progress import Progress, silent
+from foretell.core.seeding import derive_seed, stream
+from foretell.datasets.dataset import Dataset
+from foretell.values.functions import ValueFunctions
+
+HIDDEN_SIZES = (64, 64)
+UPDATES, BATCH_SIZE, LEARNING_RATE = 3_000, 512, 2e-3
+"""Updates at most; few timesteps get fewer, lest they be learned by heart. Adam, a cosine down to 0."""
+LOG_STD_RANGE = (-4.0, 1.0)
+CANDIDATES = 9
+"""Actions that the recorded one is compared with where actions are continuous."""
+BLOCK_ROWS = 8_192
+
+
+class Behaviour(nn.Module):
+    """The data's distribution of actions given the state: a Gaussian in [-1, 1] units, or one logit a choice."""
+
+    def __init__(self, observation_dim: int, action_dim: int, *, discrete: bool, generator: torch.Generator):
+        super().__init__()
+        self.action_dim, self.discrete = action_dim, discrete
+        outputs = action_dim if discrete else 2 * action_dim
+        self.network = EnsembleMLP(1, (observation_dim, *HIDDEN_SIZES, outputs), generator)
+
+    def gaussian(self, states: Float[Tensor, "rows obs_dim"]) -> tuple[Tensor, Tensor]:
+        """Return mean and log standard deviation, `(rows, action_dim)` each."""
+        mean, log_std = self.network(states)[0].chunk(2, dim=1)
+        return mean, log_std.clamp(*LOG_STD_RANGE)
+
+    def loss(
+        self, states: Float[Tensor, "rows obs_dim"], actions: Float[Tensor, "rows action_dim"]
+    ) -> Float[Tensor, ""]:
+        """Minus the mean log-likelihood, up to constants; choices are one-hot."""
+        if self.discrete:
+            return -(actions * self.network(states)[0].log_softmax(1)).sum(1).mean()
+        mean, log_std = self.gaussian(states)
+        return (0.5 * ((actions - mean) * (-log_std).exp()).square() + log_std).sum(1).mean()
+
+
+def fit_behaviour(functions: ValueFunctions, dataset: Dataset, seed: int) -> Behaviour:
+    """Learn what the data do in each state; a function of (data, seed) alone."""
+    generator = torch.Generator().manual_seed(derive_seed(seed, "behaviour-init"))
+    behaviour = Behaviour(
+        functions.observation_dim, functions.action_dim, discrete=functions.discrete, generator=generator
+    )
+    optimizer = torch.optim.Adam(behaviour.parameters(), lr=LEARNING_RATE, fused=True)
+    updates = min(UPDATES, 50 + dataset.num_steps // 4)
+    for update in range(updates):
+        rows = stream(seed, "behaviour", update).integers(dataset.num_steps, size=BATCH_SIZE)
+        loss = behaviour.loss(
+            functions.inputs(dataset.observations[rows]), functions.action_inputs(dataset.actions[rows])
+        )
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        for group in optimizer.param_groups:
+            group["lr"] = LEARNING_RATE * 0.5 * (1 + math.cos(math.pi * update / updates))
+        optimizer.step()
+    return behaviour.requires_grad_(False)
+
+
+@torch.inference_mode()
+def advantage_quantiles(
+    functions: ValueFunctions, behaviour: Behaviour, dataset: Dataset, *, progress: Progress = silent
+) -> Float32[np.ndarray, " steps"]:
+    """Return for each timestep how good its action is among those that the data take in that state, by Q; 0 to 1.
+
+    In one state the order of advantages is that of Q, so V is not needed, nor its errors suffered; and an advantage
+    that is much in one state and impossible in another becomes the same number everywhere. Only actions that the
+    behaviour takes are compared. Continuous: `CANDIDATES` quantiles of its Gaussian (draws where an action has more
+    than one component), linear between them. Discrete: the probability of worse choices and half that of equal ones.
+    """
+    quantiles = np.empty(dataset.num_steps, np.float32)
+    offsets = _offsets(functions.action_dim)
+    for start in range(0, dataset.num_steps, BLOCK_ROWS):
+        rows = slice(start, min(start + BLOCK_ROWS, dataset.num_steps))
+        states = functions.inputs(dataset.observations[rows])
+        taken = functions.action_inputs(dataset.actions[rows])
+        if functions.discrete:
+            found = _among_choices(functions, behaviour, states, taken)
+        else:
+            found = _among_draws(functions, behaviour, states, taken, offsets)
+        quantiles[rows] = found.numpy()
+        progress(rows.stop, dataset.num_steps)
+    return quantiles
+
+
+def _offsets(action_dim: int) -> Float[Tensor, "candidates action_dim"]:
+    if action_dim == 1:
+        return torch.special.ndtri((torch.arange(CANDIDATES) + 0.5) / CANDIDATES)[:, None]
+    drawn = stream(0, "behaviour-candidates").normal(size=(CANDIDATES, action_dim))
+    return torch.from_numpy(drawn.astype(np.float32))
+
+
+def _among_draws(
+    functions: ValueFunctions, behaviour: Behaviour, states: Tensor, taken: Tensor, offsets: Tensor
+) -> Float[Tensor, " rows"]:
+    mean, log_std = behaviour.gaussian(states)
+    count = len(offsets)
+    candidates = (mean[:, None] + log_std.exp()[:, None] * offsets).clamp(-1, 1)  # (rows, candidates, action_dim)
+    q = functions.q(states.repeat_interleave(count, 0), candidates.flatten(0, 1)).amin(0)
+    return quantile_among(functions.q(states, taken).amin(0), q.reshape(len(states), count))
+
+
+def quantile_among(values: Float[Tensor, " rows"], others: Float[Tensor, "rows candidates"]) -> Float[Tensor, " rows"]:
+    """Return where each value stands among the others, which are taken for the middles of equal shares; 0 to 1.
+
+    >>> quantile_among(torch.tensor([0.0, 1.0, 2.5, 9.0]), torch.tensor([[1.0, 2.0, 3.0]]).expand(4, 3))
+    tensor([0.0833, 0.1667, 0.6667, 0.9167])
+    """
+    ordered, count = others.sort(1).values, others.shape[1]
+    above = (ordered < values[:, None]).sum(1)
+    low = ordered.gather(1, (above - 1).clamp(min=0)[:, None])[:, 0]
+    high = ordered.gather(1, above.clamp(max=count - 1)[:, None])[:, 0]
+    between = (above - 0.5 + ((values - low) / (high - low).clamp(min=1e-9)).clamp(0, 1)) / count
+    outside = torch.where(above == 0, 0.25 / count, 1 - 0.25 / count)
+    first = (above == 0) & (values < high)
+    inner = torch.where(above == 0, 0.5 / count, between)  # equal to the lowest: its middle
+    return torch.where(first | (above == count), outside, inner)
+
+
+def _among_choices(
+    functions: ValueFunctions, behaviour: Behaviour, states: Tensor, taken: Tensor
+) -> Float[Tensor, " rows"]:
+    count = functions.action_dim
+    choices = torch.eye(count)
+    q = functions.q(states.repeat_interleave(count, 0), choices.repeat(len(states), 1)).amin(0)
+    q = q.reshape(len(states), count)
+    own = q.gather(1, taken.argmax(1, keepdim=True))
+    likely = behaviour.network(states)[0].softmax(1)
+    return (likely * ((q < own) + 0.5 * (q == own))).sum(1)

@@ -1,0 +1,184 @@
+"""Gaussian processes over few timesteps: settings by evidence, and functions drawn from the posterior.
+
+| source | here |
+|---|---|
+| kernel $k(x, x')$ | `GaussianProcess.kernel` |
+| prior deviation of a polynomial's coefficient, learned for each (MacKay 1994; Tipping 2001) | `coefficients` |
+| $\\ell_i$, $\\sigma_f$, $\\sigma_n$ (Rasmussen and Williams 2006, Eq. 5.1), logs | `lengths`, `bell`, `noise` |
+| $\\log p(y \\mid X)$ (the same, Eq. 2.30) | `negative_log_evidence` |
+| pathwise update (Wilson et al. 2020, Eq. 13) | `PosteriorDraws` |
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from foretell.core.errors import DivergedError
+
+JITTER = (1e-10, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4)
+"""Added to the diagonal, in shares of its mean, until the matrix can be factored in float64."""
+LENGTHS, COEFFICIENTS, LOWEST_NOISE = (-2.0, 6.0), (-12.0, 4.0), -10.0
+"""Bounds of the logarithms while they are learned; inputs and targets have unit deviation, so e^6 is no dependence and
+e^-12 no term. Recorded float32 numbers are good to e^-16; a noise below e^-10 would outrun float64's factorisation."""
+
+
+class GaussianProcess(nn.Module):
+    r"""One Gaussian process a target, over shared inputs: a polynomial of few terms plus a smooth remainder.
+
+    $k(x, x') = \sum_j w_j^2\, \phi_j(x)\, \phi_j(x') + b^2 \exp(-\tfrac12 \sum_i (x_i - x'_i)^2 / \ell_i^2)$
+
+    $\phi_j$ are the products of inputs up to `degree`, each scaled to mean square 1. Every $w_j$ and every $\ell_i$ is
+    learned from the evidence, which switches off what the data do not need: what is left goes on beyond the data
+    instead of bending back to the mean. Inputs and targets in unit deviations; all float64.
+    """
+
+    feature_scale: Tensor
+
+    def __init__(self, inputs: int, targets: int, degree: int):
+        super().__init__()
+        self.products = _products(inputs, degree)
+        features = 1 + sum(len(variables) for _, variables in self.products)
+        self.coefficients = _parameter((targets, features), -2.0)
+        self.lengths = _parameter((targets, 1, inputs), 1.0)
+        self.bell = _parameter((targets, 1, 1), -1.0)
+        self.noise = _parameter((targets, 1, 1), -3.0)
+        self.register_buffer("feature_scale", torch.ones(features, dtype=torch.float64))
+
+    def scale_features(self, inputs: Float[Tensor, "rows inputs"]) -> None:
+        """Divide every product by its root mean square over these rows."""
+        self.feature_scale.fill_(1.0)
+        scale = self.features(inputs).square().mean(0).sqrt()
+        self.feature_scale.copy_(torch.where(scale > 1e-6, scale, 1.0))
+
+    def features(self, inputs: Float[Tensor, "rows inputs"]) -> Float[Tensor, "rows features"]:
+        """Return 1, the inputs, their products by two, by three, ... up to `degree`, scaled."""
+        columns = [torch.ones_like(inputs[:, :1])]
+        for shorter, variables in self.products:
+            columns.append(columns[-1][:, shorter] * inputs[:, variables])
+        return torch.cat(columns, 1) / self.feature_scale
+
+    def smooth_part(
+        self, one: Float[Tensor, "rows inputs"], other: Float[Tensor, "others inputs"], targets: slice = slice(None)
+    ) -> Float[Tensor, "targets rows others"]:
+        """Return the second term of the kernel."""
+        a, b = one / self.lengths[targets].exp(), other / self.lengths[targets].exp()
+        squares = a.square().sum(-1)[:, :, None] + b.square().sum(-1)[:, None] - 2 * a @ b.transpose(1, 2)
+        return (2 * self.bell[targets] - 0.5 * squares.clamp(min=0)).exp()
+
+    def kernel(
+        self, one: Float[Tensor, "rows inputs"], other: Float[Tensor, "others inputs"], targets: slice = slice(None)
+    ) -> Float[Tensor, "targets rows others"]:
+        """Return the prior covariance of every target between two sets of inputs."""
+        variances = (2 * self.coefficients[targets]).exp()[:, None]
+        polynomial = (self.features(one) * variances) @ self.features(other).T
+        return polynomial + self.smooth_part(one, other, targets)
+
+    def factor(
+        self, inputs: Float[Tensor, "rows inputs"], targets: slice = slice(None)
+    ) -> Float[Tensor, "targets rows rows"]:
+        """Return the Cholesky factor of the covariance of noisy targets. Raises `DivergedError` where there is none."""
+        matrix = self.kernel(inputs, inputs, targets)
+        eye = torch.eye(len(inputs), dtype=matrix.dtype)
+        matrix = matrix + (2 * self.noise[targets]).exp() * eye
+        level = matrix.detach().diagonal(dim1=1, dim2=2).mean(1)[:, None, None]
+        for jitter in JITTER:
+            factor, failed = torch.linalg.cholesky_ex(matrix + jitter * level * eye)
+            if not bool(failed.any()):
+                return factor
+        raise DivergedError(
+            f"dynamics: a covariance of {len(inputs)} timesteps cannot be factored; expected finite, distinct inputs. "
+            "Run `foretell inspect` on the data, or lower the learning_rate of the dynamics."
+        )
+
+    def negative_log_evidence(
+        self, inputs: Float[Tensor, "rows inputs"], targets: Float[Tensor, "rows targets"]
+    ) -> Float[Tensor, " targets"]:
+        """Return minus the log density of each target's column under the prior: nats."""
+        factor = self.factor(inputs)
+        columns = targets.T[:, :, None]
+        fit = 0.5 * (columns * torch.cholesky_solve(columns, factor)).sum((1, 2))
+        return fit + factor.diagonal(dim1=1, dim2=2).log().sum(1) + 0.5 * len(inputs) * math.log(2 * math.pi)
+
+    @torch.no_grad()
+    def keep_in_bounds(self) -> None:
+        """Move every setting to the nearest one allowed."""
+        self.lengths.clamp_(*LENGTHS)
+        self.coefficients.clamp_(*COEFFICIENTS)
+        self.noise.clamp_(min=LOWEST_NOISE)
+
+
+class PosteriorDraws(nn.Module):
+    r"""`members` functions drawn from a process's posterior, each of them a whole, fixed function of the input.
+
+    A draw from the prior, a random polynomial plus random cosines (Rahimi and Recht 2007), is corrected so that it
+    passes the data: $f(x) + k(x, X) (K + \sigma_n^2 I)^{-1} (y - f(X) - \epsilon)$ (Wilson et al. 2020, Eq. 13).
+    Where data are, draws agree; elsewhere they differ as much as the data leave open.
+    """
+
+    inputs: Tensor
+    corrections: Tensor
+    polynomials: Tensor
+    frequencies: Tensor
+    phases: Tensor
+    amplitudes: Tensor
+
+    @torch.no_grad()
+    def __init__(
+        self, process: GaussianProcess, inputs: Float[Tensor, "rows inputs"], targets: Float[Tensor, "rows targets"], *,
+        members: int, cosines: int, generator: torch.Generator,
+    ):  # fmt: skip
+        super().__init__()
+        self.process = process
+        count = targets.shape[1]
+
+        def normal(*shape: int) -> Tensor:
+            return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+        deviations = process.coefficients.exp()[:, :, None]
+        polynomials = normal(*deviations.shape[:2], members) * deviations
+        self.register_buffer("inputs", inputs)
+        self.register_buffer("frequencies", normal(count, cosines, inputs.shape[1]) / process.lengths.exp())
+        phases = torch.rand(count, 1, cosines, generator=generator, dtype=torch.float64)
+        self.register_buffer("phases", 2 * math.pi * phases)
+        spread = process.bell.exp() * math.sqrt(2 / cosines)
+        self.register_buffer("amplitudes", normal(count, cosines, members) * spread)
+        errors = normal(count, len(inputs), members) * process.noise.exp()
+        features, corrections = process.features(inputs), []
+        for i in range(count):  # one at a time: a covariance is rows x rows
+            prior = features @ polynomials[i] + self._cosines(inputs, i)
+            left = targets[:, i, None] - prior - errors[i]
+            corrections.append(torch.cholesky_solve(left, process.factor(inputs, slice(i, i + 1))[0]))
+        self.register_buffer("corrections", torch.stack(corrections))
+        self.register_buffer("polynomials", polynomials + deviations.square() * (features.T @ self.corrections))
+
+    @torch.no_grad()
+    def forward(self, inputs: Float[Tensor, "rows inputs"]) -> Float[Tensor, "targets rows members"]:
+        """Return every member's answer."""
+        features, answers = self.process.features(inputs), []
+        for i in range(len(self.corrections)):
+            near = self.process.smooth_part(inputs, self.inputs, slice(i, i + 1))[0]
+            answers.append(features @ self.polynomials[i] + self._cosines(inputs, i) + near @ self.corrections[i])
+        return torch.stack(answers)
+
+    def _cosines(self, inputs: Tensor, target: int) -> Tensor:
+        return (inputs @ self.frequencies[target].T + self.phases[target]).cos() @ self.amplitudes[target]
+
+
+def _products(inputs: int, degree: int) -> list[tuple[Tensor, Tensor]]:
+    """For each length of product: which product one shorter, and which input it is multiplied with."""
+    tables: list[tuple[Tensor, Tensor]] = []
+    shorter: dict[tuple[int, ...], int] = {(): 0}
+    for length in range(1, degree + 1):
+        found = list(itertools.combinations_with_replacement(range(inputs), length))
+        tables.append((torch.tensor([shorter[p[:-1]] for p in found]), torch.tensor([p[-1] for p in found])))
+        shorter = {product: place for place, product in enumerate(found)}
+    return tables
+
+
+def _parameter(shape: tuple[int, ...], value: float) -> nn.Parameter:
+    return nn.Parameter(torch.full(shape, value, dtype=torch.float64))
