@@ -10,9 +10,9 @@ from pathlib import Path
 
 from benchmarks.measuring import Options, Row
 
-DEFAULT = ("collection", "evaluation", "datasets", "training", "sac", "reproduce")
-LONG = ("sac_scores",)
-"""Takes an hour of every core; run by name."""
+DEFAULT = ("collection", "evaluation", "datasets", "training", "sac", "values", "reproduce")
+LONG = ("sac_scores", "league", "targets", "imagination")
+"""Run by name: the first two take an hour and a quarter of one of every core, the last two read results/pendulum."""
 RESULTS = Path(__file__).parent / "results"
 
 

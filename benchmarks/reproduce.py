@@ -30,7 +30,7 @@ def rows(options: Options) -> Iterator[Row]:
                 f"{folder}: exists; the time is measured from nothing. Remove it, or choose another --out."
             )
         arguments = ["reproduce", "--out", str(folder), *(["--quick"] if options.quick else [])]
-        elapsed, resident, proportional = _watched([sys.executable, "-m", "foretell", *arguments])
+        elapsed, resident, proportional = watched([sys.executable, "-m", "foretell", *arguments])
     setting = {"command": "foretell reproduce" + " --quick" * options.quick, "sampled_every_s": SAMPLED_EVERY_SECONDS}
     yield Row(
         benchmark="reproduce", name="wall time", unit="s", ours=elapsed, setting=setting,
@@ -43,7 +43,7 @@ def rows(options: Options) -> Iterator[Row]:
     )  # fmt: skip
 
 
-def _watched(command: list[str]) -> tuple[float, float, float]:
+def watched(command: list[str]) -> tuple[float, float, float]:
     """Run a command; return its wall seconds and its tree's peaks of summed RSS and of summed PSS, MiB."""
     started = time.perf_counter()
     resident = proportional = 0.0

@@ -17,17 +17,23 @@ if TYPE_CHECKING:
     from foretell.datasets.dataset import DatasetMetadata as DatasetMetadata
     from foretell.datasets.minari import write_minari as write_minari
     from foretell.datasets.registry import open_dataset as open_dataset
+    from foretell.facade import collect_imagined as collect_imagined
     from foretell.facade import collect_sac as collect_sac
     from foretell.facade import evaluate as evaluate
     from foretell.facade import load_policy as load_policy
     from foretell.facade import train as train
+    from foretell.facade import train_iql as train_iql
     from foretell.facade import train_sac as train_sac
     from foretell.models.configs import DecisionTransformerConfig as DecisionTransformerConfig
+    from foretell.models.configs import LSTMConfig as LSTMConfig
+    from foretell.models.configs import MLPConfig as MLPConfig
     from foretell.training.configs import TrainingConfig as TrainingConfig
+    from foretell.values.configs import IQLConfig as IQLConfig
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "collect_imagined": "facade",
     "collect_random": "collection.recipes",
     "collect_sac": "facade",
     "Dataset": "datasets.dataset",
@@ -35,10 +41,14 @@ _HOMES = {
     "DecisionTransformerConfig": "models.configs",
     "Episode": "core.episode",
     "evaluate": "facade",
+    "IQLConfig": "values.configs",
     "load_policy": "facade",
+    "LSTMConfig": "models.configs",
+    "MLPConfig": "models.configs",
     "open_dataset": "datasets.registry",
     "returns_to_go": "core.returns",
     "train": "facade",
+    "train_iql": "facade",
     "train_sac": "facade",
     "TrainingConfig": "training.configs",
     "write_d4rl": "datasets.d4rl_writer",

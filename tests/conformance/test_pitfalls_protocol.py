@@ -111,7 +111,7 @@ def test_row_25_evaluation_starts_are_never_looked_at(tmp_path, monkeypatch):
 
 
 def test_row_25_notices_the_fault(tmp_path, monkeypatch):
-    monkeypatch.setattr(facade.training, "validation_starts", lambda root, count=50: evaluation_starts(root)[:count])
+    monkeypatch.setattr(facade.source, "validation_starts", lambda root, count=50: evaluation_starts(root)[:count])
     notices(check_no_look_at_the_test, tmp_path, monkeypatch)
 
 

@@ -25,10 +25,9 @@ def test_units_by_hand(condition, scale, values, expected):
 
 
 def test_units_are_divided_before_they_are_rounded():
-    """2^24 + 1 is no float32; a third of it, rounded once, is."""
-    found = Telling(condition="return", scale=3.0).units(np.array([2**24 + 1, 2**24 + 1], np.int64))
-    np.testing.assert_array_equal(found, np.float32((2**24 + 1) / 3))
-    assert found[0] != np.float32(2**24) / np.float32(3)
+    """2^24 + 1 is no float32; a fifth of it, rounded once, is not what rounding first would give."""
+    found = Telling(condition="return", scale=5.0).units(np.array([2**24 + 1]))
+    assert found[0] == np.float32((2**24 + 1) / 5) != np.float32(2**24 + 1) / np.float32(5)
 
 
 def test_returns_are_spent_and_nothing_else_is():

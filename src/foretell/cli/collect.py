@@ -28,7 +28,7 @@ class Collect:
     To try it:
       foretell collect random --steps 1000000 --out data/pendulum-random.hdf5
       foretell collect sac-agent --agent runs/sac --steps 200000 --out data/pendulum-medium.hdf5
-      foretell collect sac-replay --agent runs/sac --steps 1000 --out data/pendulum-medium-replay.hdf5
+      foretell collect sac-replay --agent runs/sac --steps 1000 --keep first --out data/few.hdf5
       foretell collect imagined --source data/few.hdf5 --steps 200000 --out data/imagined.hdf5
     """
 

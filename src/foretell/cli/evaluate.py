@@ -35,7 +35,8 @@ class Evaluate:
     episodes: int = 200
     """Episodes for each target return."""
     target_returns: tuple[float, ...] = ()
-    """What to ask for, in reward units. Default: what the run's own rule chooses."""
+    """What to ask for: returns in reward units; quantiles from 0 to 1 of a run that is told advantages. Default: what
+    the run's own rule chooses."""
     name: str | None = None
     """What the records call the policy. Default: the dataset of a sequence model, else the algorithm."""
     root_seed: int = 0

@@ -55,10 +55,11 @@ class Train:
     """What to train: a network that acts, iql (implicit Q-learning and its policy), or sac (learns by acting)."""
     condition: Condition = "return"
     """What the network is told at every timestep: the return still earned in the data; the same, raised to what learned
-    value functions expect; by how much the action is better than they expect; or nothing (behaviour cloning)."""
+    value functions expect; how good the action is among those that the data take in that state, by learned value
+    functions; or nothing (behaviour cloning)."""
     target: float | Literal["auto"] = "auto"
-    """What the policy asks for: auto, a rule from the data alone; or a number in reward units, a return for the
-    conditions return and value, an advantage for advantage."""
+    """What the policy asks for: auto, a rule from the data alone; or a number: a return in reward units for the
+    conditions return and value, a quantile from 0 to 1 for advantage."""
     best_share: float = 1.0
     """Train on this share of the episodes alone: those that earned most beyond what their start state let expect."""
     values_from: Path | None = None

@@ -42,7 +42,10 @@ class ConditionedPolicy:
         self._by_rule = True
 
     def reset(self, num_envs: int, target_return: float | Float[np.ndarray, " num_envs"] | None = None) -> None:
-        """Start `num_envs` new episodes that ask for `target_return` (reward units; None: by the run's own rule)."""
+        """Start `num_envs` new episodes that ask for `target_return`; None: by the run's own rule.
+
+        In reward units, or quantiles from 0 to 1 where the model is told advantages.
+        """
         shape, length = self.model.shape, self.model.config.context_length
         self._by_rule = target_return is None
         target = np.asarray(0.0 if target_return is None else target_return, np.float64)

@@ -43,7 +43,8 @@ def evaluate(
     """Evaluate a finished run from the shared start states; return one record an episode, in order of targets.
 
     `run` may be "random" (uniform actions) or "optimum" (dynamic programming, Pendulum-v1 alone), with `environment`.
-    `target_returns` (reward units) asks for each of them in turn; None asks by the run's own rule. `name` is what the
+    `target_returns` asks for each of them in turn (reward units; for runs that are told advantages their quantiles, 0
+    to 1); None asks by the run's own rule. `name` is what the
     records call the policy; by default the dataset of a sequence model, else the algorithm.
     Raises `UsageError` where run and environment have different shapes.
     """
@@ -98,6 +99,8 @@ def _checked_targets(target_returns: Sequence[float], config: Mapping[str, Any])
         )
     if not all(map(math.isfinite, targets)):
         raise UsageError(f"target returns {targets}; expected finite numbers in reward units.")
+    if config["condition"] == "advantage" and not all(0 <= target <= 1 for target in targets):
+        raise UsageError(f"targets {targets}: the run is told quantiles of the advantage; expected numbers of 0 to 1.")
     if config["condition"] == "return":
         warn_of_unseen(targets, config["dataset"])
     return targets

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,25 +16,21 @@ from foretell.core.files import atomic_path, folder_lock, write_json
 from foretell.core.progress import Progress, silent
 from foretell.core.seeding import derive_seed
 from foretell.datasets.dataset import Dataset
-from foretell.datasets.registry import open_dataset
-from foretell.environments.making import EnvironmentSpec
 from foretell.evaluation.conditioned import ConditionedPolicy
 from foretell.evaluation.policies import ASKED, restore_values
-from foretell.evaluation.protocol import VALIDATION_STARTS, Policy, evaluate, validation_starts
-from foretell.facade.environments import environment_of, refuse_unfit
+from foretell.evaluation.protocol import VALIDATION_STARTS
+from foretell.facade.source import Source
 from foretell.models.configs import ModelConfig, SequenceShape
 from foretell.models.registry import build_model, model_entry
-from foretell.sequences.normalization import Normalization
 from foretell.sequences.scaling import ActionRange
 from foretell.sequences.targets import Condition, Target, target_rule
 from foretell.sequences.windows import WindowSampler
 from foretell.training.configs import TrainingConfig
-from foretell.training.loop import Evaluate
 from foretell.training.loop import train as run_updates
 from foretell.training.run_folder import RunFolder, load_run
 from foretell.training.sequence import SequenceTraining
 from foretell.values.acting import ImitationPolicy
-from foretell.values.asking import asking_of, best_timesteps, told_of
+from foretell.values.asking import Told, asking_of, best_timesteps, told_of
 from foretell.values.configs import IQLConfig
 from foretell.values.training import ValueTraining
 
@@ -74,7 +70,7 @@ def train(
     the environment's. `horizon` is the time limit for files that do not say where episodes end.
     Raises `DatasetError` for data that training must not meet, `UsageError` where `out` holds another run.
     """
-    source = _Source.of(dataset, environment, horizon, action_range)
+    source = Source.of(dataset, environment, horizon, action_range)
     data, spec, normalization = source.data, source.spec, source.normalization
     model = model or model_entry(algorithm).config()
     training = training or TrainingConfig()
@@ -85,6 +81,11 @@ def train(
     needs_values = condition in ("value", "advantage")
     if not needs_values and (values or values_from):
         raise UsageError(f"condition {condition} needs no value functions; leave their settings out.")
+    if needs_values and len(data.observation_shape) != 1:
+        raise UsageError(
+            f"condition {condition}: value functions read vectors; {data.name} has observations of shape "
+            f"{data.observation_shape}. Condition on the return."
+        )
     given = _given_values(values_from, source) if values_from else None
     settings: dict[str, Any] = given["values"] if given else asdict(values or IQLConfig())
     config: dict[str, Any] = {
@@ -115,10 +116,7 @@ def train(
             functions = restore_values(*load_run(out / "values"))
         told = told_of(condition, data, normalization, functions, seed=seed)
         asking = asking_of(told, data, normalization, target, max_timesteps=shape.max_timesteps, seed=seed)
-        sampler = WindowSampler(
-            data, normalization, context_length=model.context_length, seed=seed, told=told.numbers,
-            eligible=_eligible(data, normalization, best_share, shape.max_timesteps, seed), emphasized=told.emphasized,
-        )  # fmt: skip
+        sampler = _sampler(source, model, told, best_share, shape.max_timesteps, seed)
         asked = {ASKED + name: value for name, value in asking.tensors().items()}
         policy = ConditionedPolicy(network, normalization, asking)
         run_updates(
@@ -146,7 +144,7 @@ def train_iql(
 
     Raises as `train` does, and `UsageError` for images.
     """
-    source = _Source.of(dataset, environment, horizon, action_range)
+    source = Source.of(dataset, environment, horizon, action_range)
     config = values or IQLConfig()
     if config.evaluate_every:
         source.check_evaluable("evaluate_every", root_seed, validation_episodes)
@@ -176,56 +174,6 @@ def warn_of_unseen(targets: list[float], dataset: dict[str, Any]) -> None:
         )  # fmt: skip
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Source:
-    """The data of a run with what belongs to them."""
-
-    data: Dataset
-    spec: EnvironmentSpec
-    normalization: Normalization
-
-    @classmethod
-    def of(
-        cls, dataset: str | Path | Dataset, environment: str | None, horizon: int | None, limits: ActionRange | None
-    ) -> _Source:
-        data = dataset if isinstance(dataset, Dataset) else open_dataset(dataset, horizon=horizon)
-        spec = environment_of(data, environment)
-        refuse_unfit(data, spec)
-        action_range = None
-        if not data.discrete:
-            action_range = limits or ActionRange(low=spec.action_low or (), high=spec.action_high or ())
-        return cls(data=data, spec=spec, normalization=Normalization.fit(data, action_range))
-
-    def config(self) -> dict[str, Any]:
-        data, returns = self.data, self.data.episode_returns()
-        return {
-            "environment": asdict(self.spec),
-            "dataset": {"name": data.name, "fingerprint": data.fingerprint(), "steps": data.num_steps,
-                        "episodes": data.num_episodes, "lowest_return": float(returns.min()),
-                        "highest_return": float(returns.max())},
-            "normalization": self.normalization.to_json(),
-        }  # fmt: skip
-
-    def check_evaluable(self, flag: str, root_seed: int, episodes: int) -> None:
-        data, spec = self.data, self.spec
-        validation_starts(root_seed, episodes)
-        if not spec.name:
-            raise UsageError(f"{flag} needs an environment; the data name none. Give --environment, or 0.")
-        if data.observation_shape != spec.observation_shape:
-            raise UsageError(
-                f"{data.name} has observations of shape {data.observation_shape}, {spec.name} of "
-                f"{spec.observation_shape}: nothing can be evaluated there. Give {flag} 0."
-            )
-
-    def validation(self, policy: Policy, root_seed: int, episodes: int) -> Evaluate:
-        starts = validation_starts(root_seed, episodes)
-
-        def measure() -> dict[str, float]:
-            return {"mean_return": evaluate(policy, self.spec.name, starts).mean_return, "episodes": len(starts)}
-
-        return measure
-
-
 class _Stages:
     """One count of updates for stages that follow each other."""
 
@@ -241,15 +189,20 @@ class _Stages:
         return report
 
 
-def _eligible(
-    data: Dataset, normalization: Normalization, share: float, max_timesteps: int, seed: int
-) -> np.ndarray | None:
-    if share == 1:
-        return None
-    return best_timesteps(data, normalization, share, max_timesteps=max_timesteps, seed=seed)
+def _sampler(
+    source: Source, model: ModelConfig, told: Told, share: float, max_timesteps: int, seed: int
+) -> WindowSampler:
+    eligible, emphasized = None, told.emphasized
+    if share != 1:
+        eligible = best_timesteps(source.data, source.normalization, share, max_timesteps=max_timesteps, seed=seed)
+        emphasized = None if emphasized is None else np.intersect1d(emphasized, eligible)
+    return WindowSampler(
+        source.data, source.normalization, context_length=model.context_length, seed=seed, told=told.numbers,
+        eligible=eligible, emphasized=emphasized,
+    )  # fmt: skip
 
 
-def _given_values(path: str | Path, source: _Source) -> dict[str, Any]:
+def _given_values(path: str | Path, source: Source) -> dict[str, Any]:
     config, _ = load_run(Path(path))
     if config.get("kind") != "values":
         raise UsageError(

@@ -169,7 +169,7 @@ def initialize(module: nn.Module, generator: torch.Generator) -> None:
     residual stream, as in GPT-2), tables of embeddings normally, biases 0; LayerNorms start as the identity, LSTMs with
     a bias of 1 on their forget gates, so that they remember before they have learned what (Jozefowicz et al. 2015).
     Biases of `embed_` layers are drawn like their weights: the LayerNorm behind an embedding without bias would leave
-    of a single number, a return say, nothing but its sign.
+    of a single number, a return say, little but its sign.
 
     From `generator` alone, in the order of `named_parameters`. GPT-2's fixed 0.02 belongs to widths near
     $1 / 0.02^2 = 2500$; at widths of tens it starts training with signals so small that thousands of updates are lost.

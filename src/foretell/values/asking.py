@@ -33,13 +33,16 @@ from foretell.values.quantiles import StateQuantile, fit_state_quantile
 
 @dataclass(frozen=True, kw_only=True)
 class Asking:
-    """What a policy tells its model: how (`telling`), and how much (`target`, reward units, or a rule per start)."""
+    """What a policy tells its model: how (`telling`), and how much: `target`, or a rule for each start state.
+
+    Returns are in reward units, advantages are quantiles from 0 to 1.
+    """
 
     telling: Telling
     target: float | StateQuantile
 
     def at_start(self, observations: np.ndarray) -> np.ndarray:
-        """Return what is asked of episodes that begin with these observations, reward units."""
+        """Return what is asked of episodes that begin with these observations, in the units of the target."""
         if isinstance(self.target, StateQuantile):
             return self.target.at_start(observations)
         return np.full(len(observations), self.target)

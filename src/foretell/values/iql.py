@@ -1,4 +1,4 @@
-"""Implicit Q-learning: one gradient update. The loop around it is `values/training.py`.
+"""Implicit Q-learning: one gradient update. What loops around it: `values/training.py`.
 
 | Kostrikov et al. 2021 | here |
 |---|---|

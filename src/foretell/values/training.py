@@ -1,4 +1,4 @@
-"""Training value functions on a dataset: one screen of loop, resumable bit for bit."""
+"""Training value functions on a dataset: one update, its state, and a loop without a run folder."""
 
 from __future__ import annotations
 

@@ -1,0 +1,71 @@
+"""The data of a run, with the environment and the normalisation that belong to them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from foretell.core.errors import UsageError
+from foretell.datasets.dataset import Dataset
+from foretell.datasets.registry import open_dataset
+from foretell.environments.making import EnvironmentSpec
+from foretell.evaluation.protocol import Policy, evaluate, validation_starts
+from foretell.facade.environments import environment_of, refuse_unfit
+from foretell.sequences.normalization import Normalization
+from foretell.sequences.scaling import ActionRange
+from foretell.training.loop import Evaluate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """The data of a run with what belongs to them."""
+
+    data: Dataset
+    spec: EnvironmentSpec
+    normalization: Normalization
+
+    @classmethod
+    def of(
+        cls, dataset: str | Path | Dataset, environment: str | None, horizon: int | None, limits: ActionRange | None
+    ) -> Source:
+        """Open and check the data; `limits` override the environment's action range. Raises `DatasetError`."""
+        data = dataset if isinstance(dataset, Dataset) else open_dataset(dataset, horizon=horizon)
+        spec = environment_of(data, environment)
+        refuse_unfit(data, spec)
+        action_range = None
+        if not data.discrete:
+            action_range = limits or ActionRange(low=spec.action_low or (), high=spec.action_high or ())
+        return cls(data=data, spec=spec, normalization=Normalization.fit(data, action_range))
+
+    def config(self) -> dict[str, Any]:
+        """Return what `config.json` says of the data."""
+        data, returns = self.data, self.data.episode_returns()
+        return {
+            "environment": asdict(self.spec),
+            "dataset": {"name": data.name, "fingerprint": data.fingerprint(), "steps": data.num_steps,
+                        "episodes": data.num_episodes, "lowest_return": float(returns.min()),
+                        "highest_return": float(returns.max())},
+            "normalization": self.normalization.to_json(),
+        }  # fmt: skip
+
+    def check_evaluable(self, flag: str, root_seed: int, episodes: int) -> None:
+        """Raise `UsageError` where the run cannot be evaluated on the way; `flag` is what asked for it."""
+        data, spec = self.data, self.spec
+        validation_starts(root_seed, episodes)
+        if not spec.name:
+            raise UsageError(f"{flag} needs an environment; the data name none. Give --environment, or 0.")
+        if data.observation_shape != spec.observation_shape:
+            raise UsageError(
+                f"{data.name} has observations of shape {data.observation_shape}, {spec.name} of "
+                f"{spec.observation_shape}: nothing can be evaluated there. Give {flag} 0."
+            )
+
+    def validation(self, policy: Policy, root_seed: int, episodes: int) -> Evaluate:
+        """Return what measures a policy on validation starts."""
+        starts = validation_starts(root_seed, episodes)
+
+        def measure() -> dict[str, float]:
+            return {"mean_return": evaluate(policy, self.spec.name, starts).mean_return, "episodes": len(starts)}
+
+        return measure
