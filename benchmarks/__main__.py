@@ -28,7 +28,7 @@ def main() -> None:
         "--out",
         type=Path,
         default=Options().out,
-        help="where sac_scores, and reproduce if this is given, keep their runs (default: %(default)s)",
+        help="where sac_scores, and reproduce and league if this is given, keep their runs (default: %(default)s)",
     )
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - {*DEFAULT, *LONG}:

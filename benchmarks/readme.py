@@ -1,6 +1,6 @@
 """Puts an experiment's tables into README.md and docs/experiments.md, and its figures and tables beside them.
 
-python -m benchmarks.readme results/pendulum
+python -m benchmarks.readme results/pendulum results/league   # the second: folder of the league, if it is another
 """
 
 from __future__ import annotations
@@ -26,26 +26,27 @@ def put_between_markers(page: Path, place: str, text: str) -> None:
     write_text(page, f"{before}{begin}{marker}\n{text}\n{end}{after}")
 
 
-def main(folder: Path) -> None:
-    """Copy table and figures of a full run; refuse a smoke run."""
-    table = read_json(folder / "table.json")
-    if table["protocol"]["quick"]:
-        sys.exit(f"{folder}: a smoke run; its numbers are not for the README.")
+def main(folder: Path, league: Path) -> None:
+    """Copy tables and figures of full runs; refuse a smoke run."""
+    for place in (folder, league):
+        if read_json(place / "table.json")["protocol"]["quick"]:
+            sys.exit(f"{place}: a smoke run; its numbers are not for the README.")
     KEPT.mkdir(parents=True, exist_ok=True)
     for old in KEPT.glob("*.png"):
         old.unlink()
-    for name in ("table.json", "table.md", "league.json", "league.md"):
-        if (folder / name).exists():
-            shutil.copyfile(folder / name, KEPT / name)
-    for picture in sorted((folder / "figures").glob("*.png")):
-        shutil.copyfile(picture, KEPT / picture.name)
+    pictures = [*sorted((league / "figures").glob("league*.png")), *sorted((folder / "figures").glob("*.png"))]
+    tables = [folder / "table.json", folder / "table.md", league / "league.json", league / "league.md"]
+    for path in (*tables, *pictures):
+        if path.exists():
+            shutil.copyfile(path, KEPT / path.name)
     text = (folder / "table.md").read_text(encoding="utf-8").strip()
     for page in (ROOT / "README.md", ROOT / "docs" / "experiments.md"):
         put_between_markers(page, RESULTS, text)
-    if (folder / "league.md").exists():
-        league = (folder / "league.md").read_text(encoding="utf-8").strip()
-        put_between_markers(ROOT / "docs" / "experiments.md", LEAGUE, league)
+    if (league / "league.md").exists():
+        text = (league / "league.md").read_text(encoding="utf-8").strip()
+        put_between_markers(ROOT / "docs" / "experiments.md", LEAGUE, text)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "results/pendulum"))
+    given = [Path(argument) for argument in sys.argv[1:]] or [Path("results/pendulum")]
+    main(given[0], given[-1])

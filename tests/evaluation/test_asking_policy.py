@@ -148,7 +148,7 @@ def test_every_episode_asks_anew():
 def test_targets_of_the_wrong_number_are_refused():
     policy = ConditionedPolicy(RecordingModel([0.0]), scaled(1), _rule())
     for target in (np.zeros(3), np.array([np.nan, 0.0])):
-        with pytest.raises(UsageError, match="expected one finite number"):
+        with pytest.raises(UsageError, match=r"expected one number|finite"):
             policy.reset(2, target)
 
 

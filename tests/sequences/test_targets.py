@@ -60,12 +60,12 @@ def test_a_number_is_given(condition, target):
 @pytest.mark.parametrize(("condition", "target", "message"), [
     ("none", 0.0, "behaviour cloning is told nothing"),
     ("none", math.nan, "behaviour cloning is told nothing"),
-    ("return", math.nan, "expected a finite number in reward units, or auto"),
-    ("value", -math.inf, "expected a finite number in reward units, or auto"),
-    ("return", math.inf, "expected a finite number in reward units, or auto"),
-    ("advantage", math.nan, "expected a finite number"),
-    ("advantage", 1.01, "by its quantile; expected 0 to 1, or auto"),
-    ("advantage", -0.01, "by its quantile; expected 0 to 1, or auto"),
+    ("return", math.nan, "expected finite numbers in reward units"),
+    ("value", -math.inf, "expected finite numbers in reward units"),
+    ("return", math.inf, "expected finite numbers in reward units"),
+    ("advantage", math.nan, "expected finite numbers"),
+    ("advantage", 1.01, "by its quantile; expected 0 to 1"),
+    ("advantage", -0.01, "by its quantile; expected 0 to 1"),
 ])  # fmt: skip
 def test_targets_that_cannot_be_asked_for_are_refused(condition, target, message):
     with pytest.raises(UsageError, match=message) as found:

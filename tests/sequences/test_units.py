@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from foretell.core.errors import UsageError
 from foretell.core.returns import returns_to_go
 from foretell.sequences.normalization import Normalization
 from foretell.sequences.scaling import ActionRange

@@ -147,7 +147,7 @@ def test_a_relabelled_return_is_asked_for_under_the_condition_value():
     np.testing.assert_allclose(asking.at_start(STARTS), 5 * (3 - STARTS[:, 0]), atol=1.0)
 
 
-def test_the_rules_level_is_three_in_four(learned, monkeypatch):
+def test_the_rule_learns_three_in_four_and_the_best_share_the_median(learned, monkeypatch):
     levels = []
     plain = module.fit_state_quantile
 
@@ -159,7 +159,8 @@ def test_the_rules_level_is_three_in_four(learned, monkeypatch):
     monkeypatch.setattr(module, "fit_state_quantile", noted)
     for condition in ("return", "value"):
         _asked(condition, learned)
-    assert levels == [(0.75, "return", 30, 1), (0.75, "value", 30, 1)]
+    best_timesteps(learned[0], scaled(), 0.5, max_timesteps=30, seed=0)
+    assert levels == [(0.75, "return", 30, 1), (0.75, "value", 30, 1), (0.5, "return", 30, 1)]
 
 
 def test_images_are_asked_for_one_quantile_of_the_returns():

@@ -49,10 +49,10 @@ class ConditionedPolicy:
         shape, length = self.model.shape, self.model.config.context_length
         self._by_rule = target_return is None
         target = np.asarray(0.0 if target_return is None else target_return, np.float64)
-        if target.shape not in ((), (num_envs,)) or not np.isfinite(target).all():
-            raise UsageError(
-                f"target return {target}; expected one finite number, or one for each of {num_envs} episodes."
-            )
+        if target.shape not in ((), (num_envs,)):
+            raise UsageError(f"target return {target}; expected one number, or one for each of {num_envs} episodes.")
+        if not self._by_rule:
+            self.asking.telling.check(target)
         self._target = np.broadcast_to(target, (num_envs,)).copy()
         self._timestep = 0
         self._observations = np.zeros((num_envs, length, *shape.observation_shape), np.float32)

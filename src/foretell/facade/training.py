@@ -6,13 +6,13 @@ import shutil
 import warnings
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
 
 from foretell.core.errors import UsageError
-from foretell.core.files import atomic_path, folder_lock, write_json
+from foretell.core.files import atomic_path, folder_lock, sha256_of, write_json
 from foretell.core.progress import Progress, silent
 from foretell.core.seeding import derive_seed
 from foretell.datasets.dataset import Dataset
@@ -23,7 +23,7 @@ from foretell.facade.source import Source
 from foretell.models.configs import ModelConfig, SequenceShape
 from foretell.models.registry import build_model, model_entry
 from foretell.sequences.scaling import ActionRange
-from foretell.sequences.targets import Condition, Target, target_rule
+from foretell.sequences.targets import Condition, Target, check_share, target_rule
 from foretell.sequences.windows import WindowSampler
 from foretell.training.configs import TrainingConfig
 from foretell.training.loop import train as run_updates
@@ -78,6 +78,11 @@ def train(
         observation_shape=data.observation_shape, action_dim=spec.action_dim, discrete=data.discrete,
         max_timesteps=max(spec.horizon or 0, int(data.episode_lengths.max())),
     )  # fmt: skip
+    check_share(best_share)
+    if condition not in get_args(Condition):
+        raise UsageError(f"condition {condition!r}; expected one of {', '.join(get_args(Condition))}.")
+    if values and values_from:
+        raise UsageError("values are settings of value functions to learn, values_from are learned ones; give one.")
     needs_values = condition in ("value", "advantage")
     if not needs_values and (values or values_from):
         raise UsageError(f"condition {condition} needs no value functions; leave their settings out.")
@@ -92,6 +97,7 @@ def train(
         "kind": "sequence", "algorithm": algorithm, "condition": condition, **source.config(),
         "shape": asdict(shape), "model": asdict(model), "training": asdict(training),
         "values": settings if needs_values else None, "best_share": best_share,
+        "values_from": sha256_of(Path(values_from) / "model.safetensors") if values_from else None,
         "target": target_rule(condition, target, images=len(shape.observation_shape) != 1), "seed": seed,
         "validation": {"root_seed": root_seed, "episodes": validation_episodes},
     }  # fmt: skip

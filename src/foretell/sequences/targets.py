@@ -50,6 +50,15 @@ class Telling:
         values = np.asarray(values, np.float64)
         return (2 * values - 1 if self.condition == "advantage" else values / self.scale).astype(np.float32)
 
+    def check(self, target: np.ndarray) -> None:
+        """Raise `UsageError` where `target` cannot be asked for: not finite, no quantile, nothing to be told."""
+        if self.condition == "none":
+            raise UsageError(f"target {target}: behaviour cloning is told nothing; leave the target out.")
+        if not np.isfinite(target).all():
+            raise UsageError(f"target {target}; expected finite numbers in reward units.")
+        if self.condition == "advantage" and not ((target >= 0) & (target <= 1)).all():
+            raise UsageError(f"target {target}: an advantage is asked for by its quantile; expected 0 to 1.")
+
     @property
     def spent(self) -> bool:
         """Whether the rewards that come are taken off the target."""
@@ -63,12 +72,7 @@ def target_rule(condition: Condition, target: Target, *, images: bool = False) -
     {'rule': 'learned quantile 0.75 of the return given the start state', 'return': None}
     """
     if target != "auto":
-        if condition == "none":
-            raise UsageError(f"target {target}: behaviour cloning is told nothing; leave the target at auto.")
-        if not np.isfinite(target):
-            raise UsageError(f"target {target}; expected a finite number in reward units, or auto.")
-        if condition == "advantage" and not 0 <= target <= 1:
-            raise UsageError(f"target {target}: an advantage is asked for by its quantile; expected 0 to 1, or auto.")
+        Telling(condition=condition).check(np.asarray(target))
         return {"rule": "given", "return": float(target)}
     if condition == "none":
         rule = "nothing is asked for"
@@ -81,13 +85,18 @@ def target_rule(condition: Condition, target: Target, *, images: bool = False) -
     return {"rule": rule, "return": None}
 
 
+def check_share(share: float) -> None:
+    """Raise `UsageError` where `share` is no share of the episodes."""
+    if not 0 < share <= 1:
+        raise UsageError(f"best share {share}; expected more than 0 and at most 1.")
+
+
 def best_episodes(scores: Float[np.ndarray, " episodes"], share: float) -> np.ndarray:
     """Return the indices of the best `share` of the episodes, at least one, ascending; of equals the earlier.
 
     >>> best_episodes(np.array([1.0, 5.0, 3.0, 2.0]), 0.5)
     array([1, 2])
     """
-    if not 0 < share <= 1:
-        raise UsageError(f"best share {share}; expected more than 0 and at most 1.")
+    check_share(share)
     count = max(1, round(share * len(scores)))
     return np.sort(np.argsort(-np.asarray(scores), kind="stable")[:count])

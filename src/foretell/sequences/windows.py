@@ -29,7 +29,7 @@ class WindowSampler:
         seed: int,
         told: Float[np.ndarray, " steps"] | None = None,
         eligible: Int[np.ndarray, " rows"] | None = None,
-        emphasized: Int[np.ndarray, " rows"] | None = None,
+        emphasized: Int[np.ndarray, " emphasized"] | None = None,
     ):
         """Prepare to draw from `dataset`.
 

@@ -115,18 +115,22 @@ def _among_draws(
 def quantile_among(values: Float[Tensor, " rows"], others: Float[Tensor, "rows candidates"]) -> Float[Tensor, " rows"]:
     """Return where each value stands among the others, which are taken for the middles of equal shares; 0 to 1.
 
+    Linear between two of them; in the middle of those that it equals; half a share's half from the end outside.
+
     >>> quantile_among(torch.tensor([0.0, 1.0, 2.5, 9.0]), torch.tensor([[1.0, 2.0, 3.0]]).expand(4, 3))
     tensor([0.0833, 0.1667, 0.6667, 0.9167])
+    >>> quantile_among(torch.tensor([3.0]), torch.tensor([[1.0, 3.0, 3.0]]))  # two of three shares are its own
+    tensor([0.6667])
     """
     ordered, count = others.sort(1).values, others.shape[1]
-    above = (ordered < values[:, None]).sum(1)
-    low = ordered.gather(1, (above - 1).clamp(min=0)[:, None])[:, 0]
-    high = ordered.gather(1, above.clamp(max=count - 1)[:, None])[:, 0]
-    between = (above - 0.5 + ((values - low) / (high - low).clamp(min=1e-9)).clamp(0, 1)) / count
-    outside = torch.where(above == 0, 0.25 / count, 1 - 0.25 / count)
-    first = (above == 0) & (values < high)
-    inner = torch.where(above == 0, 0.5 / count, between)  # equal to the lowest: its middle
-    return torch.where(first | (above == count), outside, inner)
+    below = (ordered < values[:, None]).sum(1)
+    equal = (ordered == values[:, None]).sum(1)
+    low = ordered.gather(1, (below - 1).clamp(min=0)[:, None])[:, 0]
+    high = ordered.gather(1, below.clamp(max=count - 1)[:, None])[:, 0]
+    between = (below - 0.5 + ((values - low) / (high - low).clamp(min=1e-9)).clamp(0, 1)) / count
+    outside = torch.where(below == 0, 0.25 / count, 1 - 0.25 / count)
+    apart = torch.where((below == 0) | (below == count), outside, between)
+    return torch.where(equal > 0, (below + 0.5 * equal) / count, apart)
 
 
 def _among_choices(
