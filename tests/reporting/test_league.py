@@ -35,6 +35,7 @@ def test_a_row_by_hand():
         "episodes": 3,
         "report": -607.84,
         "condition": "return",
+        "label": "Decision Transformer",
         "policy": "pendulum-medium",
         "regret": 40.0,
         "regret_by_start": [30.0, 40.0, 50.0],  # of starts 11, 22, 33
@@ -72,7 +73,7 @@ def test_a_policy_of_both_tables_has_the_same_numbers_in_both():
         [line for line in make_records() if line["policy"] in ("random", "sac", MEDIUM_DATA)], experiment
     )
     row = build_league(make_records(), experiment, CARDS).row("dt", MEDIUM_DATA)
-    same = set(table["rows"][2]) - {"name", "dataset", "algorithm", "condition"}
+    same = set(table["rows"][2]) - {"name", "dataset", "algorithm", "condition", "label"}
     assert {key: row[key] for key in same} == {key: table["rows"][2][key] for key in same}
     assert table["rows"][2]["condition"] is None
 

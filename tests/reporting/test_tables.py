@@ -70,6 +70,7 @@ def test_rows_by_hand():
         "episodes": 2,
         "report": None,
         "condition": None,
+        "label": None,
     }
     assert (sac["difference_to_sac"], sac["difference_ci95"], sac["normalized_score"]) == (0.0, [0.0, 0.0], 100.0)
     assert (random["normalized_score"], random["training_seeds"], random["report"]) == (0.0, [], -1228.31)

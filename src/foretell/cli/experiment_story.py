@@ -28,13 +28,13 @@ def describe(run: ExperimentRun) -> dict[str, Any]:
         "rows": [
             {"name": "random", "algorithm": "random", "dataset": None, "report": experiment.report_random},
             {"name": "sac", "algorithm": "sac", "dataset": None, "report": experiment.report_sac},
-            *map(_row, run.shown),
+            *map(_row, _by_dataset(run)),
         ],
         "curves": [
             {"figure": "figure-6-sac", "title": "SAC learning (the report's Figure 6)", "dataset": None,
              "runs": ["runs/sac/seed-0"]},
             *({**_curve(entry), "dataset": entry.dataset.name,
-               "runs": [f"runs/{entry.policy}/seed-{seed}" for seed in run.seeds]} for entry in run.shown),
+               "runs": [f"runs/{entry.policy}/seed-{seed}" for seed in run.seeds]} for entry in _by_dataset(run)),
         ],
         "validation_levels": {"random": _validation_level(run, "random"),
                               "sac": _validation_level(run, str(run.run_path("sac", 0)))},
@@ -43,6 +43,12 @@ def describe(run: ExperimentRun) -> dict[str, Any]:
         "versions": versions("torch", "h5py"), "wall_seconds": round(run.wall_seconds, 1),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
     }  # fmt: skip
+
+
+def _by_dataset(run: ExperimentRun) -> list[Entry]:
+    """Return the table's entries, what learned from the same data side by side."""
+    order = [plan.name for plan in run.experiment.datasets]
+    return sorted(run.shown, key=lambda entry: order.index(entry.dataset.name))
 
 
 def _rules(entries: list[Entry]) -> str:

@@ -79,11 +79,13 @@ def build_league(
     data_means = {name: mean for name in plan.datasets if (mean := _data_mean(cards.get(name))) is not None}
     reports = {row["name"]: row["report"] for row in experiment["rows"]}
     heads: list[dict[str, Any]] = [
-        {"name": name, "dataset": None, "algorithm": name, "policy": name} for name in REFERENCES
+        {"name": name, "dataset": None, "algorithm": name, "policy": name, "label": label}
+        for name, label in REFERENCES.items()
     ]
     for entry in plan.entries:
         head = {"name": entry.method.name, "dataset": entry.dataset, "algorithm": entry.method.algorithm}
-        heads.append({**head, "policy": entry.policy, "condition": entry.method.condition})
+        told = {"condition": entry.method.condition, "label": entry.method.label}
+        heads.append({**head, "policy": entry.policy, **told})
     rows = [_row({**head, "report": reports.get(head["policy"])}, scores, protocol, data_means) for head in heads]
     return League(plan=plan, protocol=protocol, rows=rows, data_means=data_means)
 
