@@ -15,7 +15,7 @@ from benchmarks.measuring import Options, Row, alternate, installed, seconds
 from foretell.evaluation.conditioned import ConditionedPolicy
 from foretell.evaluation.protocol import evaluate, evaluation_starts
 from foretell.models.configs import DecisionTransformerConfig
-from foretell.presets.pendulum import MODEL
+from foretell.presets.league import MODEL
 from foretell.sequences.normalization import Normalization
 
 EPISODES = 200

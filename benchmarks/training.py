@@ -16,7 +16,7 @@ from benchmarks.making import REFERENCE, in_words, random_model, random_sampler
 from benchmarks.measuring import Options, Row, alternate, installed, rate
 from foretell.models.configs import DecisionTransformerConfig
 from foretell.models.layers import dropout
-from foretell.presets.pendulum import MODEL
+from foretell.presets.league import MODEL
 from foretell.sequences.windows import WindowSampler
 from foretell.training.configs import TrainingConfig
 from foretell.training.sequence import SequenceTraining
