@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmarks.measuring import Options, Row
 
 REPLAY = Path("results/pendulum/runs/sac/seed-0/replay.hdf5")
-PARTS = ((0, 1_000, 3), (19_000, 20_000, 3), (10_000, 11_000, 1), (0, 500, 1), (19_500, 20_000, 1), (0, 200, 1))
+PARTS = ((0, 1_000, 1), (19_000, 20_000, 3), (0, 500, 1), (19_500, 20_000, 1), (0, 200, 1))
 """First timestep, timestep behind the last, seeds."""
 IMAGINED = 100_000
 EPISODES = 200
