@@ -163,6 +163,8 @@ def test_every_verb_flag_in_the_docs_is_a_flag(capsys):
         with pytest.raises(SystemExit):
             tyro.cli(main.Verb, prog="foretell", args=[verb, "--help"])
         known |= set(re.findall(r"--[\w.-]+", capsys.readouterr().out))
+    for script in (ROOT / "benchmarks").glob("*.py"):
+        known |= set(re.findall(r'add_argument\(\s*"(--[\w-]+)"', script.read_text(encoding="utf-8")))
     for page in PAGES:
         lines = [line for line in page.read_text(encoding="utf-8").splitlines() if "pip" not in line]
         for flag in re.findall(r"(?<![\w-])--[a-z][\w.-]*\w", "\n".join(lines)):

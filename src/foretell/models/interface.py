@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Generic, TypeVar
 
 import torch
@@ -15,7 +16,7 @@ from foretell.sequences.batch import SequenceBatch
 Config = TypeVar("Config", bound=ModelConfig)
 
 
-class SequenceModel(nn.Module, Generic[Config]):
+class SequenceModel(nn.Module, ABC, Generic[Config]):
     """Predicts the action of every timestep in a window from what was known when it had to be taken.
 
     A network says how in `forward`; everything else in the library sees no more of it than stands here.
@@ -28,6 +29,7 @@ class SequenceModel(nn.Module, Generic[Config]):
         super().__init__()
         self.config, self.shape = config, shape
 
+    @abstractmethod
     def forward(
         self, batch: SequenceBatch, generator: torch.Generator | None = None, *, last_only: bool = False
     ) -> Float[Tensor, "batch outputs action_dim"]:
@@ -36,7 +38,6 @@ class SequenceModel(nn.Module, Generic[Config]):
         A generator switches dropout on. The action of a timestep is not seen by its own prediction, the future and
         padding by none.
         """
-        raise NotImplementedError
 
     def loss(self, batch: SequenceBatch, generator: torch.Generator | None = None) -> Float[Tensor, ""]:
         """Mean over real timesteps of the squared error in [-1, 1] units, or of the cross-entropy in nats."""
