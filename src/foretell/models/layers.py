@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from foretell.models.configs import SequenceShape
+from foretell.models.native.stack import StackSettings, run_stack, usable
 
 
 def masked_mean(values: Float[Tensor, "batch time"], mask: Bool[Tensor, "batch time"]) -> Float[Tensor, ""]:
@@ -173,9 +174,32 @@ class CausalTransformer(nn.Module):
     ) -> Float[Tensor, "batch outputs width"]:
         """Return the last hidden states of the tokens that `outputs` names."""
         allowed = causal_mask(mask[:1] if bool(mask.all()) else mask)
-        for block in self.blocks[:-1]:
-            tokens = block(tokens, allowed, generator)
-        return self.norm(self.blocks[-1](tokens, allowed, generator, outputs))
+        return self.norm(through_blocks(self.blocks, tokens, allowed, generator, outputs))
+
+
+def through_blocks(
+    blocks: nn.ModuleList,
+    tokens: Float[Tensor, "batch tokens width"],
+    allowed: Bool[Tensor, "#batch 1 tokens tokens"],
+    generator: torch.Generator | None = None,
+    outputs: slice = slice(None),
+) -> Float[Tensor, "batch outputs width"]:
+    """Transform the tokens by one `Block` after the other; of the last one, those that `outputs` names.
+
+    In C where it can be had (`models/native`): the same to rounding, but for the units that dropout drops. Blocks with
+    hooks are called one by one, so that the hooks see what they expect.
+    """
+    parameters = [parameter for block in blocks for parameter in block.parameters()]
+    hooked = any(block._forward_hooks or block._forward_pre_hooks for block in blocks)
+    if usable(tokens, parameters) and not hooked:
+        first = next(block for block in blocks if isinstance(block, Block))
+        settings = StackSettings(
+            heads=first.heads, probability=first.probability, gelu=first.activation is _gelu, outputs=outputs
+        )
+        return run_stack(tokens, allowed, parameters, settings, generator)
+    for block in blocks[:-1]:
+        tokens = block(tokens, allowed, generator)
+    return blocks[-1](tokens, allowed, generator, outputs)
 
 
 class ActionHead(nn.Linear):

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from foretell.core.errors import UsageError
 from foretell.models.configs import SequenceShape, TrajectoryTransformerConfig
 from foretell.models.interface import SequenceModel
-from foretell.models.layers import EMBEDDING_STD, Block, causal_mask, dropout, initialize
+from foretell.models.layers import EMBEDDING_STD, Block, causal_mask, dropout, initialize, through_blocks
 from foretell.models.symbols import neighbourhood, smooth_tables, symbol_errors
 from foretell.sequences.batch import SequenceBatch
 from foretell.sequences.discretization import Discretizer
@@ -98,7 +98,7 @@ class TrajectoryTransformer(SequenceModel[TrajectoryTransformerConfig]):
         return self.discretizer.encode(torch.cat([goals, filling], 1))[:, : self.observation_slots]
 
     def loss(self, batch: SequenceBatch, generator: torch.Generator | None = None) -> Float[Tensor, ""]:
-        r"""Weighted mean over real symbols of $-\log P(\text{symbol} \mid \text{those before})$, nats (Eq. 2).
+        r"""Weighted mean over real symbols of $-\log P(\text{symbol} \mid \text{those before})$, nats (section 3.1).
 
         Symbols of actions, rewards and returns weigh as the settings say, those of observations 1. The first symbol
         of a window is not predicted. After a termination the next timestep's symbols are all `stop`.
@@ -174,8 +174,7 @@ class TrajectoryTransformer(SequenceModel[TrajectoryTransformerConfig]):
             seen = torch.cat([torch.ones_like(goals, dtype=torch.bool), seen], 1)
         embedded = dropout(embedded, self.config.dropout, generator)
         allowed = causal_mask(seen[: 1 if bool(mask.all()) else None])
-        for block in self.blocks:
-            embedded = block(embedded, allowed, generator)
+        embedded = through_blocks(self.blocks, embedded, allowed, generator)
         if only is not None:
             return self._head(embedded[:, front + only : front + only + 1], (only + 1) % self.slots)
         hidden = self.norm(embedded[:, front:]).unflatten(1, (-1, self.slots))

@@ -1,0 +1,132 @@
+"""A stack of pre-norm blocks through the C library: the same function as `models.layers.Block`, one after the other."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from foretell.models.native.building import Native, native
+
+PARAMETERS = 12
+"""Of a block: gain and shift, weight and bias, of norm, queries-keys-values, output, norm, and the two layers."""
+
+
+class _Shape(ctypes.Structure):
+    _fields_ = [
+        *((name, ctypes.c_int64) for name in (
+            "windows", "tokens", "width", "heads", "layers", "outputs", "first", "step", "gelu", "threads", "masks",
+            "keep",
+        )),
+        ("probability", ctypes.c_float), ("key", ctypes.c_uint64),
+    ]  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackSettings:
+    """What all blocks of a stack share; `outputs` are the tokens whose last hidden state is wanted."""
+
+    heads: int
+    probability: float
+    gelu: bool
+    outputs: slice
+
+
+def usable(tokens: Tensor, parameters: Sequence[Tensor]) -> bool:
+    """Whether the library can be had and takes these: float32 on the CPU, outside of autocast and compilation."""
+    return (
+        tokens.dtype == torch.float32 and tokens.device.type == "cpu" and tokens.numel() > 0
+        and parameters[0].dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+        and not torch.compiler.is_compiling() and native() is not None
+    )  # fmt: skip
+
+
+def run_stack(
+    tokens: Float[Tensor, "batch tokens width"],
+    allowed: Bool[Tensor, "#batch 1 tokens tokens"],
+    parameters: Sequence[Tensor],
+    settings: StackSettings,
+    generator: torch.Generator | None,
+) -> Float[Tensor, "batch outputs width"]:
+    """Transform the tokens by all blocks; only where `usable`. Dropout, where there is a generator, is drawn from it.
+
+    `parameters` are twelve tensors a block. Raises `MemoryError`.
+    """
+    probability = settings.probability if generator is not None else 0.0
+    key = int(torch.randint(2**62, (), generator=generator)) if probability else 0
+    tokens, allowed = tokens.contiguous(), allowed.contiguous()
+    first, stop, step = settings.outputs.indices(tokens.shape[1])
+    keep = torch.is_grad_enabled() and (tokens.requires_grad or parameters[0].requires_grad)
+    shape = _Shape(
+        len(tokens), tokens.shape[1], tokens.shape[2], settings.heads, len(parameters) // PARAMETERS,
+        len(range(first, stop, step)), first, step, settings.gelu, torch.get_num_threads(), len(allowed) > 1, keep,
+        probability, key,
+    )  # fmt: skip
+    if keep:
+        return _Stack.apply(tokens, allowed, shape, *parameters)
+    return _forward(_loaded(), shape, tokens, allowed, parameters)[0]
+
+
+class _Stack(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, tokens: Tensor, allowed: Tensor, shape: _Shape, *parameters: Tensor) -> Tensor:
+        hidden, kept = _forward(_loaded(), shape, tokens, allowed, parameters)
+        ctx.shape = shape
+        ctx.save_for_backward(tokens, allowed, kept, *parameters)
+        return hidden
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        tokens, allowed, kept, *parameters = ctx.saved_tensors
+        sizes = [parameter.numel() for parameter in parameters]
+        offsets = torch.tensor([0, *sizes]).cumsum(0)
+        sums = torch.zeros(ctx.shape.threads, sum(sizes))
+        upstream, downstream = grad_outputs[0].contiguous(), torch.empty_like(tokens)
+        library = _loaded()
+        failed = library.backward(
+            ctypes.byref(ctx.shape), library.product, _addresses(parameters), _address(offsets), _address(allowed),
+            _address(tokens), _address(kept), _address(upstream), _address(downstream), _address(sums),
+        )  # fmt: skip
+        _check(failed, ctx.shape)
+        total = sums[0] if len(sums) == 1 else sums.sum(0)
+        split = [part.view_as(parameter) for part, parameter in zip(total.split(sizes), parameters, strict=True)]
+        return (downstream, None, None, *split)
+
+
+def _forward(
+    library: Native, shape: _Shape, tokens: Tensor, allowed: Tensor, parameters: Sequence[Tensor]
+) -> tuple[Tensor, Tensor]:
+    hidden = tokens.new_empty(shape.windows, shape.outputs, shape.width)
+    kept = tokens.new_empty(library.kept_floats(ctypes.byref(shape)))
+    failed = library.forward(
+        ctypes.byref(shape), library.product, _addresses(parameters), _address(allowed), _address(tokens),
+        _address(kept), _address(hidden),
+    )  # fmt: skip
+    _check(failed, shape)
+    return hidden, kept
+
+
+def _loaded() -> Native:
+    library = native()
+    assert library is not None, "ask usable() first"
+    return library
+
+
+def _check(failed: int, shape: _Shape) -> None:
+    if failed:
+        raise MemoryError(f"no memory for {shape.windows} windows of {shape.tokens} tokens; make batches smaller.")
+
+
+def _address(tensor: Tensor) -> ctypes.c_void_p:
+    return ctypes.c_void_p(tensor.data_ptr())
+
+
+def _addresses(tensors: Sequence[Tensor]) -> Any:
+    return (ctypes.c_void_p * len(tensors))(*(tensor.data_ptr() for tensor in tensors))

@@ -1,0 +1,188 @@
+"""Blocks in C beside blocks in PyTorch, and what happens where the C cannot be had."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from foretell.models import layers
+from foretell.models.layers import CausalTransformer, initialize
+from foretell.models.native import building
+
+CASES = {
+    "padded, some outputs": {
+        "windows": 5,
+        "tokens": 6,
+        "width": 16,
+        "heads": 2,
+        "layers": 2,
+        "activation": "gelu",
+        "step": 3,
+    },
+    "all outputs": {"windows": 7, "tokens": 12, "width": 32, "heads": 1, "layers": 3, "activation": "relu", "step": 1},
+    "one window": {"windows": 1, "tokens": 15, "width": 64, "heads": 4, "layers": 1, "activation": "gelu", "step": 3},
+    "longer than a piece": {
+        "windows": 3,
+        "tokens": 400,
+        "width": 16,
+        "heads": 2,
+        "layers": 2,
+        "activation": "gelu",
+        "step": 1,
+    },
+    "many pieces": {"windows": 64, "tokens": 60, "width": 32, "heads": 1, "layers": 2, "activation": "relu", "step": 3},
+}
+
+
+@pytest.fixture(params=[1, 2])
+def threads(request):
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+def _made(case, probability=0.0):
+    generator = torch.Generator().manual_seed(1)
+    stack = CausalTransformer(
+        width=case["width"], layers=case["layers"], heads=case["heads"], probability=probability,
+        activation=case["activation"],
+    )  # fmt: skip
+    initialize(stack, generator)
+    with torch.no_grad():
+        for parameter in stack.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+    tokens = torch.randn(case["windows"], case["tokens"], case["width"], generator=generator)
+    mask = torch.arange(case["tokens"]) >= torch.arange(case["windows"])[:, None] % case["tokens"]
+    outputs = slice(None) if case["step"] == 1 else slice(1, None, case["step"])
+    return stack, tokens, mask, outputs
+
+
+def _measured(stack, tokens, mask, outputs, generator=None):
+    stack.zero_grad()
+    tokens = tokens.clone().requires_grad_()
+    hidden = stack(tokens, mask, generator, outputs)
+    upstream = torch.randn(hidden.shape, generator=torch.Generator().manual_seed(3))
+    (hidden * upstream).sum().backward()
+    with torch.no_grad():
+        acting = stack(tokens, mask, None, outputs)
+    return [hidden.detach(), acting, tokens.grad, *(parameter.grad for parameter in stack.parameters())]
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_values_and_gradients_are_those_of_pytorch(case, threads, monkeypatch):
+    made = _made(case)
+    ours = _measured(*made)
+    monkeypatch.setattr(layers, "usable", lambda *_: False)
+    theirs = _measured(*made)
+    for our, their in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(our, their, rtol=1e-5, atol=1e-5 * float(their.abs().max()))
+
+
+def test_acting_and_training_compute_the_same():
+    stack, tokens, mask, outputs = _made(CASES["padded, some outputs"])
+    hidden, acting, *_ = _measured(stack, tokens, mask, outputs)
+    assert torch.equal(hidden, acting)
+
+
+def test_the_same_generator_drops_the_same_units_and_another_others():
+    stack, tokens, mask, outputs = _made(CASES["many pieces"], probability=0.3)
+    first, again, other = (
+        _measured(stack, tokens, mask, outputs, torch.Generator().manual_seed(seed)) for seed in (5, 5, 6)
+    )
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not torch.allclose(first[0], other[0])
+
+
+@pytest.mark.parametrize("case", ["padded, some outputs", "longer than a piece"])
+def test_gradients_belong_to_the_units_that_were_dropped(case):
+    """Along a random direction, the loss of the very same masks changes as the gradients say."""
+    stack, tokens, mask, outputs = _made(CASES[case], probability=0.2)
+    gradients = _measured(stack, tokens, mask, outputs, torch.Generator().manual_seed(5))[2:]
+    generator = torch.Generator().manual_seed(9)
+    moved = [tokens, *stack.parameters()]
+    direction = [torch.randn(one.shape, generator=generator) for one in moved]
+    predicted = sum(float((a * b).sum()) for a, b in zip(gradients, direction, strict=True))
+
+    def loss(step):
+        with torch.no_grad():
+            for one, way in zip(moved, direction, strict=True):
+                one.add_(step * way)
+            hidden = stack(tokens, mask, torch.Generator().manual_seed(5), outputs)
+            upstream = torch.randn(hidden.shape, generator=torch.Generator().manual_seed(3))
+            found = float((hidden.double() * upstream).sum())
+            for one, way in zip(moved, direction, strict=True):
+                one.sub_(step * way)
+        return found
+
+    step = 1e-3
+    assert (loss(step) - loss(-step)) / (2 * step) == pytest.approx(predicted, rel=0.02)
+
+
+def test_units_are_dropped_with_the_probability_and_scaled_up():
+    """Blocks that add a constant: what comes out minus what went in is 0 or the constant scaled up."""
+    stack = CausalTransformer(width=64, layers=1, heads=1, probability=0.25, activation="relu")
+    with torch.no_grad():
+        for parameter in stack.parameters():
+            parameter.zero_()
+        block = stack.blocks[0]
+        block.attention_output.bias.fill_(1.0)
+    tokens, mask = torch.zeros(64, 30, 64), torch.ones(64, 30, dtype=torch.bool)
+    generator = torch.Generator().manual_seed(0)
+    hidden = layers.through_blocks(stack.blocks, tokens, layers.causal_mask(mask[:1]), generator)
+    kept = hidden != 0
+    torch.testing.assert_close(hidden[kept], torch.full_like(hidden[kept], 1 / 0.75))
+    assert float(kept.float().mean()) == pytest.approx(0.75, abs=5 * (0.75 * 0.25 / hidden.numel()) ** 0.5)
+    for axis in ((0, 1), (0, 2), (1, 2)):  # no unit, token or window is dropped more often than others
+        share = kept.float().mean(axis)
+        assert float((share - 0.75).abs().max()) < 6 * (0.75 * 0.25 * len(share) / hidden.numel()) ** 0.5
+
+
+@pytest.mark.parametrize("where", ["tokens", "weight"])
+def test_not_a_number_stays_one(where):
+    stack, tokens, mask, outputs = _made(CASES["all outputs"])
+    with torch.no_grad():
+        (tokens if where == "tokens" else stack.blocks[0].feedforward_in.weight)[..., 3] = float("nan")
+    hidden, _, gradient, *_ = _measured(stack, tokens, mask, outputs)
+    assert hidden.isnan().any()
+    assert gradient.isnan().any()
+
+
+def test_autocast_and_double_precision_take_pytorchs_operators():
+    stack, tokens, mask, outputs = _made(CASES["padded, some outputs"])
+    assert stack.double()(tokens.double(), mask, None, outputs).dtype == torch.float64
+    parameters = list(stack.float().parameters())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert not layers.usable(tokens, parameters)
+
+
+def _kernels(**environment):
+    program = "from foretell.models.native.building import kernels; print(kernels())"
+    found = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120,
+        env={**os.environ, **{name: str(value) for name, value in environment.items()}},
+    )  # fmt: skip
+    assert found.returncode == 0, found.stderr
+    return found.stdout.strip()
+
+
+def test_without_switch_compiler_or_a_safe_folder_pytorchs_operators_do_it(tmp_path):
+    assert _kernels(FORETELL_NATIVE=0) == "torch"
+    broken = tmp_path / "cc"
+    broken.write_text("#!/bin/sh\nexit 1\n")
+    broken.chmod(0o755)
+    assert _kernels(PATH=tmp_path, XDG_CACHE_HOME=tmp_path / "empty") == "torch"
+    everybodys = tmp_path / "everybodys" / "foretell"
+    everybodys.mkdir(parents=True)
+    everybodys.chmod(0o777)
+    assert _kernels(XDG_CACHE_HOME=everybodys.parent) == "torch"
+
+
+def test_the_library_is_built_once_and_whole(tmp_path):
+    found = [_kernels(XDG_CACHE_HOME=tmp_path) for _ in range(2)]
+    assert found == [building.kernels()] * 2
+    assert [path.suffix for path in (tmp_path / "foretell").glob("*")] == [".so"] * (found[0] == "native")
