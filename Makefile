@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: reproduce test check bench clean
+.PHONY: reproduce test check bench faults clean
 reproduce: $(VENV)/.core
 	$(BIN)/foretell reproduce
 
@@ -18,6 +18,9 @@ check: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks
+
+faults: $(VENV)/.dev
+	cd tests && ../$(BIN)/python -m faults --out ../results/faults.json
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Foretell needs Python 3.11 or newer; found " + sys.version.split()[0] + ". Try make PYTHON=python3.12")'

@@ -11,8 +11,9 @@ from pathlib import Path
 from benchmarks.measuring import Options, Row
 
 DEFAULT = ("collection", "evaluation", "datasets", "training", "sac", "values", "seeds", "sorting", "reproduce")
-LONG = ("sac_scores", "league", "targets", "imagination")
-"""Run by name: the first two take an hour and a quarter of one of every core, the last two read results/pendulum."""
+LONG = ("sac_scores", "league", "rollouts", "targets", "imagination", "gpu")
+"""Run by name: the first two take an hour and a quarter of one of every core, rollouts some minutes of one core; the
+two after those read results/pendulum, and gpu needs a GPU."""
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -38,7 +39,7 @@ def main() -> None:
         rows = []
         for row in importlib.import_module(f"benchmarks.{name}").rows(options):
             rows.append(show(replace(row, benchmark=name)))
-        if not options.quick:
+        if rows and not options.quick:
             RESULTS.mkdir(exist_ok=True)
             (RESULTS / f"{name}.jsonl").write_text("".join(line + "\n" for line in rows), encoding="utf-8")
 

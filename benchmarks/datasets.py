@@ -1,4 +1,7 @@
-"""Opening datasets of 10,000 to 10,000,000 steps and drawing batches from them: time and memory against size."""
+"""Opening datasets of 10,000 to 100,000,000 steps and drawing batches from them: time and memory against size.
+
+Unless --quick is given, also draws what was measured: `docs/results/datasets.png`.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +12,23 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import h5py
+import matplotlib.pyplot as plt
 
 from benchmarks.making import TORQUE
 from benchmarks.measuring import ROOT, Comparison, Options, Row, rate, seconds
 from foretell.collection.recipes import collect_random
+from foretell.reporting.style import OURS, PNG_DPI, REPORT_COLOR, STYLE
 
-SIZES = (10_000, 100_000, 1_000_000, 10_000_000)
+SIZES = (10_000, 100_000, 1_000_000, 10_000_000, 100_000_000)
+FIGURE = ROOT / "docs/results/datasets.png"
+SMALL, LARGE = 1_000_000, 100_000_000
+BATCH_BOUND = 1.2
+"""Most that a batch from 100,000,000 steps may cost, in batches from 1,000,000."""
+MEMORY_BOUND_MIB = 500.0
 BYTES_PER_STEP = 46
 OPEN_BOUND_SECONDS = 0.2
 BATCH_SIZE, CONTEXT_LENGTH = 64, 20
@@ -26,6 +36,7 @@ BATCH_SIZE, CONTEXT_LENGTH = 64, 20
 
 def rows(options: Options) -> Iterator[Row]:
     """Yield, for each size: seconds to open, milliseconds a batch, anonymous memory. Files are temporary."""
+    found: dict[int, dict[str, Row]] = {}
     for steps in SIZES[:2] if options.quick else SIZES:
         with tempfile.TemporaryDirectory() as folder:
             free, needed = shutil.disk_usage(folder).free, 2 * BYTES_PER_STEP * steps
@@ -36,7 +47,42 @@ def rows(options: Options) -> Iterator[Row]:
                 continue
             path = Path(folder) / f"pendulum-random-{steps}.hdf5"
             collect_random("Pendulum-v1", steps, 0, path)
-            yield from _rows_of(path, steps, 1 if options.quick else 5)
+            of_size = list(_rows_of(path, steps, 1 if options.quick else 5))
+            found[steps] = {row.name.split()[0]: row for row in of_size}
+            yield from of_size
+    if SMALL in found and LARGE in found:
+        small, large = found[SMALL]["batch"].ours, found[LARGE]["batch"].ours
+        yield Row(
+            benchmark="datasets", name=f"batch of {LARGE:,} steps, in batches of {SMALL:,}", unit="times",
+            setting=found[LARGE]["batch"].setting, ours=large / small, repetitions=found[LARGE]["batch"].repetitions,
+            bound=f"at most {BATCH_BOUND:g}", holds=large / small <= BATCH_BOUND,
+        )  # fmt: skip
+    if not options.quick:
+        _draw(found)
+
+
+def _draw(found: Mapping[int, Mapping[str, Row]]) -> None:
+    """Draw time to open, a batch, and memory against the number of steps, with the peer's and the bounds."""
+    panels = (("open", "time to open (s)", OPEN_BOUND_SECONDS), ("batch", "time of a batch (ms)", None),
+              ("memory", "anonymous memory (MiB)", MEMORY_BOUND_MIB))  # fmt: skip
+    with plt.rc_context(STYLE):
+        figure, all_axes = plt.subplots(1, 3, figsize=(12, 3.6), layout="constrained")
+        for axes, (name, label, bound) in zip(all_axes, panels):
+            sizes, rows_of = list(found), [of_size[name] for of_size in found.values()]
+            axes.plot(sizes, [row.ours for row in rows_of], "o-", color=OURS, label="Foretell")
+            if all(row.peer is not None for row in rows_of):
+                peers = [row.peer for row in rows_of]
+                axes.plot(sizes, peers, "s--", color=REPORT_COLOR, label="h5py, every column read")
+                axes.set_yscale("log")
+            if bound:
+                axes.axhline(bound, color="#6B6B6B", linewidth=1, linestyle=":", label="our bound")
+            axes.set(xscale="log", xlabel="timesteps in the file", ylabel=label)
+            if name == "batch":
+                axes.set_ylim(bottom=0)
+            else:
+                axes.legend()
+        figure.savefig(FIGURE, dpi=PNG_DPI, metadata={"Software": None})
+        plt.close(figure)
 
 
 def _rows_of(path: Path, steps: int, repetitions: int) -> Iterator[Row]:
@@ -46,7 +92,11 @@ def _rows_of(path: Path, steps: int, repetitions: int) -> Iterator[Row]:
         command = [sys.executable, "-m", "benchmarks.datasets", str(path)]
         output = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
         found.append(json.loads(output))
-    setting = {"steps": steps, "file_mib": path.stat().st_size / 2**20, "page_cache": "dropped before each opening"}
+    setting = {
+        "steps": steps,
+        "file_mib": path.stat().st_size / 2**20,
+        "page_cache": "dropped before each opening, filled before batches are drawn",
+    }
 
     def compared(name: str, peer: str) -> Comparison:
         return Comparison(ours=[f[name] for f in found], peer=[f[peer] for f in found], higher_is_better=False)
@@ -69,6 +119,7 @@ def _rows_of(path: Path, steps: int, repetitions: int) -> Iterator[Row]:
     yield Row(
         benchmark="datasets", name=f"memory of {steps:,} steps", unit="MiB anonymous", setting=sampling, **h5py_facts,
         ours=statistics.median(memory.ours), peer=statistics.median(memory.peer), repetitions=repetitions,
+        bound=f"at most {MEMORY_BOUND_MIB:g} MiB, largest", holds=max(memory.ours) <= MEMORY_BOUND_MIB,
         extra={"after_opening": statistics.median(f["anonymous_after_opening_mib"] for f in found)},
     )  # fmt: skip
 
@@ -93,7 +144,9 @@ def probe(path: Path) -> dict[str, float]:
     found["anonymous_after_opening_mib"] = _anonymous_mib() - before
     normalization = Normalization.fit(opened[0], TORQUE)
     sampler = WindowSampler(opened[0], normalization, context_length=CONTEXT_LENGTH, seed=0)
-    sampler.batch(0, BATCH_SIZE)
+    _recall(path)
+    for update in range(batches):
+        sampler.batch(batches + update, BATCH_SIZE)
     found["batch_milliseconds"] = 1000 / rate(lambda update: sampler.batch(update, BATCH_SIZE), batches)
     found["anonymous_mib"] = _anonymous_mib() - before
     _forget(path)
@@ -115,6 +168,13 @@ def _forget(path: Path) -> None:
     with path.open("rb") as file:
         os.fsync(file.fileno())
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def _recall(path: Path) -> None:
+    """Read the file into the page cache: what a batch costs then is the program's doing, not the disk's."""
+    with path.open("rb") as file:
+        while file.read(1 << 24):
+            pass
 
 
 def _anonymous_mib() -> float:

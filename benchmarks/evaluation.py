@@ -1,4 +1,4 @@
-"""Evaluating a Decision Transformer on 200 Pendulum episodes: all at once, beside one at a time in a Gymnasium loop."""
+"""A Decision Transformer on Pendulum: one call of `act`, and 200 episodes at once beside one at a time in a loop."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 from benchmarks import peers
 from benchmarks.making import REFERENCE, TORQUE, in_words, random_model
-from benchmarks.measuring import Options, Row, alternate, installed, seconds
+from benchmarks.measuring import Options, Row, alternate, installed, rate, seconds
 from foretell.evaluation.conditioned import ConditionedPolicy
 from foretell.evaluation.protocol import evaluate, evaluation_starts
 from foretell.models.configs import DecisionTransformerConfig
@@ -24,6 +24,12 @@ LOOP_EPISODES = 4
 """Episodes of the loop that are timed, and scaled to 200: each takes the same 200 steps."""
 TARGET = -150.0
 BOUND = 20.0
+PEER_BOUND = 30.0
+"""How many times faster than Hugging Face's model in a loop of its own."""
+ACT_BOUND = 3.0
+CALLS = 150
+"""Timed once the context is full; the models have embeddings for 200 timesteps."""
+START = np.array([[1.0, 0.0, 0.0]])
 NORMALIZATION = Normalization(
     observation_mean=(0.0, 0.0, 0.0), observation_std=(1.0, 1.0, 1.0), return_scale=1000.0, action_range=TORQUE
 )
@@ -33,7 +39,10 @@ Loop = Callable[[list[int]], list[float]]
 
 
 def rows(options: Options) -> Iterator[Row]:
-    """Yield seconds for 200 episodes of the preset's model and of the reference model, beside two loops each."""
+    """Yield seconds for 200 episodes of the preset's model and of the reference model, beside two loops each.
+
+    Where transformers is installed, also milliseconds of one `act` for one environment, beside Hugging Face's model.
+    """
     cases = {"preset": MODEL} if options.quick else {"preset": MODEL, "reference": REFERENCE}
     for label, config in cases.items():
         policy = ConditionedPolicy(random_model(config), NORMALIZATION, TARGET)
@@ -49,8 +58,9 @@ def rows(options: Options) -> Iterator[Row]:
             yield timing.beside(
                 lambda starts, network=network, config=config: _hugging_face_loop(network, config, starts),
                 name=f"{label} model, Hugging Face's", peer_name="DecisionTransformerModel in a Gymnasium loop",
-                peer_version=installed("transformers"), bound=None,
+                peer_version=installed("transformers"), bound=PEER_BOUND,
             )  # fmt: skip
+            yield _act_row(label, config, policy, network, 20 if options.quick else CALLS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +105,38 @@ def _our_loop(policy: ConditionedPolicy, starts: list[int]) -> list[float]:
     return returns
 
 
+def _act_row(
+    label: str, config: DecisionTransformerConfig, policy: ConditionedPolicy, network: torch.nn.Module, calls: int
+) -> Row:  # fmt: skip
+    """Time one call of each in one environment, its context full."""
+    window = [np.zeros((config.context_length, size)) for size in (3, 1, 1)]
+
+    def ours(_: int) -> None:
+        policy.act(START)
+        policy.observe(np.zeros(1))
+
+    def our_rate() -> float:
+        policy.reset(1)
+        rate(ours, config.context_length)
+        return rate(ours, calls)
+
+    def peers_rate() -> float:
+        return rate(lambda _: _hugging_face_action(network, *window, 0), calls)
+
+    our_rate(), peers_rate()
+    comparison = alternate(
+        lambda: 1000 / our_rate(), lambda: 1000 / peers_rate(), REPETITIONS, higher_is_better=False
+    )  # fmt: skip
+    fields = comparison.fields()
+    return Row(
+        benchmark="evaluation", name=f"{label} model, one call of act", unit="ms",
+        setting={**in_words(config), "environments": 1, "threads": torch.get_num_threads(), "calls": calls,
+                 "peer_is": "the same window made into tensors, one forward, the last action as an array"},
+        peer_name="DecisionTransformerModel", peer_version=installed("transformers"),
+        bound=f"ratio at least {ACT_BOUND:g}", holds=bool(fields["ratio"] >= ACT_BOUND), **fields,
+    )  # fmt: skip
+
+
 @torch.inference_mode()
 def _hugging_face_loop(
     model: torch.nn.Module, config: DecisionTransformerConfig, starts: list[int]
@@ -108,16 +150,25 @@ def _hugging_face_loop(
         while not ended:
             states[timestep], asked[timestep] = observation, (TARGET - earned) / 1000.0
             window = slice(max(0, timestep + 1 - config.context_length), timestep + 1)
-            _, predicted, _ = model(
-                states=_batch_of_one(states[window]), actions=_batch_of_one(actions[window]), rewards=None,
-                returns_to_go=_batch_of_one(asked[window]), timesteps=torch.arange(window.start, window.stop)[None],
-                attention_mask=torch.ones(1, window.stop - window.start, dtype=torch.long), return_dict=False,
+            actions[timestep] = _hugging_face_action(
+                model, states[window], actions[window], asked[window], window.start
             )  # fmt: skip
-            actions[timestep] = predicted[0, -1].numpy()
             observation, reward, terminated, truncated, _ = env.step(2 * actions[timestep])
             earned, ended, timestep = earned + float(reward), terminated or truncated, timestep + 1
         returns.append(earned)
     return returns
+
+
+@torch.inference_mode()
+def _hugging_face_action(
+    model: torch.nn.Module, states: np.ndarray, actions: np.ndarray, asked: np.ndarray, start: int
+) -> np.ndarray:  # fmt: skip
+    _, predicted, _ = model(
+        states=_batch_of_one(states), actions=_batch_of_one(actions), rewards=None,
+        returns_to_go=_batch_of_one(asked), timesteps=torch.arange(start, start + len(states))[None],
+        attention_mask=torch.ones(1, len(states), dtype=torch.long), return_dict=False,
+    )  # fmt: skip
+    return predicted[0, -1].numpy()
 
 
 def _batch_of_one(values: np.ndarray) -> torch.Tensor:

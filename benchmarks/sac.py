@@ -1,11 +1,12 @@
-"""Soft Actor-Critic on Pendulum: timesteps a second, one update each, beside Stable-Baselines3 where it is installed.
+"""Soft Actor-Critic on Pendulum: timesteps a second, one update each, beside Stable-Baselines3 and SBX.
 
-Stable-Baselines3 is no dependency of ours. To have it beside us, in a folder of its own (docs/performance.md):
-`pip install --no-deps --target PEERS stable-baselines3 pandas`, then `PYTHONPATH=PEERS python -m benchmarks sac`.
+Neither is a dependency of ours; where one cannot be imported, its rows are left out. To have them beside us, in a
+folder of their own: docs/performance.md.
 """
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from collections.abc import Iterator
 
@@ -17,6 +18,8 @@ from foretell.training.sac import SACTraining
 
 WARM_UP = 300
 """Timesteps before the first repetition: the replay holds more than a batch, and everything is loaded."""
+PEERS = {"stable_baselines3": ("stable-baselines3", 3.0), "sbx": ("sbx-rl", 1.5)}
+"""Module, the package that it comes in, and how many times faster we have to be."""
 
 
 def rows(options: Options) -> Iterator[Row]:
@@ -25,16 +28,16 @@ def rows(options: Options) -> Iterator[Row]:
     available = torch.get_num_threads()
     for threads in (1, 2):
         torch.set_num_threads(threads)
-        for config in (SACConfig(form="twin-q"), SACConfig(form="value")):
-            yield _row(config, threads, steps, repetitions)
+        found = [module for module in PEERS if importlib.util.find_spec(module)]
+        for module in found or [None]:
+            yield _row(SACConfig(form="twin-q"), threads, steps, repetitions, module)
+        yield _row(SACConfig(form="value"), threads, steps, repetitions, None)
     torch.set_num_threads(available)
 
 
-def _row(config: SACConfig, threads: int, steps: int, repetitions: int) -> Row:
-    ours = _Ours(config)
-    peer = (
-        _StableBaselines(config) if config.form == "twin-q" and importlib.util.find_spec("stable_baselines3") else None
-    )
+def _row(config: SACConfig, threads: int, steps: int, repetitions: int, module: str | None) -> Row:
+    ours, peer = _Ours(config), _Peer(config, module) if module else None
+    package, bound = PEERS[module] if module else (None, None)
     rate(ours.step, WARM_UP)
     if peer:
         peer.steps_a_second(WARM_UP)
@@ -42,14 +45,15 @@ def _row(config: SACConfig, threads: int, steps: int, repetitions: int) -> Row:
         lambda: rate(ours.step, steps), (lambda: peer.steps_a_second(steps)) if peer else None, repetitions,
         higher_is_better=True,
     )  # fmt: skip
+    fields = comparison.fields()
     return Row(
         benchmark="sac", name=f"{config.form}, {threads} thread{'s' * (threads > 1)}", unit="steps/s",
         setting={"environment": "Pendulum-v1", "hidden_sizes": list(config.hidden_sizes),
                  "batch_size": config.batch_size, "updates_per_step": 1, "steps": steps, "after_steps": WARM_UP,
-                 "threads": threads},
-        peer_name="stable-baselines3 SAC" if peer else None,
-        peer_version=installed("stable-baselines3") if peer else None,
-        **comparison.fields(),
+                 "threads": threads, **({"peers_threads": "XLA's own"} if module == "sbx" else {})},
+        peer_name=f"{package} SAC" if package else None, peer_version=installed(package) if package else None,
+        bound=f"ratio at least {bound:g}" if bound else None, holds=bool(fields["ratio"] >= bound) if bound else None,
+        **fields,
     )  # fmt: skip
 
 
@@ -67,11 +71,9 @@ class _Ours:
             self.training.begin_episode()
 
 
-class _StableBaselines:
-    def __init__(self, config: SACConfig):
-        from stable_baselines3 import SAC  # pyrefly: ignore
-
-        self.model = SAC(
+class _Peer:
+    def __init__(self, config: SACConfig, module: str):
+        self.model = importlib.import_module(module).SAC(
             "MlpPolicy", "Pendulum-v1", learning_rate=config.learning_rate, buffer_size=config.total_steps,
             learning_starts=config.learning_starts, batch_size=config.batch_size, tau=config.target_rate,
             gamma=config.discount, train_freq=1, gradient_steps=1, seed=0, device="cpu",

@@ -1,13 +1,15 @@
-"""Updates a second of a Decision Transformer, data sampling included, beside Hugging Face's; and the matmul floor."""
+"""Updates a second of a Decision Transformer, data sampling included, beside the peers'; and the matmul floor."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
+from torch import nn
 from torch.nn import functional
 
 from benchmarks import peers
@@ -16,7 +18,9 @@ from benchmarks.making import REFERENCE, in_words, random_model, random_sampler
 from benchmarks.measuring import Options, Row, alternate, installed, rate
 from foretell.models.configs import DecisionTransformerConfig
 from foretell.models.layers import dropout
+from foretell.models.native.building import kernels
 from foretell.presets.league import MODEL
+from foretell.sequences.batch import SequenceBatch
 from foretell.sequences.windows import WindowSampler
 from foretell.training.configs import TrainingConfig
 from foretell.training.sequence import SequenceTraining
@@ -35,7 +39,7 @@ def rows(options: Options) -> Iterator[Row]:
         torch.set_num_threads(threads)
         with tempfile.TemporaryDirectory() as folder:
             sampler = random_sampler(Path(folder), config.context_length)
-            yield _row(name, config, sampler, more * updates, repetitions)
+            yield from _rows(name, config, sampler, more * updates, repetitions)
         if config.dropout:
             yield _dropout_row(config, updates, repetitions)
     torch.set_num_threads(available)
@@ -62,35 +66,57 @@ def _dropout_row(config: DecisionTransformerConfig, updates: int, repetitions: i
     )  # fmt: skip
 
 
-def _row(
+AIMS = {128: 2.0, 64: 2.5, 32: 3.0}
+"""How many times faster than the faster peer we want to be at each width."""
+
+
+def _rows(
     name: str, config: DecisionTransformerConfig, sampler: WindowSampler, updates: int, repetitions: int
-) -> Row:  # fmt: skip
-    ours = SequenceTraining(random_model(config), sampler, CONFIG, seed=0)
-    peer = HuggingFaceTraining(config, sampler) if installed("transformers") else None
-    for side in (ours, peer):
-        if side:
-            rate(side.update, 3)
-    comparison = alternate(
-        lambda: rate(ours.update, updates),
-        (lambda: rate(peer.update, updates)) if peer else None, repetitions, higher_is_better=True,
-    )  # fmt: skip
+) -> Iterator[Row]:
+    """Yield one row for each peer that is at hand, each timed in turn with us; one without a peer where none is."""
     floor = 1 / floor_seconds(products(config, CONFIG.batch_size), 3 * repetitions)
-    fields = comparison.fields()
-    return Row(
-        benchmark="training", name=name, unit="updates/s",
-        setting={**in_words(config), "batch_size": CONFIG.batch_size, "optimizer": "AdamW, fused",
-                 "clip_norm": CONFIG.clip_norm, "threads": torch.get_num_threads(), "updates": updates},
-        peer_name="transformers DecisionTransformerModel" if peer else None,
-        peer_version=installed("transformers") if peer else None,
-        extra={"matmul_floor": floor, "share_of_floor": fields["ours"] / floor}, **fields,
-    )  # fmt: skip
+    for peer, peer_name, peer_version in _peers(config, sampler) or [(None, None, None)]:
+        ours = SequenceTraining(random_model(config), sampler, CONFIG, seed=0)
+        for side in (ours, peer):
+            if side:
+                rate(side.update, 3)
+        comparison = alternate(
+            partial(rate, ours.update, updates), partial(rate, peer.update, updates) if peer else None, repetitions,
+            higher_is_better=True,
+        )  # fmt: skip
+        fields, aim = comparison.fields(), AIMS.get(config.width) if config.dropout else None
+        yield Row(
+            benchmark="training", name=name, unit="updates/s",
+            setting={**in_words(config), "batch_size": CONFIG.batch_size, "optimizer": "AdamW, fused",
+                     "clip_norm": CONFIG.clip_norm, "threads": torch.get_num_threads(), "updates": updates,
+                     "kernels": kernels()},
+            peer_name=peer_name, peer_version=peer_version,
+            bound=f"{aim} times as fast" if aim and peer else None,
+            holds=fields["ratio"] >= aim if aim and peer else None,
+            extra={"matmul_floor": floor, "share_of_floor": fields["ours"] / floor}, **fields,
+        )  # fmt: skip
 
 
-class HuggingFaceTraining:
-    """The same update with the peer's network: our sampler's batches, fused AdamW, clipped gradients."""
+def _peers(config: DecisionTransformerConfig, sampler: WindowSampler) -> list[tuple[PeerTraining, str, str | None]]:
+    found = []
+    if installed("transformers"):
+        model = peers.hugging_face_model(config)
+        found.append(
+            (PeerTraining(model, peers.loss, sampler), "transformers DecisionTransformerModel",
+             installed("transformers"))
+        )  # fmt: skip
+    if model := peers.corl_model(config):
+        found.append((PeerTraining(model, peers.corl_loss, sampler), "CORL DecisionTransformer", None))
+    return found
 
-    def __init__(self, config: DecisionTransformerConfig, sampler: WindowSampler):
-        self.model, self.sampler = peers.hugging_face_model(config).train(), sampler
+
+class PeerTraining:
+    """The same update with a peer's network: our sampler's batches, fused AdamW, clipped gradients."""
+
+    def __init__(
+        self, model: nn.Module, loss: Callable[[nn.Module, SequenceBatch], torch.Tensor], sampler: WindowSampler
+    ):
+        self.model, self.loss, self.sampler = model.train(), loss, sampler
         self.parameters = list(self.model.parameters())
         self.optimizer = torch.optim.AdamW(
             self.parameters, lr=CONFIG.learning_rate, weight_decay=CONFIG.weight_decay, fused=True
@@ -98,7 +124,7 @@ class HuggingFaceTraining:
 
     def update(self, update: int) -> None:
         """Sample, forward, backward, clip, step."""
-        loss = peers.loss(self.model, self.sampler.batch(update, CONFIG.batch_size))
+        loss = self.loss(self.model, self.sampler.batch(update, CONFIG.batch_size))
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.parameters, CONFIG.clip_norm)

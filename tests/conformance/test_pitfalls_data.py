@@ -177,10 +177,12 @@ def check_every_field_is_read(configs):
 
 
 def _configs():
-    modules = [importlib.import_module(f"foretell.{path.parent.name}.configs") for path in SOURCE.glob("*/configs.py")]
+    places = [path.relative_to(SOURCE).with_suffix("").parts for path in SOURCE.rglob("configs.py")]
+    modules = [importlib.import_module(".".join(["foretell", *place])) for place in places]
     found = [value for module in modules for value in vars(module).values()
              if is_dataclass(value) and value.__module__ == module.__name__]  # fmt: skip
-    assert {config.__name__ for config in found} >= {"SACConfig", "TrainingConfig", "DecisionTransformerConfig"}
+    names = {"SACConfig", "TrainingConfig", "DecisionTransformerConfig", "StackConfig", "TransformerConfig"}
+    assert {config.__name__ for config in found} >= names
     return found
 
 

@@ -47,6 +47,21 @@ def test_json_that_is_none(text, word, tmp_path):
         read_json_lines(tmp_path / "a.jsonl")
 
 
+def test_json_that_is_written_is_finite(tmp_path):
+    for value in (float("nan"), [float("inf")]):
+        with pytest.raises(ValueError, match="not JSON compliant"):
+            write_json(tmp_path / "a.json", value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_json_that_is_too_large_is_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("foretell.core.files.read_bytes", lambda path: pytest.fail("it was read"))
+    with (tmp_path / "a.json").open("wb") as file:
+        file.truncate((1 << 20) + 1)
+    with pytest.raises(CheckpointError, match="1048577 bytes; expected at most 1048576"):
+        read_json(tmp_path / "a.json")
+
+
 def test_a_pair_of_surrogates_is_a_character():
     assert parse_json('"\\ud83d\\ude00"') == "\N{GRINNING FACE}"
 
@@ -171,7 +186,7 @@ def test_a_pipe_is_not_waited_for(tmp_path):
         read_json_lines(tmp_path / "a.jsonl")
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EACCES, errno.EISDIR, errno.EINVAL, errno.EBADF])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EACCES, errno.EINVAL, errno.EBADF])
 def test_every_error_of_the_disk_is_named_with_its_path(tmp_path, number):
     with pytest.raises(ResourceError, match="model") as caught, resource_errors(tmp_path / "model"):
         raise OSError(number, os.strerror(number))

@@ -106,6 +106,12 @@ def test_values_that_are_not_finite_are_named(foreign, key, value, place):
         verify(dataset)
 
 
+@pytest.mark.parametrize("value", [np.nan, 0.5, 2, -1, np.inf])
+@pytest.mark.parametrize("key", ["terminals", "timeouts"])
+def test_a_flag_is_0_or_1(foreign, key, value):
+    refused(foreign(**{key: np.array([0, 0, 1, value, value])}), f"'{key}' holds {value:g} in row 3; expected flags")
+
+
 def test_too_large_for_float32_is_infinite(foreign):
     dataset = read_d4rl(foreign(rewards=np.array([0, 1e300, 0, 0, 0])))
     with pytest.raises(DatasetError, match="rewards holds inf at episode 0, timestep 1"):
@@ -155,6 +161,13 @@ def test_objects_are_refused(foreign):
 
     for name, make in (("a.hdf5", objects), ("b.hdf5", texts)):
         refused(replace_rewards(foreign(name), make), r"'rewards' has type object \(objects\)")
+
+
+def test_a_named_type_is_refused(foreign):
+    path = foreign()
+    with h5py.File(path, "a") as file:
+        file["infos/kind"] = np.dtype("<f4")
+    refused(path, "'infos/kind' is a Datatype")
 
 
 def test_sizes_that_the_file_does_not_hold_are_refused(foreign):

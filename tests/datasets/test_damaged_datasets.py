@@ -158,6 +158,27 @@ def test_chunks_that_do_not_hold_what_they_declare(foreign, content, message):
         read_d4rl(path)
 
 
+def test_large_chunks_of_lzf_are_refused(foreign):
+    """Nothing bounds what LZF unpacks to, so the chunk itself has to be small."""
+    path = foreign()
+    with h5py.File(path, "a") as file:
+        file.create_dataset("extra", data=np.zeros(9 << 20, "u1"), chunks=(9 << 20,), compression="lzf")
+    with pytest.raises(DatasetError, match="LZF chunks above 4194304 bytes"):
+        read_d4rl(path)
+
+
+def test_too_many_chunks_are_not_counted(foreign, monkeypatch):
+    path = foreign(extra=np.zeros(3))
+    monkeypatch.setattr(hdf5.rules, "MAX_CHUNKS", 4)
+    with h5py.File(path, "a") as file:
+        file.create_dataset("dust", data=np.zeros(4, "u1"), chunks=(1,))
+    assert read_d4rl(path).extras["dust"].shape == (4,)
+    with h5py.File(path, "a") as file:
+        file.create_dataset("more", data=np.zeros(5, "u1"), chunks=(1,))
+    with pytest.raises(DatasetError, match="lies in 5 chunks; expected at most 4"):
+        read_d4rl(path)
+
+
 def test_a_chunk_may_be_as_long_as_it_declares(foreign):
     path = foreign(extra=np.zeros(3))
     with h5py.File(path, "a") as file:

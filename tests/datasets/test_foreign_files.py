@@ -125,9 +125,12 @@ def test_terminal_and_timeout_on_one_step_stay_both(foreign, tmp_path):
     assert any("both termination and truncation" in finding.message for finding in diagnose(dataset))
 
 
-@pytest.mark.parametrize("ends", [[2, 5], [3], [3, 3, 5], [0, 5], [5, 3], [[3, 5]], [3.0, 5.0]])
+@pytest.mark.parametrize("ends", [[3, 5], [2, 5], [3], [3, 3, 5], [0, 5], [5, 3], [[3, 5]], [3.0, 5.0]])
 def test_stored_ends_that_do_not_fit_are_not_used(foreign, ends):
-    assert read_d4rl(foreign(foretell__episode_ends=np.array(ends))).episode_ends.tolist() == [3, 5]
+    dataset = read_d4rl(foreign(foretell__episode_ends=np.array(ends)))
+    assert dataset.episode_ends.tolist() == [3, 5]
+    noted = [note for note in dataset.notes if "stored ends" in note]
+    assert len(noted) == (str(ends) != "[3, 5]")
 
 
 def test_all_else_in_the_file_survives(foreign, tmp_path, same):

@@ -5,6 +5,7 @@ import sys
 from dataclasses import replace
 
 import gymnasium
+import h5py
 import numpy as np
 import pytest
 
@@ -103,6 +104,57 @@ def test_reads_what_others_wrote_to_minari():
     np.testing.assert_array_equal(dataset.episode(1).observations, np.stack(buffers[1].observations))
     np.testing.assert_array_equal(dataset.episode(1).infos["battery"], np.arange(30))
     assert dataset.infos["deep/x"].shape == (230, 2)
+
+
+def _buffer(steps, **changed):
+    content = {
+        "observations": np.zeros((steps + 1, 2), np.float32), "actions": np.zeros((steps, 1), np.float32),
+        "rewards": np.zeros(steps), "terminations": np.zeros(steps, bool), "truncations": np.zeros(steps, bool),
+    }  # fmt: skip
+    return EpisodeBuffer(**(content | changed))
+
+
+BOX = gymnasium.spaces.Box(-np.inf, np.inf, (2,), np.float32)
+
+
+def _written(*buffers):
+    minari.create_dataset_from_buffers(
+        "odd/data-v0", list(buffers), observation_space=BOX, action_space=gymnasium.spaces.Box(-2, 2, (1,)),
+    )  # fmt: skip
+    return minari.storage.datasets_root_dir.get_dataset_path("odd/data-v0") / "data" / "main_data.hdf5"
+
+
+def test_what_is_assumed_or_left_out_is_noted():
+    ended = _buffer(2, truncations=np.array([False, True]), infos={"goal": np.zeros((3, 1))})
+    _written(ended, _buffer(2, infos={"goal": np.zeros((3, 1))}), _buffer(1, infos={"goal": np.zeros((2, 1))}))
+    dataset = read_minari("odd/data-v0")
+    assert dataset.truncations.tolist() == [False, True, False, True, True]
+    assert dataset.notes == ("2 episodes are left open (first: episode 1); they are kept and flagged as truncated.",)
+    assert set(dataset.infos) == {"goal"}
+
+
+def test_infos_that_are_no_numbers_are_left_out_and_noted():
+    path = _written(_buffer(2, truncations=np.array([False, True])))
+    with h5py.File(path, "r+") as file:
+        file["episode_0/infos/names"] = np.array([b"a", b"b", b"c"])
+        file["episode_0/infos/short"] = np.zeros(1)
+        file["episode_0/infos/fit"] = np.zeros(2)
+    dataset = read_minari("odd/data-v0")
+    assert set(dataset.infos) == {"fit"}
+    (note,) = dataset.notes
+    assert "'names'" in note
+    assert "'short'" in note
+
+
+@pytest.mark.parametrize("key", ["rewards", "terminations", "truncations"])
+@pytest.mark.parametrize("rows", [1, 3])
+def test_columns_of_another_length_name_their_episode(key, rows):
+    path = _written(_buffer(2), _buffer(2))
+    with h5py.File(path, "r+") as file:
+        del file[f"episode_1/{key}"]
+        file[f"episode_1/{key}"] = np.zeros(rows)
+    with pytest.raises(DatasetError, match=f"episode 1 has {rows} {key} for 2 actions"):
+        read_minari("odd/data-v0")
 
 
 def test_absent_and_taken_ids(dataset):

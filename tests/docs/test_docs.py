@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
 from dataclasses import fields
 from pathlib import Path
@@ -11,7 +16,15 @@ import pytest
 
 from foretell.agents.configs import SACConfig
 from foretell.core import errors
-from foretell.models.configs import DecisionTransformerConfig, LSTMConfig, MLPConfig
+from foretell.core.files import write_json_lines
+from foretell.evaluation.configs import ChunkingConfig, PlanningConfig
+from foretell.models.configs import (
+    DecisionTransformerConfig,
+    EncoderDecoderConfig,
+    LSTMConfig,
+    MLPConfig,
+    TrajectoryTransformerConfig,
+)
 from foretell.sequences.batch import SequenceBatch
 from foretell.training.configs import TrainingConfig
 
@@ -80,6 +93,10 @@ def test_every_room_is_in_the_picture():
         ("soft-actor-critic.md", "Settings", SACConfig),
         ("baselines.md", "LSTM", LSTMConfig),
         ("baselines.md", "MLP", MLPConfig),
+        ("trajectory-transformer.md", "Settings", TrajectoryTransformerConfig),
+        ("trajectory-transformer.md", "Planning", PlanningConfig),
+        ("encoder-decoder.md", "Settings", EncoderDecoderConfig),
+        ("encoder-decoder.md", "Settings", ChunkingConfig),
     ],
 )
 def test_defaults_in_the_tables_are_the_codes(page, section, settings):
@@ -99,6 +116,30 @@ def _shown(value):
     return [str(item) for item in value] if isinstance(value, tuple) else [str(value)]
 
 
+@pytest.mark.parametrize(
+    ("page", "acting", "last", "name"),
+    [
+        ("trajectory-transformer.md", {"horizon": 2, "beam_width": 8}, "further", "further ahead"),
+        ("encoder-decoder.md", {"actions_taken": 2}, "every_timestep", "one of four"),
+    ],
+)
+def test_the_example_runs_and_acts_as_it_says(page, acting, last, name, tmp_path):
+    (example,) = re.findall(r"^```python\n(.*?)^```$", read(page), re.DOTALL | re.MULTILINE)
+    example = example.replace("updates=20", "updates=2").replace("2_000", "400")
+    shown = f"import json\nprint(json.dumps([str(run), {last}]))\n"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", example + shown], cwd=tmp_path, env=environment, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    run, records = json.loads(done.stdout)
+    kept = json.loads((tmp_path / run / "config.json").read_text(encoding="utf-8"))["acting"]
+    assert {key: kept[key] for key in acting} == acting
+    assert [record["policy"] for record in records] == [name, name]
+    assert all(record["length"] == 200 and -2000 < record["return"] < 0 for record in records)
+
+
 def test_the_glossary_has_every_part_of_a_batch():
     for field in fields(SequenceBatch):
         assert f"`{field.name}`" in read("glossary.md") or f"`SequenceBatch.{field.name}`" in read("glossary.md")
@@ -110,6 +151,24 @@ def test_exit_codes_are_the_codes():
     ]
     shown = dict(re.findall(r"^\| (\d+) \|.*\| `(\w+)` \|$", read("command-line.md"), re.MULTILINE))
     assert {kind.__name__: str(kind.exit_code) for kind in kinds} == {name: code for code, name in shown.items()}
+
+
+def test_the_keys_of_a_run_s_cards_are_the_docs(pendulum_run, tmp_path):
+    from foretell.facade.attention import draw_run_attention
+    from foretell.facade.evaluation import evaluate
+    from foretell.facade.run_card import run_card
+
+    run = shutil.copytree(pendulum_run, tmp_path / "run")
+    write_json_lines(run / "evaluations.jsonl", evaluate(run, episodes=1))
+    cards = {"`inspect` of a run": run_card(run), "`inspect --attention`": draw_run_attention(run)}
+    for row, card in cards.items():
+        (shown,) = re.findall(rf"^\| {re.escape(row)} \| (.*) \|$", read("command-line.md"), re.MULTILINE)
+        outer = re.sub(r"\([^)]*\)", "", shown)
+        assert re.findall(r"`(\w+)`", outer) == list(card), row
+        for key in {"evaluations", "maps", "episode"} & card.keys():
+            within = card[key][0] if isinstance(card[key], list) else card[key]
+            (named,) = re.findall(rf"`{key}` \(([^)]*)\)", shown)
+            assert set(re.findall(r"`(\w+)`", named)) == set(within), key
 
 
 def test_what_is_logged_is_described(pendulum_run, tmp_path):
@@ -165,6 +224,7 @@ def test_every_verb_flag_in_the_docs_is_a_flag(capsys):
         with pytest.raises(SystemExit):
             tyro.cli(main.Verb, prog="foretell", args=[verb, "--help"])
         known |= set(re.findall(r"--[\w.-]+", capsys.readouterr().out))
+    known |= {"--standalone", "--nproc_per_node"}  # torchrun's
     for script in (ROOT / "benchmarks").glob("*.py"):
         known |= set(re.findall(r'add_argument\(\s*"(--[\w-]+)"', script.read_text(encoding="utf-8")))
     for page in PAGES:

@@ -81,10 +81,24 @@ def terminal_and_timeout_at_once(r: Recording):
     r.columns["timeouts"][r.ends[1:] - 1] = True
 
 
-@defect(ERROR, "terminations", "episode 1, timestep 100", foretell=(ERROR, "episode 1, timestep 100"),
-        minari=(ERROR, "episode 1, timestep 100"))  # fmt: skip
+@defect(ERROR, "'terminals'", "nan", "row 300", "0 or 1")
 def nan_among_the_terminals(r: Recording):
     r.columns["terminals"] = np.where(np.arange(1200) == 300, np.nan, 0.0)
+
+
+@defect(ERROR, "'timeouts'", "0.5", "row 399", minari=(ERROR, "episode 1", "'truncations'", "0.5", "row 199"))
+def half_a_timeout(r: Recording):
+    r.columns["timeouts"] = np.where(np.arange(1200) == 399, 0.5, r.columns["timeouts"])
+
+
+@defect(WARNING, "open", "flagged as truncated", minari=(WARNING, "1 episodes", "open", "episode 5"))
+def a_last_episode_left_open(r: Recording):
+    r.columns["timeouts"][1199] = False
+
+
+@defect(WARNING, "stored ends", "flags say it", d4rl=None, d4rl_named=None, minari=None, blind="others store no ends")
+def stored_ends_that_do_not_fit(r: Recording):
+    r.stored_ends = r.ends[:-1]
 
 
 @defect(WARNING, "episode 4 equals 1")

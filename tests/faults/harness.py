@@ -15,7 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-MODULES = ("file_operations", "full_disk", "damage", "fuzzing", "hostile_hdf5")
+MODULES = (
+    "file_operations", "full_disk", "damage", "fuzzing", "hostile_hdf5", "episode_defects", "clean_recordings",
+    "divergence", "interruption", "signals", "simultaneous", "folders", "paths", "determinism",
+    "memory", "guards",
+)  # fmt: skip
 """Modules of this folder that hold checks, in the order in which they run."""
 SHOWN = 10
 """Failures of a check that are said; the rest is counted."""

@@ -35,17 +35,20 @@ def _columns() -> dict[str, np.ndarray]:
 
 def build_all(folder: Path, canary: Path) -> list[Path]:
     """Write every file; return their paths."""
-    paths = []
-    for name in (*HOSTILE, *BEGINNINGS):
-        paths.append(folder / f"{name.replace(' ', '-')}.hdf5")
-        with h5py.File(paths[-1], "w", libver=("earliest", "v114"), userblock_size=BEGINNINGS.get(name, 0)) as file:
-            for key, values in _columns().items():
-                file[key] = values
-            HOSTILE.get(name, lambda made, _: good_rewards(made))(file, canary)
-        if name in BEGINNINGS:
-            with paths[-1].open("r+b") as handle:
-                handle.write(b"#!/bin/sh\n")
-    return paths
+    return [build(name, folder, canary) for name in (*HOSTILE, *BEGINNINGS)]
+
+
+def build(name: str, folder: Path, canary: Path) -> Path:
+    """Write the file of this name; return its path."""
+    path = folder / f"{name.replace(' ', '-')}.hdf5"
+    with h5py.File(path, "w", libver=("earliest", "v114"), userblock_size=BEGINNINGS.get(name, 0)) as file:
+        for key, values in _columns().items():
+            file[key] = values
+        HOSTILE.get(name, lambda made, _: good_rewards(made))(file, canary)
+    if name in BEGINNINGS:
+        with path.open("r+b") as handle:
+            handle.write(b"#!/bin/sh\n")
+    return path
 
 
 def open_all(path: str, first: int, last: int, folder: str) -> None:

@@ -128,6 +128,19 @@ def test_a_loss_that_overflows_with_finite_gradients_is_caught():
     assert all(torch.equal(weight, agent.state_dict()[name]) for name, weight in before.items())
 
 
+def test_a_loss_alone_that_is_not_finite_stops_a_sequence_model(monkeypatch):
+    """Gradients are finite: of a loss that overflowed in a sum, say."""
+    config = TrainingConfig(updates=4, batch_size=4, warmup_updates=1)
+    sampler = WindowSampler(make_dataset([9, 5]), scaled(), context_length=4, seed=0)
+    training = SequenceTraining(small_model("decision-transformer"), sampler, config, 0)
+    real = type(training.model).loss
+    monkeypatch.setattr(type(training.model), "loss", lambda *args: real(*args) + torch.tensor(torch.inf))
+    before = copy.deepcopy(training.model.state_dict())
+    with pytest.raises(DivergedError, match="the loss is inf"):
+        training.update(0)
+    assert all(torch.equal(weight, training.model.state_dict()[name]) for name, weight in before.items())
+
+
 def _play_on(training):
     while True:
         training.act_and_record()

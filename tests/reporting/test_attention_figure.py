@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from foretell.reporting import attention_figure
@@ -86,6 +87,23 @@ def test_many_tokens_are_named_by_timestep_and_the_figure_stays_bounded(drawn, t
     axes = [found for found in figure.findobj(match=lambda item: hasattr(item, "images")) if found.images]
     assert labels(axes[0].yaxis) == [f"t = {timestep}" for timestep in range(10)]
     assert token_names(tokens, each=False)[0][:2] == [14.5, 44.5]
+
+
+@pytest.mark.parametrize(("heads", "tokens"), [(1, TOKENS), (2, TOKENS * 6)])
+@pytest.mark.parametrize("dataset", ["pendulum-medium-replay", "minari:mujoco/mmmmmmmm/MEDIUM-WWWWWWWW-v0"])
+def test_the_title_is_inside_the_figure(drawn, tmp_path, heads, tokens, dataset):
+    title = f"trajectory-transformer of {dataset}: attention in timesteps 97–100"
+    draw_attention(tmp_path / "attention", title, [causal(1, heads, tokens)])
+    figure = drawn[0][0]
+    figure.draw_without_rendering()
+    (written,) = [text for text in figure.texts if text.get_text() == figure.get_suptitle()]
+    assert written.get_text().replace("\n", "").replace(" ", "") == title.replace(" ", "")
+    place, whole = written.get_window_extent(), figure.bbox
+    assert 0 <= place.x0 < place.x1 <= whole.x1
+    assert place.y1 <= whole.y1
+    panels = [found.get_window_extent() for found in figure.findobj(Axes) if found.get_title()]
+    assert len(panels) == heads
+    assert max(panel.y1 for panel in panels) < place.y0
 
 
 def test_the_same_weights_give_the_same_bytes(tmp_path):

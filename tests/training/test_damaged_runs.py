@@ -120,6 +120,39 @@ def test_a_changed_digit_of_a_manifest_is_refused(tmp_path):
         load_newest(tmp_path)
 
 
+def test_whole_tensors_of_another_checkpoint_are_noticed(tmp_path):
+    """Their own checksum fits; the manifest says that they are others."""
+    old, new = _save(tmp_path, 1, 2)
+    shutil.copy(old / "state.safetensors", new / "state.safetensors")
+    assert load_newest(tmp_path)[1]["update"] == 1
+    shutil.rmtree(old)
+    with pytest.raises(CheckpointError, match="does not match its manifest"):
+        load_newest(tmp_path)
+
+
+def test_a_checkpoint_that_does_not_read_back_lets_none_go(tmp_path, monkeypatch):
+    """A disk that keeps other bytes than it was given."""
+    _save(tmp_path, 1, 2, 3)
+    monkeypatch.setattr("foretell.training.checkpoints.flush", lambda folder: _flip(
+        max(folder.glob("update-*")) / "state.safetensors"
+    ))  # fmt: skip
+    with pytest.raises(CheckpointError, match="checksum does not fit"):
+        _save(tmp_path, 4)
+    assert load_newest(tmp_path)[1]["update"] == 3
+    assert len(list(tmp_path.glob("update-*"))) == 4
+
+
+def test_events_are_on_the_disk_before_a_checkpoint_counts_them(tmp_path, monkeypatch):
+    run = _run(tmp_path / "run", updates=1)
+    run.event("training", {"update": 2})
+    events = (tmp_path / "run" / "events.jsonl").stat().st_ino
+    flushed, real = [], os.fsync
+    monkeypatch.setattr(os, "fsync", lambda handle: (flushed.append(os.fstat(handle).st_ino), real(handle)))
+    run.checkpoint(2, _state(2))
+    manifest = (tmp_path / "run" / "checkpoints" / f"update-{2:012d}" / "manifest.json").stat().st_ino
+    assert flushed.index(events) < flushed.index(manifest)
+
+
 def test_saving_again_leaves_what_is_good_and_replaces_what_is_not(tmp_path):
     (path,) = _save(tmp_path, 1)
     inode = path.stat().st_ino

@@ -176,3 +176,27 @@ def test_numbers_that_are_not_finite_change_nothing():
 def test_settings_out_of_range_are_refused(changes):
     with pytest.raises(UsageError, match="expected"):
         IQLConfig(**changes)
+
+
+@pytest.mark.parametrize("choices", [0, 4])
+@pytest.mark.parametrize("double", [True, False])
+def test_gradients_are_those_of_the_losses(choices, double):
+    """What is written without autograd is what autograd finds, of every loss to its own networks."""
+    normalization, action_dim = (IDENTITY, choices) if choices else (scaled(), 2)
+    learner = ImplicitQLearning(ValueFunctions(CONFIG, normalization, 3, action_dim, torch.Generator().manual_seed(1)))
+    batch = _batch()
+    actions = torch.eye(4)[[0, 1, 3, 2, 1, 0]] if choices else batch.actions
+    kind = torch.float64 if double else torch.float32
+    batch = Transitions(**{n: v if v.dtype == torch.bool else v.to(kind) for n, v in
+                           {**vars(batch), "actions": actions}.items()})  # fmt: skip
+    learner.to(kind)
+    expected = learner.losses(batch)
+    parameters = list(learner.functions.parameters())
+    gradients = torch.autograd.grad(torch.stack(list(expected.values())).sum(), parameters)
+    with torch.no_grad():
+        found = learner._write_gradients(batch)
+    close = {"rtol": 1e-10, "atol": 1e-12} if double else {"rtol": 1e-4, "atol": 1e-5}
+    for name, loss in expected.items():
+        torch.testing.assert_close(found[name], loss.detach(), **close)
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient, **close)

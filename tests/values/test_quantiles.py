@@ -129,13 +129,13 @@ def test_the_data_and_the_seed_and_nothing_else_decide(quick):
 
 @pytest.mark.parametrize(("steps", "expected"), [(20, 55), (60, 65)])
 def test_few_timesteps_are_not_learned_by_heart(steps, expected, monkeypatch):
-    drawn, plain = [], WindowSampler.batch
+    drawn, plain = [], WindowSampler.draw
 
     def counted(self, update, batch_size):
         drawn.append((update, batch_size))
         return plain(self, update, batch_size)
 
-    monkeypatch.setattr(WindowSampler, "batch", counted)
+    monkeypatch.setattr(WindowSampler, "draw", counted)
     fit_state_quantile(_sampled(steps)[0], TELLING, 0.75, max_timesteps=LENGTH, seed=0)
     assert drawn == [(update, 256) for update in range(expected)]
 

@@ -28,15 +28,16 @@ class EnsembleMLP(nn.Module):
             bound = 1 / math.sqrt(inputs)
             for group, shape in ((self.weights, (members, inputs, outputs)), (self.biases, (members, 1, outputs))):
                 group.append(nn.Parameter(torch.empty(shape).uniform_(-bound, bound, generator=generator)))
+        self.members = members
+        self.layers = tuple(zip(self.weights, self.biases))
 
     def forward(self, inputs: Float[Tensor, "batch inputs"]) -> Float[Tensor, "members batch outputs"]:
         """Apply every member to the same inputs."""
-        hidden = inputs.expand(self.weights[0].shape[0], *inputs.shape)
-        for layer, (weight, bias) in enumerate(zip(self.weights, self.biases)):
-            hidden = torch.baddbmm(bias, hidden, weight)
-            if layer < len(self.weights) - 1:
-                hidden = hidden.relu_()
-        return hidden
+        hidden = inputs.expand(self.members, *inputs.shape)
+        for weight, bias in self.layers[:-1]:
+            hidden = torch.baddbmm(bias, hidden, weight).relu_()
+        weight, bias = self.layers[-1]
+        return torch.baddbmm(bias, hidden, weight)
 
 
 class QFunctions(nn.Module):
@@ -78,5 +79,12 @@ class GaussianPolicy(nn.Module):
         self, observations: Float[Tensor, "batch obs_dim"]
     ) -> tuple[Float[Tensor, "batch action_dim"], Float[Tensor, "batch action_dim"]]:
         """Return mean and log standard deviation before squashing."""
-        mean, log_std = self.mlp(observations).squeeze(0).chunk(2, dim=-1)
+        return self.split(self.mlp(observations))
+
+    @staticmethod
+    def split(
+        outputs: Float[Tensor, "1 batch outputs"],
+    ) -> tuple[Float[Tensor, "batch action_dim"], Float[Tensor, "batch action_dim"]]:
+        """Read mean and log standard deviation out of what the perceptron gives out."""
+        mean, log_std = outputs.squeeze(0).chunk(2, dim=-1)
         return mean, log_std.clamp(*LOG_STD_RANGE)

@@ -16,6 +16,7 @@ import queue
 import shlex
 import signal
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Sequence
@@ -200,7 +201,7 @@ def _work(requests: Any, messages: multiprocessing.queues.Queue) -> None:
     from foretell.cli import main, progress, signals
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal; the parent decides
-
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     current = [""]
     warnings.showwarning = lambda message, *_, **__: messages.put((current[0], "warning", str(message)))
     warnings.simplefilter("always", UserWarning)  # the parent says each once
@@ -224,6 +225,14 @@ def _work(requests: Any, messages: multiprocessing.queues.Queue) -> None:
             messages.put((name, "failed", type(error)(f"{name}: {error}")))
         except (Exception, SystemExit) as error:
             messages.put((name, "failed", ForetellError(f"{name}: {type(error).__name__}: {error}")))
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent was killed: nobody would ask for more, and the next start needs the folders."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 @contextlib.contextmanager

@@ -18,7 +18,10 @@ from foretell.cli.report import Report
 from foretell.cli.reproduce import Reproduce
 from foretell.cli.signals import noted
 from foretell.cli.train import Train
-from foretell.core.errors import DatasetError, ForetellError, ResourceError
+from foretell.core.errors import DatasetError, ForetellError, ResourceError, UsageError
+from foretell.core.files import UNFIT
+from foretell.core.launching import launch
+from foretell.core.memory import keep_within_the_container, memory_errors
 
 Verb = (
     Annotated[Collect, tyro.conf.subcommand("collect")]
@@ -37,14 +40,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with noted(signal.SIGINT, signal.SIGTERM):
             verb, result = run_verb(arguments)
+        if not launch().speaks:
+            return 0
         print(json.dumps(result, allow_nan=False) if verb.json else verb.show(result))
         return DatasetError.exit_code if isinstance(verb, Inspect) and verb.failed(result) else 0
     except ForetellError as error:
-        print(f"foretell: {error}", file=sys.stderr)
+        if launch().speaks:  # every process that torchrun started meets the same error
+            print(f"foretell: {error}", file=sys.stderr)
         return error.exit_code
     except (OSError, MemoryError) as error:  # what no stage could say better: the machine, not the input
-        print(f"foretell: {str(error) or 'memory is full'}; free some space or choose another path.", file=sys.stderr)
-        return ResourceError.exit_code
+        unfit = isinstance(error, OSError) and error.errno in UNFIT
+        mend = "choose another path" if unfit else "free some space or choose another path"
+        print(f"foretell: {str(error) or 'memory is full'}; {mend}.", file=sys.stderr)
+        return (UsageError if unfit else ResourceError).exit_code
     except KeyboardInterrupt:
         print("foretell: ended at once; the same command continues from the last checkpoint.", file=sys.stderr)
         return 130
@@ -53,13 +61,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run_verb(arguments: Sequence[str] | None) -> tuple[Any, dict[str, Any]]:
     """Parse one command line and run it; return the verb and its result. Raises `ForetellError`."""
     verb = tyro.cli(Verb, prog="foretell", description=DESCRIPTION, args=arguments)  # type: ignore[call-overload]
-    return verb, verb.run()
+    if launch().count > 1 and not isinstance(verb, Train):
+        raise UsageError("torchrun starts several processes, which foretell train alone can share; run it plainly.")
+    with memory_errors():
+        return verb, verb.run()
 
 
 def entry() -> None:
     """Console script."""
+    keep_within_the_container()
     sys.exit(main())
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    print(f"foretell: warning: {message}", file=sys.stderr)
+    if launch().speaks:
+        print(f"foretell: warning: {message}", file=sys.stderr)

@@ -13,11 +13,12 @@ from foretell.agents.configs import SACConfig
 from foretell.cli.flags import FIRST, common_flags, flags_of, model_prefix, parse_seeds
 from foretell.cli.progress import watch
 from foretell.core.errors import UsageError
+from foretell.core.launching import launch
 from foretell.evaluation.configs import ACTING, ActingConfig, ChunkingConfig, PlanningConfig
 from foretell.models.configs import DecisionTransformerConfig
 from foretell.models.registry import MODELS
 from foretell.sequences.targets import Condition
-from foretell.training.configs import TrainingConfig
+from foretell.training.configs import ComputeConfig, TrainingConfig
 from foretell.values.configs import IQLConfig
 
 _Others = make_dataclass(
@@ -81,12 +82,14 @@ class Train:
     validation_episodes: int = 50
     """Episodes per evaluation on validation starts (--evaluate-every)."""
     threads: int | None = None
-    """Threads of the arithmetic; the same bits come out only under the same number. Default: one a core."""
+    """Threads of the arithmetic; the same bits come out only under the same number. Default: one a core, shared among
+    the processes where torchrun started several."""
     model: Annotated[DecisionTransformerConfig, tyro.conf.arg(name="")] = field(
         default_factory=DecisionTransformerConfig
     )
     others: Annotated[_Others, tyro.conf.arg(name="")] = field(default_factory=_Others)  # type: ignore[valid-type]
     training: Annotated[TrainingConfig, tyro.conf.arg(name="")] = field(default_factory=TrainingConfig)
+    compute: Annotated[ComputeConfig, tyro.conf.arg(name="")] = field(default_factory=ComputeConfig)
     planning: PlanningConfig = field(default_factory=PlanningConfig)
     chunking: ChunkingConfig = field(default_factory=ChunkingConfig)
     values: IQLConfig = field(default_factory=IQLConfig)
@@ -102,14 +105,20 @@ class Train:
         if self.threads is not None and self.threads < 1:
             raise UsageError(f"--threads {self.threads}; expected at least 1.")
         self._refuse_what_does_not_apply()
+        if launch().count > 1 and (self.algorithm not in MODELS or self.seeds is not None):
+            what = "--seeds" if self.seeds is not None else f"--algorithm {self.algorithm}"
+            raise UsageError(
+                f"{what}: torchrun starts several processes for one run of a network; expected one process."
+            )
         if self.seeds is not None:
             return self._train_seeds(parse_seeds(self.seeds))
         import torch
 
         from foretell.core.files import read_json_lines
 
-        torch.set_num_threads(self.threads or os.cpu_count() or 1)
-        with watch(f"train {self.out.name}", quiet=self.json) as progress:
+        here = launch()
+        torch.set_num_threads(self.threads or max(1, (os.cpu_count() or 1) // here.local_count))
+        with watch(f"train {self.out.name}", quiet=self.json or not here.speaks) as progress:
             self._train(progress)
         events = read_json_lines(self.out / "events.jsonl")
         return {"run": str(self.out), "last": {event["event"]: event for event in events}}
@@ -130,6 +139,7 @@ class Train:
         parts += ["--seed", str(seed), "--threads", "1", *common_flags(self, (*plain, *asked))]
         if self.algorithm in MODELS:
             parts += flags_of(self._settings[self.algorithm], model_prefix(self.algorithm)) + flags_of(self.training)
+            parts += flags_of(self.compute)
         if self._acting is not None:
             parts += flags_of(self._acting, "planning." if self._acting is self.planning else "chunking.")
         learned = self.algorithm == "iql" or (self.condition in ("value", "advantage") and self.values_from is None)
@@ -138,6 +148,7 @@ class Train:
 
     def _train(self, progress: Any) -> None:
         from foretell import facade
+        from foretell.training.processes import joined
 
         shared: dict[str, Any] = {
             "seed": self.seed, "root_seed": self.root_seed, "validation_episodes": self.validation_episodes,
@@ -151,12 +162,14 @@ class Train:
             facade.train_iql(self.dataset, self.out, values=self.values, **shared)
             return
         learned = self.condition in ("value", "advantage")
-        facade.train(
-            self.dataset, self.out, algorithm=self.algorithm, condition=self.condition, target=self.target,
-            model=self._settings[self.algorithm], training=self.training, acting=self._acting,
-            best_share=self.best_share,
-            values=self.values if learned and not self.values_from else None, values_from=self.values_from, **shared,
-        )  # fmt: skip
+        with joined(launch(), self.compute.device) as processes:
+            facade.train(
+                self.dataset, self.out, algorithm=self.algorithm, condition=self.condition, target=self.target,
+                model=self._settings[self.algorithm], training=self.training, acting=self._acting,
+                compute=self.compute, processes=processes, best_share=self.best_share,
+                values=self.values if learned and not self.values_from else None, values_from=self.values_from,
+                **shared,
+            )  # fmt: skip
 
     @property
     def _settings(self) -> dict[str, Any]:
@@ -184,6 +197,7 @@ class Train:
                     (self.condition, self.target, self.best_share, self.values_from) != ("return", "auto", 1.0, None)
                 ),
                 "flags of how a network is trained": self.training != TrainingConfig(),
+                "--device and --precision": self.compute != ComputeConfig(),
             }
         unused |= {
             "--planning flags": ACTING.get(self.algorithm) is not PlanningConfig and self.planning != PlanningConfig(),

@@ -16,16 +16,18 @@ import math
 import os
 import shutil
 import stat
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from foretell.core.checksums import KEY, holds, opened_lines, sealed_lines
-from foretell.core.errors import CheckpointError, LockedError, ResourceError
+from foretell.core.errors import CheckpointError, LockedError, ResourceError, UsageError
+from foretell.core.temporaries import make_temporary
 
 MAX_JSON_BYTES = 1 << 20
 """A configuration or manifest larger than this is not ours; refused before it is parsed."""
+UNFIT = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ELOOP)
+"""Errors that say that nothing can lie at a path, however much room there is."""
 
 
 @contextlib.contextmanager
@@ -37,24 +39,30 @@ def atomic_path(path: Path) -> Iterator[Path]:
     path = Path(path)
     with resource_errors(path):
         make_folder(path.parent)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:80]}.", suffix=path.suffix)
-        temporary = Path(name)
+        handle, temporary = make_temporary(path)
         try:
-            try:
-                os.fchmod(handle, 0o644)
-            finally:
-                os.close(handle)
             yield temporary
             flush(temporary)
             os.replace(temporary, path)
             flush(path.parent)
         finally:
-            temporary.unlink(missing_ok=True)
+            try:
+                temporary.unlink(missing_ok=True)
+            finally:
+                os.close(handle)
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and those above it that are missing, each of them on the disk when this returns."""
+    """Make a folder and those above it that are missing, each of them on the disk when this returns.
+
+    Raises `UsageError` for a name that is not UTF-8, and for a `..` behind a folder that is missing: it would have to
+    be made to be left again.
+    """
+    if str(path).encode("utf-8", "replace").decode() != str(path):
+        raise UsageError(f"{path!r}: is not UTF-8, as TensorBoard and others expect; choose another path.")
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    if any(folder.name == ".." for folder in missing):
+        raise UsageError(f"{path}: goes up from a folder that does not exist; expected a path without that detour.")
     for folder in reversed(missing):
         folder.mkdir(exist_ok=True)
         flush(folder.parent)
@@ -71,7 +79,10 @@ def flush(path: Path) -> None:
 
 @contextlib.contextmanager
 def resource_errors(path: Path) -> Iterator[None]:
-    """Turn the operating system's word that `path` cannot be written into a `ResourceError` that says why."""
+    """Turn the operating system's word that `path` cannot be written into a `ResourceError` that says why.
+
+    Where nothing can ever lie there, because of how it is called or what it leads through, into a `UsageError`.
+    """
     try:
         yield
     except OSError as error:
@@ -79,8 +90,8 @@ def resource_errors(path: Path) -> Iterator[None]:
             raise ResourceError(f"{path}: {error.strerror}; {free_space(path)}. Free some and run again.") from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise ResourceError(f"{path}: {error.strerror}; expected a folder that can be written.") from error
-        if error.errno in (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
-            raise ResourceError(f"{path}: {error.strerror}; choose another path for the output.") from error
+        if error.errno in UNFIT:
+            raise UsageError(f"{path}: {error.strerror}; choose another path for the output.") from error
         raise ResourceError(f"{path}: {error}; {free_space(path)}. The disk or the path is at fault.") from error
 
 
@@ -258,11 +269,13 @@ def sha256_of(path: Path) -> str:
 def folder_lock(folder: Path) -> Iterator[None]:
     """Hold the folder for this process alone; the operating system lets go when the process ends, however it ends.
 
-    Raises `LockedError` at once where another process holds it.
+    Raises `LockedError` at once where another process holds it. Nothing of ours stays in a folder that turns out to be
+    somebody else's (`UsageError`).
     """
     folder = Path(folder)
     with resource_errors(folder):
         make_folder(folder)
+        ours = (folder / ".lock").exists()
         handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
         try:
@@ -272,5 +285,9 @@ def folder_lock(folder: Path) -> Iterator[None]:
                 f"{folder}: another process is at work on it; wait for it or choose another folder."
             ) from None
         yield
+    except UsageError:
+        if not ours:
+            (folder / ".lock").unlink(missing_ok=True)
+        raise
     finally:
         os.close(handle)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from foretell.core.errors import DatasetError
+from foretell.datasets.fingerprint import BLOCK_ROWS
 
 
 def as_observations(values: np.ndarray, where: str) -> np.ndarray:
@@ -39,12 +40,20 @@ def as_rewards(values: np.ndarray, where: str) -> np.ndarray:
 
 
 def as_flags(values: np.ndarray, where: str) -> np.ndarray:
-    """Return flags as `(N,)` bool, from any type of number: 0 is False, all else True."""
+    """Return flags as `(N,)` bool, from any type of number: 0 is False, 1 is True, and there is nothing else."""
     flat = _as_vector(values, where)
     if flat.dtype == bool:
         return flat
     _check_number(flat, where)
-    return flat != 0
+    flags = np.empty(len(flat), bool)
+    for start in range(0, len(flat), BLOCK_ROWS):
+        part = flat[start : start + BLOCK_ROWS]
+        flags[start : start + BLOCK_ROWS] = part == 1
+        wrong = np.flatnonzero((part != 0) & (part != 1))
+        if len(wrong):
+            found, row = part[wrong[0]], start + int(wrong[0])
+            raise DatasetError(f"{where} holds {found:g} in row {row}; expected flags, 0 or 1. Repair that episode.")
+    return flags
 
 
 def _as_vector(values: np.ndarray, where: str) -> np.ndarray:

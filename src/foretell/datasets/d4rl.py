@@ -137,7 +137,10 @@ def with_episodes(
         ends = None
     if following is None:
         notes.append("there are no 'next_observations'; the final observation of each episode is unknown.")
-    if ends is None or not boundaries.trusted_ends(ends, terminations, timeouts):
+    if ends is not None and not boundaries.trusted_ends(ends, terminations, timeouts):
+        notes.append("the stored ends of the episodes do not fit the flags and are not used; the flags say it.")
+        ends = None
+    if ends is None:
         ends = boundaries.ends_of(terminations, timeouts)
     return {
         "observations": table["observations"], "actions": table["actions"], "rewards": table["rewards"],

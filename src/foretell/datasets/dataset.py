@@ -11,7 +11,7 @@ import numpy as np
 
 from foretell.core.episode import Episode
 from foretell.core.errors import DatasetError
-from foretell.datasets.fingerprint import fingerprint
+from foretell.datasets.fingerprint import BLOCK_ROWS, fingerprint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,8 +134,18 @@ class Dataset:
         return self.num_actions or 1 if self.discrete else self.actions.shape[1]
 
     def episode_returns(self) -> np.ndarray:
-        """Undiscounted return of each episode, `(E,)` float64."""
-        return np.add.reduceat(self.rewards, self.episode_starts, dtype=np.float64)
+        """Undiscounted return of each episode, `(E,)` float64.
+
+        Some episodes at a time: summed at once, NumPy would hold all rewards in float64.
+        """
+        starts, ends, first = self.episode_starts, self.episode_ends, 0
+        returns = np.empty(self.num_episodes)
+        while first < self.num_episodes:
+            last = max(first + 1, int(np.searchsorted(ends, starts[first] + BLOCK_ROWS, side="right")))
+            rewards = self.rewards[starts[first] : ends[last - 1]]
+            returns[first:last] = np.add.reduceat(rewards, starts[first:last] - starts[first], dtype=np.float64)
+            first = last
+        return returns
 
     def episode(self, index: int) -> Episode:
         """Return one episode, copied out of the file. Raises `DatasetError` naming it where its content is wrong."""

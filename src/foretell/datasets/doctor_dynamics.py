@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from foretell.datasets.dataset import Dataset
-from foretell.datasets.findings import Finding, blocks, error, inside, place, spread, warning
+from foretell.datasets.findings import Finding, blocks, deviation, error, inside, place, spread, warning
 from foretell.datasets.one_step import OneStep, misplaced_actions
 from foretell.datasets.rules import KNOWN, Rule
 from foretell.environments.making import EnvironmentSpec
@@ -84,7 +84,7 @@ def _rewards(dataset: Dataset, rule: Rule, name: str, rows: np.ndarray) -> Itera
     row = int(rows[0])
     expected = rule(dataset.observations[rows], dataset.actions[rows])[1]
     where = f"{dataset.rewards[row]:g} at {place(dataset, row)} where {name} gives {expected[0]:g}"
-    gaps = np.abs(expected - dataset.rewards[rows]) / max(float(dataset.rewards.std()), 1e-12)
+    gaps = np.abs(expected - dataset.rewards[rows]) / max(float(deviation(dataset.rewards)), 1e-12)
     if _other_rules(dataset, gaps):
         yield warning("replay", f"rewards are others than {name}'s at {len(rows):,} of {dataset.num_steps:,} timesteps "
                       f"(first: {where}): another scale, or another task?")  # fmt: skip
@@ -96,9 +96,9 @@ def _gaps(dataset: Dataset, rule: Rule, rows: np.ndarray) -> np.ndarray:
     """How far the observation behind each row is from the rules', in deviations, in the dimension where it is most."""
     if len(rows) == 0:
         return np.zeros(0)
-    deviation = np.maximum(dataset.observations.std(axis=0, dtype=np.float64), 1e-12)
+    usual = np.maximum(deviation(dataset.observations), 1e-12)
     expected, _, _ = rule(dataset.observations[rows], dataset.actions[rows])
-    return (np.abs(expected - dataset.observations[rows + 1]) / deviation).max(axis=1)
+    return (np.abs(expected - dataset.observations[rows + 1]) / usual).max(axis=1)
 
 
 def _other_rules(dataset: Dataset, gaps: np.ndarray) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 
 from foretell.datasets.boundaries import ends_of
 from foretell.datasets.dataset import Dataset
-from foretell.datasets.findings import Finding, blocks, error, inside, place, warning
+from foretell.datasets.findings import Finding, blocks, deviation, error, first, inside, place, warning
 
 FEW = 0.01
 """Up to this share of the timesteps, `next_observations` that disagree are breaks; beyond it the column is wrong."""
@@ -74,7 +74,7 @@ def _breaks(dataset: Dataset, following: np.ndarray) -> tuple[np.ndarray, bool]:
         found.append(rows.start + differing)
         if rounded:
             if tolerance is None:
-                tolerance = SAME * dataset.observations.std(axis=0, dtype=np.float64)
+                tolerance = SAME * deviation(dataset.observations)
             gap = np.abs(here[differing].astype(np.float64) - there[differing])
             rounded = bool((gap <= tolerance).all())
     return (np.concatenate(found) if found else np.zeros(0, np.int64)), rounded
@@ -126,30 +126,35 @@ def timesteps(dataset: Dataset) -> Iterator[Finding]:
             yield warning("timesteps", f"{key} is {counted.dtype} of shape {values.shape}; expected one whole number a "
                           "timestep. It is not used.")  # fmt: skip
             continue
-        starts = np.repeat(dataset.episode_starts, dataset.episode_lengths)
-        expected = np.arange(dataset.num_steps) - starts + float(counted[0] == 1)
-        wrong = np.flatnonzero(counted != expected)
-        if len(wrong):
-            row = int(wrong[0])
-            yield warning("timesteps", f"{key} is {counted[row]} at {place(dataset, row)}; expected "
-                          f"{expected[row]:.0f}, counting from each episode's start. It is not used: are the ends "
-                          "flagged where they are?")  # fmt: skip
+        begin = int(counted[0] == 1)
+        row = first(dataset, lambda rows, c=counted, b=begin: c[rows] != _elapsed(dataset, rows) + b)
+        if row is not None:
+            expected = int(_elapsed(dataset, slice(row, row + 1))[0]) + begin
+            yield warning("timesteps", f"{key} is {counted[row]} at {place(dataset, row)}; expected {expected}, "
+                          "counting from each episode's start. It is not used: are the ends flagged where they "
+                          "are?")  # fmt: skip
+
+
+def _elapsed(dataset: Dataset, rows: slice) -> np.ndarray:
+    """Timesteps since the start of their episode."""
+    at = np.arange(rows.start, rows.stop)
+    return at - dataset.episode_starts[np.searchsorted(dataset.episode_ends, at, side="right")]
 
 
 def duplicates(dataset: Dataset) -> Iterator[Finding]:
     """Episodes that repeat earlier ones, bit for bit."""
-    seen: dict[bytes, int] = {}
-    twice: list[tuple[int, int]] = []
+    digests = np.empty(dataset.num_episodes, np.uint64)  # few bytes each: there can be millions
     columns = [np.ascontiguousarray(c) for c in (dataset.observations, dataset.actions, dataset.rewards)]
-    for index, (start, end) in enumerate(zip(dataset.episode_starts.tolist(), dataset.episode_ends.tolist())):
-        digest = hashlib.blake2b(digest_size=16)
+    for index, (start, end) in enumerate(zip(dataset.episode_starts, dataset.episode_ends)):
+        digest = hashlib.blake2b(digest_size=8)
         for values in columns:
             digest.update(values[start:end].view(np.uint8).data)
-        earlier = seen.setdefault(digest.digest(), index)
-        if earlier != index:
-            twice.append((earlier, index))
-    if twice:
-        earlier, later = twice[0]
+        digests[index] = int.from_bytes(digest.digest(), "little")
+    order = np.argsort(digests, kind="stable")
+    twice = order[1:][np.diff(digests[order]) == 0]
+    if len(twice):
+        later = int(twice.min())
+        earlier = int(np.argmax(digests == digests[later]))
         yield warning("duplicates", f"{len(twice)} episodes repeat earlier ones (episode {later} equals {earlier}).")
 
 

@@ -97,7 +97,8 @@ def actions(dataset: Dataset) -> Iterator[Finding]:
                         f"than {MANY_CHOICES}.")  # fmt: skip
     elif taken.shape[1] == 1:
         low, high = taken.min(), taken.max()
-        if low == 0 and 0 < high < FEW_VALUES and np.all(taken == np.rint(taken)):
+        whole = low == 0 and 0 < high < FEW_VALUES
+        if whole and first(dataset, lambda rows: taken[rows] != np.rint(taken[rows])) is None:
             yield warning("actions", f"actions are floats but only whole numbers 0 to {high:.0f}; if they number "
                           "choices, store them as integers of shape (timesteps,).")  # fmt: skip
 

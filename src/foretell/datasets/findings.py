@@ -59,6 +59,23 @@ def inside(dataset: Dataset) -> np.ndarray:
     return found
 
 
+def deviation(values: np.ndarray) -> np.ndarray:
+    """Return the standard deviation of each number of a row, `(...)` float64, from pieces of the rows."""
+    parts = [slice(start, start + BLOCK_ROWS) for start in range(0, len(values), BLOCK_ROWS)]
+    middle = sum(values[rows].sum(axis=0, dtype=np.float64) for rows in parts) / len(values)
+    squares = sum(((values[rows] - middle) ** 2).sum(axis=0) for rows in parts)
+    return np.asarray(np.sqrt(squares / len(values)))
+
+
+def spread_rows(dataset: Dataset, most: int, *, before: int = 0, after: int = 1) -> np.ndarray:
+    """Return rows, at most `most`, rising and `spread` over those that have so many rows around in their episode."""
+    counts = np.maximum(dataset.episode_lengths - before - after, 0)
+    ends = np.cumsum(counts)
+    chosen = spread(int(ends[-1]), most)
+    episode = np.searchsorted(ends, chosen, side="right")
+    return dataset.episode_starts[episode] + before + chosen - (ends - counts)[episode]
+
+
 def spread(count: int, most: int) -> np.ndarray:
     """Return at most `most` of the numbers below `count`, rising and evenly spread, in step with no episode length."""
     if count <= most:

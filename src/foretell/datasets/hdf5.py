@@ -19,6 +19,7 @@ import numpy as np
 from h5py import h5g, h5pl
 
 from foretell.core.errors import DatasetError
+from foretell.core.memory import is_short
 from foretell.datasets import hdf5_rules as rules
 
 MAX_OBJECTS = 10_000
@@ -32,7 +33,8 @@ _DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError
 def open_arrays(path: Path) -> Iterator[dict[str, h5py.Dataset]]:
     """Yield every array of the file by its path inside, checked; close the file afterwards.
 
-    Raises `DatasetError` where the file is missing, cut short, not HDF5, damaged, or holds what is refused here.
+    Raises `DatasetError` where the file is missing, cut short, not HDF5, damaged, or holds what is refused here,
+    `MemoryError` where it is memory that is missing.
     """
     path = Path(path)
     with _descriptor(path) as handle, _no_plugins():
@@ -46,6 +48,8 @@ def open_arrays(path: Path) -> Iterator[dict[str, h5py.Dataset]]:
                     rules.check_storage(array, held, f"{path}: {name!r}")
                 yield arrays
         except _DAMAGE as error:
+            if getattr(error, "errno", 0) == errno.ENOMEM or ("allocation failed" in str(error) and is_short()):
+                raise MemoryError(f"{path}: no memory to read it") from error  # not the file's fault
             raise DatasetError(f"{path}: {_reason(error)}") from error
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 
 from foretell.core.errors import DatasetError, UsageError
 from foretell.datasets import stored_metadata
+from foretell.datasets.columns import as_flags
 from foretell.datasets.d4rl import convert, with_episodes
 from foretell.datasets.dataset import Dataset, DatasetMetadata
 
@@ -28,15 +29,18 @@ NEXT = "next_observations"
 def read_minari(dataset_id: str) -> Dataset:
     """Read a Minari dataset of array observations (Box) and Box or Discrete actions into memory.
 
+    An episode that is left open is flagged as truncated, infos that are no numbers a timestep are left out:
+    `Dataset.notes` says both.
+
     Raises `UsageError` where minari is not installed or the id is malformed, `DatasetError` where the dataset is not in
     the local storage or has observations or actions that are not one array.
     """
-    minari = _minari(dataset_id)
+    minari, notes = _minari(dataset_id), _Notes()
     try:
         _check_spaces(minari, dataset_id)
         source = minari.load_dataset(dataset_id)
         stored = source.storage.metadata
-        episodes = [_episode_columns(episode, dataset_id) for episode in source.iterate_episodes()]
+        episodes = [_episode_columns(episode, dataset_id, notes) for episode in source.iterate_episodes()]
     except (OSError, KeyError, ValueError, TypeError, AssertionError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DatasetError(
@@ -57,10 +61,11 @@ def read_minari(dataset_id: str) -> Dataset:
     table = convert(table, f"minari:{dataset_id}")
     metadata = _our_metadata(ours) if ours else _their_metadata(source, stored)
     ends = np.cumsum([len(columns["rewards"]) for columns in episodes])
+    found = with_episodes(table, ends, metadata=metadata, horizon=None, where=f"minari:{dataset_id}")
+    found["notes"] += notes.sentences()
     return Dataset(
-        name=dataset_id, infos=infos, metadata=metadata, extras=_decode(ours["extras"]) if ours else {},
-        **with_episodes(table, ends, metadata=metadata, horizon=None, where=f"minari:{dataset_id}"),
-    )  # fmt: skip
+        name=dataset_id, infos=infos, metadata=metadata, extras=_decode(ours["extras"]) if ours else {}, **found
+    )
 
 
 def write_minari(dataset: Dataset, dataset_id: str) -> None:
@@ -119,7 +124,25 @@ def _check_spaces(minari: ModuleType, dataset_id: str) -> None:
             raise DatasetError(f"minari:{dataset_id}: keeps no {key}; expected it beside the data. Write it again.")
 
 
-def _episode_columns(episode: Any, dataset_id: str) -> dict[str, np.ndarray]:
+@dataclass(frozen=True, kw_only=True)
+class _Notes:
+    """What had to be assumed: ids of the episodes that were left open, names of the infos that were left out."""
+
+    opened: list[int] = field(default_factory=list)
+    dropped: dict[str, None] = field(default_factory=dict)
+
+    def sentences(self) -> tuple[str, ...]:
+        said = []
+        if self.opened:
+            said.append(f"{len(self.opened)} episodes are left open (first: episode {self.opened[0]}); they are kept "
+                        "and flagged as truncated.")  # fmt: skip
+        if self.dropped:
+            names = ", ".join(map(repr, list(self.dropped)[:3]))
+            said.append(f"infos that are not numbers, one row a timestep, are left out: {names:.200}.")
+        return tuple(said)
+
+
+def _episode_columns(episode: Any, dataset_id: str, notes: _Notes) -> dict[str, np.ndarray]:
     """Columns under D4RL's keys. Infos with one row more than actions belong to the observations; the last is left."""
     observations, actions = episode.observations, episode.actions
     if not isinstance(observations, np.ndarray) or not isinstance(actions, np.ndarray):
@@ -133,20 +156,31 @@ def _episode_columns(episode: Any, dataset_id: str) -> dict[str, np.ndarray]:
             f"minari:{dataset_id}: episode {episode.id} has {len(observations)} observations for {steps} actions; "
             "expected one more observation than actions, and at least one action."
         )
-    infos = {
-        f"infos/{name}": values[:steps]
-        for name, values in _flatten(episode.infos or {}, "")
-        if isinstance(values, np.ndarray) and values.dtype.kind in "fiub" and len(values) in (steps, steps + 1)
-    }
+    for key in ("rewards", "terminations", "truncations"):
+        if len(getattr(episode, key)) != steps:
+            raise DatasetError(
+                f"minari:{dataset_id}: episode {episode.id} has {len(getattr(episode, key))} {key} for {steps} "
+                "actions; expected one for each. Write the dataset again from its source."
+            )
+    infos = {}
+    for name, values in _flatten(episode.infos or {}, ""):
+        if isinstance(values, np.ndarray) and values.dtype.kind in "fiub" and len(values) in (steps, steps + 1):
+            infos[f"infos/{name}"] = values[:steps]
+        else:
+            notes.dropped[name] = None
     return {
         "observations": observations[:-1], "next_observations": observations[1:], "actions": actions,
-        "rewards": episode.rewards, "terminals": episode.terminations, "timeouts": _closed(episode), **infos,
+        "rewards": episode.rewards, "terminals": episode.terminations,
+        "timeouts": _closed(episode, f"minari:{dataset_id}: episode {episode.id}: 'truncations'", notes), **infos,
     }  # fmt: skip
 
 
-def _closed(episode: Any) -> np.ndarray:
-    truncations = np.array(episode.truncations, bool)
-    truncations[-1] |= not episode.terminations[-1]
+def _closed(episode: Any, where: str, notes: _Notes) -> np.ndarray:
+    """Truncations of which the last is True where nothing else ends the episode."""
+    truncations = np.array(as_flags(np.asarray(episode.truncations), where))
+    if not (truncations[-1] or episode.terminations[-1]):
+        truncations[-1] = True
+        notes.opened.append(int(episode.id))
     return truncations
 
 

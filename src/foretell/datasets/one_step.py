@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 
 from foretell.datasets.dataset import Dataset
-from foretell.datasets.findings import blocks, inside, spread
+from foretell.datasets.findings import blocks, inside, spread_rows
 
 WIDEST = 64
 """Numbers an observation and an action may have together; images are not looked at."""
@@ -39,10 +39,9 @@ class OneStep:
     @classmethod
     def fit(cls, dataset: Dataset) -> Self | None:
         """Fit it to timesteps evenly spread over the data; None where these are images or too few."""
-        rows = np.flatnonzero(inside(dataset))
         if len(dataset.observation_shape) != 1 or dataset.observation_shape[0] + dataset.action_dim > WIDEST:
             return None
-        rows = rows[spread(len(rows), SAMPLE)]
+        rows = spread_rows(dataset, SAMPLE)
         sample = dataset.observations[rows].astype(np.float64)
         if len(rows) < 2 or not (moving := sample.std(axis=0) > 0).any():
             return None
@@ -77,9 +76,9 @@ def misplaced_actions(dataset: Dataset) -> int | None:
     Where it explains the observations around a neighbouring row far better, it belongs there. A policy that reads the
     observation explains nothing here, as the observation of the row is among both.
     """
-    inner = inside(dataset)
-    rows = 1 + np.flatnonzero(inner[:-2] & inner[1:-1] & inner[2:])
-    rows = rows[spread(len(rows), SAMPLE)]
+    rows = spread_rows(dataset, SAMPLE, before=1, after=2)
+    if len(rows) < 2:  # no episode is long enough to tell
+        return None
     taken = _numbers(dataset, rows)
     taken = taken - taken.mean(axis=0)
     left = {shift: _unexplained(dataset, rows + shift, taken) for shift in (-1, 0, 1)}

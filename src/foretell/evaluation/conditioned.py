@@ -65,6 +65,9 @@ class ConditionedPolicy(Generic[Model]):
         self._actions = np.zeros(actions, np.int64 if shape.discrete else np.float32)
         self._returns = np.zeros((num_envs, length, 1), np.float32)
         self._rewards = np.zeros((num_envs, length), np.float32)
+        self._timesteps = torch.arange(shape.max_timesteps)
+        self._real = torch.ones(num_envs, length, dtype=torch.bool)
+        self._terminations = torch.zeros(num_envs, length, dtype=torch.bool)
 
     @torch.inference_mode()
     def act(self, observations: np.ndarray) -> np.ndarray:
@@ -102,6 +105,8 @@ class ConditionedPolicy(Generic[Model]):
 
     def _decide(self, timestep: int) -> Tensor:
         """Return the actions of all environments in [-1, 1], or logits."""
+        if len(self._target) <= TOGETHER:
+            return self._choose(self._batch(slice(None)))
         windows = (self._batch(slice(first, first + TOGETHER)) for first in range(0, len(self._target), TOGETHER))
         return torch.cat([self._choose(batch) for batch in windows])
 
@@ -118,13 +123,13 @@ class ConditionedPolicy(Generic[Model]):
     def _batch(self, envs: slice) -> SequenceBatch:
         count = min(self._timestep + 1, self.model.config.context_length)
         num_envs = len(self._target[envs])
-        timesteps = torch.arange(self._timestep + 1 - count, self._timestep + 1)
+        timesteps = self._timesteps[self._timestep + 1 - count : self._timestep + 1]
         return SequenceBatch(
             observations=torch.from_numpy(self._observations[envs, -count:]),
             actions=torch.from_numpy(self._actions[envs, -count:]),
             returns_to_go=torch.from_numpy(self._returns[envs, -count:]),
             timesteps=timesteps.expand(num_envs, count),
             rewards=torch.from_numpy(self._rewards[envs, -count:]),
-            terminations=torch.zeros(num_envs, count, dtype=torch.bool),
-            mask=torch.ones(num_envs, count, dtype=torch.bool),
+            terminations=self._terminations[envs, -count:],
+            mask=self._real[envs, -count:],
         )

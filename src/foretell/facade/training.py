@@ -26,10 +26,11 @@ from foretell.models.registry import build_model, model_entry
 from foretell.sequences.scaling import ActionRange
 from foretell.sequences.targets import Condition, Target, check_share, target_rule
 from foretell.sequences.windows import WindowSampler
-from foretell.training.configs import TrainingConfig
+from foretell.training.configs import ComputeConfig, TrainingConfig
 from foretell.training.loop import train as run_updates
+from foretell.training.placing import Place, evaluated_here, placed
+from foretell.training.processes import ALONE, Processes
 from foretell.training.run_folder import RunFolder, load_run
-from foretell.training.sequence import SequenceTraining
 from foretell.values.acting import ImitationPolicy
 from foretell.values.asking import Told, asking_of, best_timesteps, foretold_of, told_of
 from foretell.values.configs import IQLConfig
@@ -49,6 +50,8 @@ def train(
     model: ModelConfig | None = None,
     training: TrainingConfig | None = None,
     acting: ActingConfig | None = None,
+    compute: ComputeConfig | None = None,
+    processes: Processes = ALONE,
     values: IQLConfig | None = None,
     values_from: str | Path | None = None,
     best_share: float = 1.0,
@@ -71,6 +74,9 @@ def train(
     `acting` are settings of how the model acts, where it has any: a planner's, for the Trajectory Transformer, which
     foretells what its condition names and asks for nothing.
 
+    `compute` says on which device and in which numbers to train; `processes` are those that train this run together
+    (`training.processes.joined`), each of which calls this function.
+
     `environment` overrides the one named in the dataset; it gives action range and horizon. `action_range` overrides
     the environment's. `horizon` is the time limit for files that do not say where episodes end.
     Raises `DatasetError` for data that training must not meet, `UsageError` where `out` holds another run.
@@ -79,6 +85,8 @@ def train(
     data, spec, normalization = source.data, source.spec, source.normalization
     model = model or model_entry(algorithm).config()
     training = training or TrainingConfig()
+    place = Place.of(compute or ComputeConfig(), processes)
+    place.check(algorithm, training.batch_size)
     acting = acting_settings(algorithm, acting)
     planner = isinstance(acting, PlanningConfig)
     shape = SequenceShape(
@@ -118,18 +126,20 @@ def train(
     if target != "auto" and condition == "return":
         warn_of_unseen([target], config["dataset"])
     out = Path(out)
-    with folder_lock(out):
-        run = RunFolder(out, config)
+    with processes.lock(out):
+        run = place.run(out, config | place.facts(out))
         if run.finished:
             return out
         stages = _Stages(progress, [settings["updates"] if needs_values else 0, training.updates])
         functions = None
         if needs_values:
             if values_from and given:
-                _copy_values(Path(values_from), out / "values")
+                processes.share(lambda: _copy_values(Path(values_from), out / "values"))
             else:
-                train_iql(data, out / "values", values=values, environment=environment, action_range=action_range,
-                          seed=seed, progress=stages.stage(0))  # fmt: skip
+                processes.share(lambda: train_iql(
+                    data, out / "values", values=values, environment=environment, action_range=action_range,
+                    seed=seed, progress=stages.stage(0),
+                ))  # fmt: skip
             functions = restore_values(*load_run(out / "values"))
         if isinstance(model, TrajectoryTransformerConfig):
             told = foretold_of(condition, data, normalization, functions, discount=model.discount)
@@ -140,10 +150,14 @@ def train(
         network.prepare(sampler)
         asked = {ASKED + name: value for name, value in asking.tensors().items()}
         policy = acting_policy(network, normalization, asking, acting, condition, functions)
+        updates = placed(place, algorithm, network, sampler, training, seed)
+        measure = None
+        if training.evaluate_every and processes.first:
+            measure = source.validation(policy, root_seed, validation_episodes)
         run_updates(
-            run, SequenceTraining(network, sampler, training, seed), training,
-            weights=lambda: {**network.state_dict(), **asked}, progress=stages.stage(1),
-            evaluate=source.validation(policy, root_seed, validation_episodes) if training.evaluate_every else None,
+            run, updates, training, weights=lambda: {**updates.model.state_dict(), **asked},
+            progress=processes.agreed(stages.stage(1)),
+            evaluate=measure and evaluated_here(measure, updates.model, network),
         )  # fmt: skip
     return out
 

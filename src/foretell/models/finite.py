@@ -21,8 +21,13 @@ def all_finite(batch: Any, *numbers: Tensor) -> bool:
 
     Losses alone do not tell: a network that reads symbols takes NaN for one of them.
     """
+    return math.isfinite(float(summed(batch, *numbers)))
+
+
+def summed(batch: Any, *numbers: Tensor) -> Tensor:
+    """Return the sum of the numbers and of every float of a dataclass of tensors: finite where all of them are."""
     parts = [part for part in vars(batch).values() if isinstance(part, Tensor) and part.is_floating_point()]
-    return math.isfinite(float(torch.stack([*numbers, *(part.sum() for part in parts)]).sum()))
+    return torch.stack([*numbers, *(part.sum() for part in parts)]).sum()
 
 
 def where_not_finite(

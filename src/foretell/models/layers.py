@@ -115,6 +115,14 @@ class Block(nn.Module):
         hidden = self.activation(self.feedforward_in(self.norm_feedforward(tokens)))
         return tokens + dropout(self.feedforward_out(hidden), self.probability, generator)
 
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Return weight and bias of every part, in the order in which the parts are used."""
+        parts = (
+            self.norm_attention, self.query_key_value, self.attention_output, self.norm_feedforward,
+            self.feedforward_in, self.feedforward_out,
+        )  # fmt: skip
+        return tuple(tensor for part in parts for tensor in (part.weight, part.bias))
+
     def with_memory(
         self, tokens: Float[Tensor, "batch tokens width"], allowed: Bool[Tensor, "#batch 1 tokens tokens"]
     ) -> tuple[Float[Tensor, "batch tokens width"], tuple[Tensor, Tensor]]:
@@ -189,7 +197,7 @@ def through_blocks(
     In C where it can be had (`models/native`): the same to rounding, but for the units that dropout drops. Blocks with
     hooks are called one by one, so that the hooks see what they expect.
     """
-    parameters = [parameter for block in blocks for parameter in block.parameters()]
+    parameters = [parameter for block in blocks if isinstance(block, Block) for parameter in block.tensors()]
     hooked = any(block._forward_hooks or block._forward_pre_hooks for block in blocks)
     if usable(tokens, parameters) and not hooked:
         first = next(block for block in blocks if isinstance(block, Block))

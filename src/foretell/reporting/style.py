@@ -81,8 +81,12 @@ def write_figure(stem: Path, size: tuple[float, float], paint: Callable[[Figure,
 
 def set_title(figure: Figure, title: str, *, width: int) -> None:
     """Write the title from the figure's left edge, wrapped at `width` letters; a dataset's name is never broken."""
-    wrapped = textwrap.fill(title, width, break_on_hyphens=False)
-    figure.suptitle(wrapped, x=0.01, ha="left", fontsize=12, fontweight="bold")
+    figure.suptitle("\n".join(wrapped(title, width)), x=0.01, ha="left", fontsize=12, fontweight="bold")
+
+
+def wrapped(title: str, width: int) -> list[str]:
+    """Return the lines of a title of at most `width` letters; what is longer than a line is broken, hyphens are not."""
+    return textwrap.wrap(title, width, break_on_hyphens=False)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,8 @@ from foretell.sequences.scaling import ActionRange
 
 STATISTICS_ROWS = 1_000_000
 """Timesteps at most that the observation statistics are taken from, evenly spread over the dataset."""
+STATISTICS_NUMBERS = 10_000_000
+"""Numbers at most in those timesteps, for the sake of memory: of wide observations fewer timesteps are read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +37,8 @@ class Normalization:
         if len(dataset.observation_shape) == 3:  # images: bytes to [0, 1], floats as they are
             mean, std = (0.0,), (255.0 if dataset.observations.dtype == np.uint8 else 1.0,)
         else:
-            rows = dataset.observations[:: max(1, -(-dataset.num_steps // STATISTICS_ROWS))].astype(np.float64)
+            most = max(1, min(STATISTICS_ROWS, STATISTICS_NUMBERS // int(np.prod(dataset.observation_shape))))
+            rows = dataset.observations[:: max(1, -(-dataset.num_steps // most))].astype(np.float64)
             deviation = rows.std(axis=0)
             mean = tuple(float(value) for value in rows.mean(axis=0))
             std = tuple(float(value) if value > 1e-6 else 1.0 for value in deviation)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import torch
 from jaxtyping import Float, Int
@@ -12,12 +14,16 @@ from foretell.datasets.dataset import Dataset
 from foretell.sequences.batch import SequenceBatch
 from foretell.sequences.normalization import Normalization
 
+SUMMED_ROWS, SUMMED_EPISODES = 1 << 22, 1 << 16
+"""Up to these sizes returns-to-go are summed once, 4 bytes a timestep; beyond, window by window as they are drawn."""
+
 
 class WindowSampler:
     """Batches of windows of at most `context_length` timesteps.
 
     Batch `update` is a pure function of (seed, update): nothing is lost by an interruption, and nothing depends on
-    what was drawn before. Columns are read where they lie; memory does not grow with the dataset (but for `told`).
+    what was drawn before. Columns are read where they lie; memory does not grow with the dataset (but for
+    `told`, and up to `SUMMED_ROWS` for the returns).
     """
 
     def __init__(
@@ -48,7 +54,7 @@ class WindowSampler:
         self.normalization = normalization
         self._told, self._eligible = told, eligible
         self._emphasized = emphasized if emphasized is not None and len(emphasized) else None
-        self._goals = goals
+        self._goals, self._part = goals, (0, 1)
         self.context_length = context_length
         self.seed = seed
         self._observations = np.asarray(dataset.observations)
@@ -57,14 +63,38 @@ class WindowSampler:
         self._terminations = np.asarray(dataset.terminations)
         self._ends = dataset.episode_ends
         self._starts = dataset.episode_starts
+        if told is None and self.num_steps <= SUMMED_ROWS and len(self._ends) <= SUMMED_EPISODES:
+            self._told = self._told_rows(slice(0, self.num_steps))
+
+    @property
+    def episode_starts(self) -> Int[np.ndarray, " episodes"]:
+        """First row of each episode."""
+        return self._starts
+
+    @property
+    def episode_ends(self) -> Int[np.ndarray, " episodes"]:
+        """Row behind each episode's last."""
+        return self._ends
 
     @property
     def num_steps(self) -> int:
         """Timesteps of the dataset."""
         return int(self._ends[-1])
 
+    def part(self, number: int, count: int) -> WindowSampler:
+        """Return a sampler of part `number` of `count` of every batch, parts of one size or of two that differ by 1."""
+        found = copy.copy(self)
+        found._part = (number, count)
+        return found
+
     def batch(self, update: int, batch_size: int) -> SequenceBatch:
         """Return the batch of this update."""
+        return self.windows(*self.draw(update, batch_size))
+
+    def draw(
+        self, update: int, batch_size: int
+    ) -> tuple[Int[np.ndarray, " batch"], Float[np.ndarray, " batch"] | None]:
+        """Return what `windows` takes for the batch of this update: last rows, and where the goals lie."""
         count = self._ends[-1] if self._eligible is None else len(self._eligible)
         last = stream(self.seed, "windows", update).integers(count, size=batch_size)
         last = last if self._eligible is None else self._eligible[last]
@@ -74,7 +104,45 @@ class WindowSampler:
                 stream(self.seed, "emphasized", update).integers(len(self._emphasized), size=half)
             ]
         later = stream(self.seed, "goals", update).random(batch_size) if self._goals else None
-        return self.windows(last, later)
+        number, parts = self._part
+        mine = slice(number * batch_size // parts, (number + 1) * batch_size // parts)
+        return last[mine], None if later is None else later[mine]
+
+    def columns(self, rows: slice) -> dict[str, np.ndarray]:
+        """Return these rows of what batches are made of, in their units and types; told is `returns_to_go`.
+
+        Images of bytes are `pictures`, as they lie, in place of `observations`: scaled they take four times as much.
+        """
+        observations = self._observations[rows]
+        pictures = observations.dtype == np.uint8
+        return {
+            "pictures" if pictures else "observations": (
+                np.ascontiguousarray(observations) if pictures else self.normalization.observations(observations)
+            ),
+            "actions": np.ascontiguousarray(self.normalization.actions(self._actions[rows])),
+            "returns_to_go": self._told_rows(rows)[:, None],
+            "rewards": self._rewards[rows].astype(np.float32),
+            "terminations": self._terminations[rows].astype(bool),
+        }
+
+    def _told_rows(self, rows: slice) -> Float[np.ndarray, " rows"]:
+        if self._told is not None:
+            return self._told[rows].astype(np.float32)
+        found, first = np.empty(rows.stop - rows.start, np.float32), rows.start
+        while first < rows.stop:  # an episode at a time: each is summed to its own end
+            end = self._ends[np.searchsorted(self._ends, first, side="right")]
+            stop = min(end, rows.stop)
+            returns = np.cumsum(self._rewards[first:end][::-1], dtype=np.float64)[::-1]
+            found[first - rows.start : stop - rows.start] = self.normalization.returns(returns[: stop - first])
+            first = stop
+        return found
+
+    def goal_rows(
+        self, last: Int[np.ndarray, " batch"], later: Float[np.ndarray, " batch"]
+    ) -> Int[np.ndarray, " batch"]:
+        """Return the rows of the goals: as far from `last` to the episode's last row as `later` says, 0 to below 1."""
+        ends = self._ends[np.searchsorted(self._ends, last, side="right")]
+        return last + ((ends - last) * later).astype(np.int64)
 
     def windows(
         self, last: Int[np.ndarray, " batch"], later: Float[np.ndarray, " batch"] | None = None
@@ -88,7 +156,7 @@ class WindowSampler:
         rows = last[:, None] + np.arange(1 - self.context_length, 1)
         mask = rows >= starts[:, None]
         rows = np.maximum(rows, starts[:, None])
-        goals = None if later is None else self._observations[last + ((ends - last) * later).astype(np.int64)]
+        goals = None if later is None else self._observations[self.goal_rows(last, later)]
         timesteps = np.where(mask, rows - starts[:, None], 0)
         if self._told is None:
             returns = self._returns_to_go(rows[:, 0], ends)

@@ -29,6 +29,7 @@ from foretell.core.files import (
     sha256_of,
     write_json,
 )
+from foretell.core.memory import asked_for
 
 KEPT = 3
 """Newest checkpoints that stay; an older one goes only after a newer one was verified."""
@@ -67,6 +68,8 @@ def load_tensors(path: Path, owner: str | None = None) -> dict[str, Tensor]:
         tensors = load(content)
         digest, _, whose = metadata[KEY].partition(" ")
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+        if asked_for(error):
+            raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"{path}: cannot be read ({reason}); expected the safetensors of a run.") from None
     if digest != _digest(tensors, whose):

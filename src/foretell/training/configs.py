@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from foretell.core.errors import UsageError
+
+Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +44,22 @@ class TrainingConfig:
         for name in ("warmup_updates", "weight_decay", "evaluate_every"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise UsageError(f"{name} is {getattr(self, name)}; expected a number of 0 or more.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComputeConfig:
+    """Where a sequence model is trained, and in which numbers. Another device, other last bits: it is asked for."""
+
+    device: str = "cpu"
+    """Where to train a network: cpu, cuda, cuda:1 and so on, or auto (cuda if there is one). It acts on the CPU."""
+    precision: Precision = "float32"
+    """Numbers of the forward and backward pass; weights, optimiser and loss are float32 either way."""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"cpu|auto|cuda(:\d{1,3})?", self.device):
+            raise UsageError(f"device {self.device!r}; expected cpu, cuda, cuda:N or auto.")
+        if self.precision not in get_args(Precision):
+            raise UsageError(f"precision {self.precision!r}; expected one of {', '.join(get_args(Precision))}.")
 
 
 def learning_rate_at(config: TrainingConfig, update: int) -> float:

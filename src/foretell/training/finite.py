@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor
 
 from foretell.agents.sac import SoftActorCritic, Transitions
@@ -28,14 +27,9 @@ class CheckedActorCritic(SoftActorCritic):
     """
 
     def _step(self, name: str, loss: Tensor) -> None:
-        optimizer = self.optimizers[name]
-        parameters = optimizer.param_groups[0]["params"]
-        gradients = torch.autograd.grad(loss, parameters)
-        for parameter, gradient in zip(parameters, gradients):
-            parameter.grad = gradient
-        if not math.isfinite(float(torch.stack([loss.detach(), *map(torch.linalg.vector_norm, gradients)]).sum())):
+        if not math.isfinite(float(loss) + self.optimizers[name].squared_norm()):
             raise NotFiniteError(name, loss)
-        optimizer.step()
+        super()._step(name, loss)
 
     def diverged(self, step: int, batch: Transitions, found: NotFiniteError) -> DivergedError:
         """Return the error that says what is not finite, and where."""

@@ -56,6 +56,7 @@ def train(
     """Train to the last update and write the run; continue from the newest checkpoint where there is one.
 
     `weights` are what is kept at the end. A finished run is left as it is. The caller holds the folder's lock.
+    Raises `ResourceError` before the first update where there is no room for what will be saved.
     """
     start, latest = 0, {}
     if run.finished:
@@ -63,6 +64,7 @@ def train(
     if resumed := run.resume():
         training.load_state(resumed[0])
         start = resumed[1]
+    run.require_room(weights())
     for update in range(start, schedule.updates):
         measured, done = training.update(update), update + 1
         if done % schedule.log_every == 0 or done == schedule.updates:

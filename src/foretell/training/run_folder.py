@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import re
 import time
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,16 +23,23 @@ from torch import Tensor
 from foretell.core.checksums import KEY, sealed, sealed_lines
 from foretell.core.errors import CheckpointError, UsageError
 from foretell.core.files import read_json_lines, read_sealed_json, resource_errors, write_json, write_json_lines
+from foretell.core.space import require_room
 from foretell.core.versions import versions
-from foretell.training.checkpoints import load_newest, load_tensors, save_checkpoint, save_tensors
+from foretell.models.native.building import kernels
+from foretell.training.checkpoints import KEPT, load_newest, load_tensors, save_checkpoint, save_tensors
 
 _LEFT_BY_A_DEATH = re.compile(r"\.(config\.json|events\.jsonl|model\.safetensors|replay\.hdf5)\.")
 """Beginnings of the names of files that were being written when a start died; the next one removes them."""
 
 
-def run_versions() -> dict[str, str]:
-    """Return the versions and the number of threads that a run's numbers depend on."""
-    return {**versions("torch"), "threads": str(torch.get_num_threads())}
+def run_versions(device: str = "cpu") -> dict[str, str]:
+    """Return what the last bits of a run's numbers depend on: versions, threads, and what computes, by whose code."""
+    processor = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+    processor = processor if device == "cpu" else torch.cuda.get_device_name()
+    computing = kernels() if device == "cpu" else "torch"
+    return {
+        **versions("torch"), "threads": str(torch.get_num_threads()), "processor": processor, "kernels": computing,
+    }  # fmt: skip
 
 
 class RunFolder:
@@ -54,7 +63,7 @@ class RunFolder:
         elif any(entry.name != ".lock" and entry not in left for entry in self._entries()):
             raise UsageError(f"{self.path}: exists and is not a run folder; choose another --out.")
         else:
-            existing = sealed({**self.config, "versions": run_versions()})
+            existing = sealed({**self.config, "versions": self._versions()})
             write_json(self.config_path, existing)
         self._checksum = existing[KEY]
         for entry in left:
@@ -91,7 +100,8 @@ class RunFolder:
     def resume(self) -> tuple[dict[str, Tensor], int] | None:
         """Return the newest whole checkpoint and its update; events written after it are taken back.
 
-        Raises `CheckpointError` where `events.jsonl` has fewer events than the checkpoint counted.
+        Raises `CheckpointError` where `events.jsonl` has fewer events than the checkpoint counted. Warns where the
+        versions, threads or processor are others than those that the checkpoint was made with.
         """
         found = load_newest(self.path / "checkpoints", {"configuration": self._checksum})
         if found is None:
@@ -104,9 +114,32 @@ class RunFolder:
                 f"{self.path / 'events.jsonl'}: {len(self._events)} events; the checkpoint counted {counted}. "
                 "Restore the file, or start a new run."
             )
+        self._warn_of_change(manifest["versions"])
         self._continued_at = int(manifest["update"])
         self._started -= float(manifest["wall_seconds"])
         return state, int(manifest["update"])
+
+    def _versions(self) -> dict[str, str]:
+        return run_versions(self.config.get("device", "cpu"))
+
+    def _warn_of_change(self, there: dict[str, str]) -> None:
+        changed = [f"{name} {there[name]} there, {value} here"
+                   for name, value in self._versions().items() if there.get(name, value) != value]  # fmt: skip
+        if changed:
+            warnings.warn(
+                f"{self.path}: continues otherwise than it began ({'; '.join(changed)}); the last bits of its numbers "
+                "may differ from those of a run in one piece.", stacklevel=4,
+            )  # fmt: skip
+
+    def require_room(self, learned: Mapping[str, Tensor], beside: int = 0) -> None:
+        """Raise `ResourceError` where the run cannot be written, or what it will keep has no room.
+
+        `learned` are the tensors that an optimiser with two moments learns, `beside` bytes that a checkpoint holds
+        besides: `KEPT` of them and one that is being written, then the weights.
+        """
+        weights = sum(tensor.numel() * tensor.element_size() for tensor in learned.values())
+        there = sum(path.stat().st_size for path in self.path.glob("checkpoints/update-*/*"))
+        require_room(self.path, (KEPT + 1) * (3 * weights + beside) + weights + beside - there)
 
     def event(self, event: str, at: Mapping[str, int], **measurements: float) -> None:
         """Append one event, to `events.jsonl` and to TensorBoard. `at` is {"update": N} or {"step": N}."""
@@ -151,7 +184,7 @@ class RunFolder:
         self._flush_events()
         facts = {
             "configuration": self._checksum, "events": len(self._events), "wall_seconds": self.wall_seconds,
-            "versions": run_versions(),
+            "versions": self._versions(),
         }  # fmt: skip
         save_checkpoint(self.path / "checkpoints", update, state, facts)
 

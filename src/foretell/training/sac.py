@@ -209,6 +209,9 @@ def train_sac(
             return path
         if resumed := run.resume():
             training.load_state(*resumed)
+        run.require_room(
+            training.agent.state_dict(), beside=sum(column.nbytes for column in training.replay.columns.values())
+        )
         _loop(run, training, evaluate, progress)
         _write_replay(path / "replay.hdf5", training)
         run.finish({f"policy.{name}": value for name, value in training.agent.policy.state_dict().items()})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -12,20 +13,34 @@ from foretell.core.seeding import derive_seed
 from foretell.models.finite import all_finite, named_gradients, where_not_finite
 from foretell.models.interface import SequenceModel
 from foretell.sequences.batch import SequenceBatch
-from foretell.sequences.windows import WindowSampler
 from foretell.training.checkpoints import load_optimizer_tensors, optimizer_tensors
-from foretell.training.configs import TrainingConfig, learning_rate_at
+from foretell.training.configs import Precision, TrainingConfig, learning_rate_at
+
+
+class Batches(Protocol):
+    """Where the batches come from: a sampler, or what puts its batches on a device."""
+
+    def batch(self, update: int, batch_size: int) -> SequenceBatch:
+        """Return the batch of this update: a function of (seed, update)."""
+        ...
 
 
 class SequenceTraining:
     """Model, optimiser and data of one run, and one update of them."""
 
-    def __init__(self, model: SequenceModel, sampler: WindowSampler, config: TrainingConfig, seed: int):
+    def __init__(
+        self, model: SequenceModel, sampler: Batches, config: TrainingConfig, seed: int,
+        precision: Precision = "float32",
+    ):  # fmt: skip
+        """Prepare to train `model` where it lies, on batches that lie there too."""
         self.model, self.sampler, self.config, self.seed = model, sampler, config, seed
+        self.device = next(model.parameters()).device
+        self._bfloat16 = precision == "bfloat16"
         self.optimizer = torch.optim.AdamW(
-            model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
-        )
-        self._generator = torch.Generator()
+            model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True,
+            capturable=self.device.type == "cuda",
+        )  # fmt: skip
+        self._generator = torch.Generator(self.device)
 
     def update(self, update: int) -> dict[str, Tensor | float]:
         """Take update number `update` (from 0); batch, dropout and learning rate follow from (seed, update) alone.
@@ -34,10 +49,7 @@ class SequenceTraining:
         batch, loss or gradient is not finite.
         """
         batch = self.sampler.batch(update, self.config.batch_size)
-        generator = self._generator.manual_seed(derive_seed(self.seed, "dropout", update))
-        self.optimizer.zero_grad(set_to_none=True)
-        loss = self.model.loss(batch, generator)
-        loss.backward()
+        loss = self._backward(batch, update)
         parameters = list(self.model.parameters())
         norm = nn.utils.get_total_norm([one.grad for one in parameters if one.grad is not None])
         if not all_finite(batch, loss.detach(), norm):
@@ -48,6 +60,21 @@ class SequenceTraining:
             group["lr"] = learning_rate
         self.optimizer.step()
         return {"loss": loss.detach(), "learning_rate": learning_rate}
+
+    def _backward(self, batch: SequenceBatch, update: int) -> Tensor:
+        """Return the loss of a batch and leave its gradients on the parameters."""
+        self._generator.manual_seed(self._dropout_seed(update))
+        return self._gradients(batch)
+
+    def _dropout_seed(self, update: int) -> int:
+        return derive_seed(self.seed, "dropout", update)
+
+    def _gradients(self, batch: SequenceBatch) -> Tensor:
+        self.optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bfloat16, cache_enabled=False):
+            loss = self.model.loss(batch, self._generator)
+        loss.backward()
+        return loss
 
     def _diverged(self, update: int, batch: SequenceBatch, loss: Tensor) -> DivergedError:
         where = where_not_finite(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import torch
 from jaxtyping import Float, Float32
@@ -13,6 +11,7 @@ from foretell.agents.networks import EnsembleMLP
 from foretell.core.progress import Progress, silent
 from foretell.core.seeding import derive_seed, stream
 from foretell.datasets.dataset import Dataset
+from foretell.values.fitting import batches, fit
 from foretell.values.functions import ValueFunctions
 
 HIDDEN_SIZES = (64, 64)
@@ -54,19 +53,17 @@ def fit_behaviour(functions: ValueFunctions, dataset: Dataset, seed: int) -> Beh
     behaviour = Behaviour(
         functions.observation_dim, functions.action_dim, discrete=functions.discrete, generator=generator
     )
-    optimizer = torch.optim.Adam(behaviour.parameters(), lr=LEARNING_RATE, fused=True)
     updates = min(UPDATES, 50 + dataset.num_steps // 4)
-    for update in range(updates):
-        rows = stream(seed, "behaviour", update).integers(dataset.num_steps, size=BATCH_SIZE)
-        loss = behaviour.loss(
-            functions.inputs(dataset.observations[rows]), functions.action_inputs(dataset.actions[rows])
-        )
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        for group in optimizer.param_groups:
-            group["lr"] = LEARNING_RATE * 0.5 * (1 + math.cos(math.pi * update / updates))
-        optimizer.step()
-    return behaviour.requires_grad_(False)
+
+    def draw(update: int) -> np.ndarray:
+        return stream(seed, "behaviour", update).integers(dataset.num_steps, size=BATCH_SIZE)
+
+    def read(rows: np.ndarray) -> tuple[Tensor, ...]:
+        return functions.inputs(dataset.observations[rows]), functions.action_inputs(dataset.actions[rows])
+
+    losses = (behaviour.loss(states, actions) for states, actions in batches(draw, read, updates))
+    fit(behaviour, losses, updates=updates, learning_rate=LEARNING_RATE)
+    return behaviour
 
 
 @torch.inference_mode()

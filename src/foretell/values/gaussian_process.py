@@ -65,10 +65,15 @@ class GaussianProcess(nn.Module):
     def smooth_part(
         self, one: Float[Tensor, "rows inputs"], other: Float[Tensor, "others inputs"], targets: slice = slice(None)
     ) -> Float[Tensor, "targets rows others"]:
-        """Return the second term of the kernel."""
+        """Return the second term of the kernel.
+
+        Its exponent $2 \\ln b - |a - b|^2 / 2$ is one product: $(a, -a^2/2, 1) \\cdot (b, 1, 2 \\ln b - b^2/2)$.
+        """
         a, b = one / self.lengths[targets].exp(), other / self.lengths[targets].exp()
-        squares = a.square().sum(-1)[:, :, None] + b.square().sum(-1)[:, None] - 2 * a @ b.transpose(1, 2)
-        return (2 * self.bell[targets] - 0.5 * squares.clamp(min=0)).exp()
+        height, ones = 2 * self.bell[targets], torch.ones_like
+        rows = torch.cat([a, -0.5 * a.square().sum(-1, keepdim=True), ones(a[..., :1])], -1)
+        columns = torch.cat([b, ones(b[..., :1]), height - 0.5 * b.square().sum(-1, keepdim=True)], -1)
+        return torch.minimum(rows @ columns.mT, height).exp()
 
     def kernel(
         self, one: Float[Tensor, "rows inputs"], other: Float[Tensor, "others inputs"], targets: slice = slice(None)

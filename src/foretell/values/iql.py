@@ -13,11 +13,15 @@
 from __future__ import annotations
 
 import copy
+import math
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from foretell.agents.adam import SmallAdam, follow
+from foretell.agents.backpropagation import Pass, make_pass
+from foretell.agents.networks import EnsembleMLP
 from foretell.agents.sac import Transitions, bellman_target
 from foretell.core.errors import DivergedError
 from foretell.values.functions import ValueFunctions
@@ -55,7 +59,10 @@ class ImplicitQLearning(nn.Module):
         self.functions, self.config = functions, functions.config
         self.q_target = copy.deepcopy(functions.q)
         self.q_target.requires_grad_(False)
-        self.optimizer = torch.optim.Adam(functions.parameters(), lr=self.config.learning_rate, fused=True)
+        self.optimizer = SmallAdam(list(functions.parameters()), self.config.learning_rate)
+        self._passes: dict[tuple[int, int, int], Pass] = {}
+        for parameter in functions.parameters():
+            parameter.grad = torch.zeros_like(parameter)
 
     def losses(self, batch: Transitions) -> dict[str, Float[Tensor, ""]]:
         """Return the losses of V (Eq. 5), of both Q-functions (Eq. 6, added) and of the policy (Eq. 7)."""
@@ -72,29 +79,67 @@ class ImplicitQLearning(nn.Module):
             "policy_loss": (weights * self._imitation_errors(batch)).mean(),
         }
 
+    @torch.no_grad()
     def update(self, batch: Transitions, update: int) -> dict[str, Tensor]:
-        """Take update number `update` (from 0) on a batch in network units; return the losses, detached.
+        """Take update number `update` (from 0) on a batch in network units; return the losses.
 
         Raises `DivergedError` before anything is changed where a loss or a gradient is not finite.
         """
-        losses = self.losses(batch)
-        parameters = self.optimizer.param_groups[0]["params"]
-        gradients = torch.autograd.grad(torch.stack(list(losses.values())).sum(), parameters)
-        found = {name: loss.detach() for name, loss in losses.items()}
-        norm = nn.utils.get_total_norm(gradients)
-        if not bool(torch.isfinite(norm + sum(found.values()))):
+        found = self._write_gradients(batch)
+        norm = math.sqrt(self.optimizer.squared_norm())
+        if not math.isfinite(norm + float(sum(found.values()))):
             named = ", ".join(f"{name} {float(loss)}" for name, loss in found.items())
             raise DivergedError(
-                f"value learning, update {update}: {named}, gradient norm {float(norm)}; expected finite numbers. "
+                f"value learning, update {update}: {named}, gradient norm {norm}; expected finite numbers. "
                 "Lower the learning_rate of value learning, or run `foretell inspect` on the data."
             )
-        for parameter, gradient in zip(parameters, gradients):
-            parameter.grad = gradient
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.learning_rate_at(update)
-        self.optimizer.step()
-        self._move_target()
+        self.optimizer.advance()
+        follow(list(self.q_target.parameters()), list(self.functions.q.parameters()), self.config.target_rate)
         return found
+
+    def _write_gradients(self, batch: Transitions) -> dict[str, Tensor]:
+        """Return what `losses` returns, and write the gradient of their sum, without autograd."""
+        size, functions = len(batch.rewards), self.functions
+        taken = torch.cat([batch.observations, batch.actions], -1)
+        q_of_data = self._pass(self.q_target.mlp, size).forward(taken).squeeze(-1).amin(0)
+        value_pass = self._pass(functions.value.mlp, 2 * size)
+        values, next_values = value_pass.forward(
+            torch.cat([batch.observations, batch.next_observations])
+        )[0, :, 0].clone().split(size)  # fmt: skip
+        advantages = q_of_data - values
+        slopes = (self.config.expectile - (advantages < 0).to(values.dtype)).abs() * advantages
+        value_pass.backward((-2 / size * slopes)[None, :, None])
+
+        target = bellman_target(batch.rewards, batch.terminations, next_values, self.config.discount)
+        q_pass = self._pass(functions.q.mlp, size)
+        q_errors = q_pass.forward(taken).squeeze(-1) - target
+        q_pass.backward((2 / size * q_errors)[..., None])
+
+        policy_pass = self._pass(functions.policy, size)
+        weights = imitation_weights(advantages, self.config.inverse_temperature)
+        errors, slope = self._imitation(policy_pass.forward(batch.observations)[0], batch.actions)
+        policy_pass.backward((weights / size)[None, :, None] * slope)
+        return {
+            "value_loss": (slopes * advantages).mean(), "q_loss": q_errors.square().mean(-1).sum(),
+            "policy_loss": (weights * errors).mean(),
+        }  # fmt: skip
+
+    def _imitation(self, outputs: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the errors of `_imitation_errors` given the policy's last layer, and their slopes there."""
+        if self.functions.discrete:
+            logs = outputs.log_softmax(-1)
+            return -(actions * logs).sum(-1), logs.exp() - actions
+        acted = outputs.tanh()
+        return (acted - actions).square().sum(-1), 2 * (acted - actions) * (1 - acted.square())
+
+    def _pass(self, network: EnsembleMLP, rows: int) -> Pass:
+        """Return the passes for this batch size; new ones where the weights lie elsewhere since."""
+        key = id(network), rows, network.layers[0][0].data_ptr()
+        if key not in self._passes:
+            self._passes[key] = make_pass(network, rows)
+        return self._passes[key]
 
     def _imitation_errors(self, batch: Transitions) -> Float[Tensor, " batch"]:
         """Minus the log-likelihood of the actions, up to constants: squared error, or cross-entropy of choices."""
@@ -102,8 +147,3 @@ class ImplicitQLearning(nn.Module):
         if self.functions.discrete:
             return -(batch.actions * outputs.log_softmax(-1)).sum(-1)
         return (outputs - batch.actions).square().sum(-1)
-
-    @torch.no_grad()
-    def _move_target(self) -> None:
-        for old, new in zip(self.q_target.parameters(), self.functions.q.parameters()):
-            old.lerp_(new, self.config.target_rate)

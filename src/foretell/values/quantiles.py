@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -16,6 +15,7 @@ from foretell.core.seeding import derive_seed
 from foretell.sequences.normalization import Normalization
 from foretell.sequences.targets import Telling
 from foretell.sequences.windows import WindowSampler
+from foretell.values.fitting import batches, fit
 
 HIDDEN_SIZES = (64, 64)
 UPDATES, BATCH_SIZE, LEARNING_RATE = 3_000, 256, 3e-3
@@ -87,15 +87,15 @@ def fit_state_quantile(
     found = StateQuantile(
         sampler.normalization, telling, observation_dim=observation_dim, max_timesteps=max_timesteps, seed=seed
     )
-    optimizer = torch.optim.Adam(found.parameters(), lr=LEARNING_RATE, fused=True)
     updates = min(UPDATES, 50 + sampler.num_steps // 4)
-    for update in range(updates):
-        batch = sampler.batch(update, BATCH_SIZE)
-        predicted = found(batch.observations[:, 0], batch.timesteps[:, 0].float())
-        loss = pinball_loss(batch.returns_to_go[:, 0, 0] - predicted, quantile).mean()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        for group in optimizer.param_groups:
-            group["lr"] = LEARNING_RATE * 0.5 * (1 + math.cos(math.pi * update / updates))
-        optimizer.step()
-    return found.requires_grad_(False)
+
+    def read(rows: np.ndarray) -> tuple[Tensor, ...]:
+        windows = sampler.windows(rows)
+        return windows.observations[:, 0], windows.timesteps[:, 0].float(), windows.returns_to_go[:, 0, 0]
+
+    losses = (
+        pinball_loss(told - found(observations, timesteps), quantile).mean()
+        for observations, timesteps, told in batches(lambda n: sampler.draw(n, BATCH_SIZE)[0], read, updates)
+    )
+    fit(found, losses, updates=updates, learning_rate=LEARNING_RATE)
+    return found

@@ -83,7 +83,7 @@ class _Stack(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:  # type: ignore[bad-override]
         tokens, allowed, kept, *parameters = ctx.saved_tensors
         sizes = [parameter.numel() for parameter in parameters]
         offsets = torch.tensor([0, *sizes]).cumsum(0)

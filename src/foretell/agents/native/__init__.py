@@ -1,0 +1,1 @@
+"""Perceptrons in C, for training agents on CPUs; PyTorch's own operators where no compiler is at hand."""

@@ -1,0 +1,64 @@
+"""The C library of this folder, loaded once a process."""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from foretell.core.compiling import shared_library
+
+_POINTER, _NUMBER, _REAL = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
+
+
+class Library:
+    """The loaded functions, and the address of the matrix product of the BLAS that PyTorch brings."""
+
+    def __init__(self, path: Path):
+        library, torchs = ctypes.CDLL(str(path)), ctypes.CDLL(str(Path(torch.__file__).parent / "lib/libtorch_cpu.so"))
+        self.sgemm = ctypes.cast(torchs.sgemm_, _POINTER).value
+        self.forward, self.backward = library.foretell_perceptrons_forward, library.foretell_perceptrons_backward
+        self.adam, self.squares, self.follow = (
+            library.foretell_adam, library.foretell_squares, library.foretell_follow,
+        )  # fmt: skip
+        self.forward.argtypes = [_POINTER, _POINTER]
+        self.backward.argtypes = [_POINTER, _NUMBER, _POINTER, _POINTER, _NUMBER, _NUMBER, _POINTER]
+        self.adam.argtypes = [_NUMBER, *[_POINTER] * 6, *[_REAL] * 5]
+        self.squares.argtypes = [_NUMBER, _POINTER, _POINTER]
+        self.follow.argtypes = [_NUMBER, *[_POINTER] * 3, _REAL]
+        self.forward.restype = self.backward.restype = self.adam.restype = self.follow.restype = None
+        self.squares.restype = ctypes.c_float
+
+
+@cache
+def library() -> Library | None:
+    """Return the library, built if it has to be; None where it is switched off or cannot be had."""
+    folder = Path(__file__).parent
+    try:
+        path = shared_library(folder / "perceptrons.c", [folder / "steps.h"])
+        return None if path is None else Library(path)
+    except (OSError, AttributeError, subprocess.SubprocessError):
+        return None
+
+
+def usable(*tensors: Tensor) -> Library | None:
+    """Return the library where it takes these: float32 on the CPU, in one piece each."""
+    for tensor in tensors:
+        if tensor.dtype != torch.float32 or tensor.device.type != "cpu" or not tensor.is_contiguous():
+            return None
+    return library()
+
+
+def addresses(tensors: Sequence[Tensor]) -> ctypes.Array:
+    """Return a table of where the tensors lie; it does not keep them alive."""
+    return (ctypes.c_void_p * len(tensors))(*[tensor.data_ptr() for tensor in tensors])
+
+
+def counts(tensors: Sequence[Tensor]) -> ctypes.Array:
+    """Return how many numbers each holds."""
+    return (ctypes.c_int64 * len(tensors))(*[tensor.numel() for tensor in tensors])

@@ -1,0 +1,65 @@
+"""Compiling C into a shared library, once a machine, kept in the user's cache folder."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+SWITCH = "FORETELL_NATIVE"
+"""`FORETELL_NATIVE=0` in the environment: nothing is compiled or loaded."""
+FLAGS = (
+    "-O3", "-march=native", "-std=gnu11", "-shared", "-fPIC",
+    "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fassociative-math", "-freciprocal-math",
+)  # fmt: skip
+"""Sums may be taken in another order; infinities and NaN stay what they are, for divergence has to be noticed."""
+BUILD_SECONDS = 120
+
+
+def shared_library(source: Path, beside: Sequence[Path] = (), flags: Sequence[str] = ()) -> Path | None:
+    """Return the library that `source` compiles to; None where compiling is switched off or there is no compiler.
+
+    `beside` are files that it includes, `flags` what the compiler is told beyond `FLAGS`. The library is named by a
+    digest of sources, compiler, flags and processor.
+    Raises `OSError` where the cache folder cannot be used, `subprocess.SubprocessError` where compiling fails.
+    """
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if os.environ.get(SWITCH) == "0" or not sys.platform.startswith("linux") or compiler is None:
+        return None
+    sources = [path.read_bytes() for path in (source, *beside)]
+    version = subprocess.run([compiler, "--version"], capture_output=True, timeout=BUILD_SECONDS, check=True).stdout
+    parts = [*sources, version, " ".join([*FLAGS, *flags]).encode(), _processor()]
+    digest = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
+    folder = _cache_folder()
+    library = folder / f"{source.stem}-{digest[:24]}.so"
+    if not library.exists():
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            made = Path(scratch) / library.name
+            command = [compiler, *FLAGS, *flags, str(source), "-o", str(made), "-lm"]
+            subprocess.run(command, capture_output=True, timeout=BUILD_SECONDS, check=True)
+            made.replace(library)  # whole or absent, however many build at a time
+    return library
+
+
+def _cache_folder() -> Path:
+    """Return a folder that belongs to this user, and that nobody else may write to. Raises `OSError` otherwise."""
+    root = os.environ.get("XDG_CACHE_HOME", "")
+    folder = (Path(root) if Path(root).is_absolute() else Path.home() / ".cache") / "foretell"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    found = folder.stat()
+    if found.st_uid != os.getuid() or found.st_mode & 0o022:
+        raise PermissionError(f"{folder} belongs to or can be written by others; nothing is loaded from there")
+    return folder
+
+
+def _processor() -> bytes:
+    """Return what tells processors apart: a library for one must not be loaded on another."""
+    lines = Path("/proc/cpuinfo").read_bytes().splitlines() if Path("/proc/cpuinfo").exists() else []
+    wanted = (b"model name", b"flags", b"Features", b"CPU part")
+    return platform.machine().encode() + b"\n".join(sorted({line for line in lines if line.startswith(wanted)}))

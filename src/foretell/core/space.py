@@ -1,0 +1,26 @@
+"""Whether what is to come has room: asked before long work begins, where a refusal costs nothing."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from foretell.core.errors import ResourceError
+from foretell.core.files import resource_errors
+
+
+def require_room(folder: Path, needed: int) -> None:
+    """Return where a folder can be written and its disk has `needed` bytes free.
+
+    Raises `ResourceError` where it cannot, has not, or does not say what is free: work would be lost at its first save.
+    """
+    with resource_errors(folder):
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+        free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise ResourceError(
+            f"{folder}: {free / 2**20:,.1f} MiB free; expected {needed / 2**20:,.1f} MiB for checkpoints and weights. "
+            "Free some and run again."
+        )

@@ -1,0 +1,43 @@
+"""Files that are being written: locked by whoever writes them, so that what a killed process left can be told apart."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import tempfile
+from pathlib import Path
+
+
+def make_temporary(path: Path) -> tuple[int, Path]:
+    """Make a file beside `path`; return its handle, whose lock lasts until it is closed, and where it lies.
+
+    Those of earlier writers of `path` that were killed are removed. Raises `OSError`.
+    """
+    beginning = f".{path.name[:40]}."
+    for entry in os.listdir(path.parent):
+        as_long = len(entry) == len(beginning) + 8 + len(path.suffix)  # as tempfile makes them
+        if as_long and entry.startswith(beginning) and entry.endswith(path.suffix):
+            _remove_if_abandoned(path.parent / entry)
+    while True:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=beginning, suffix=path.suffix)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            os.fchmod(handle, 0o644)
+            if os.fstat(handle).st_nlink:
+                return handle, Path(name)
+            os.close(handle)  # it was taken for abandoned before it was locked
+        except BaseException:
+            os.close(handle)
+            Path(name).unlink(missing_ok=True)
+            raise
+
+
+def _remove_if_abandoned(path: Path) -> None:
+    with contextlib.suppress(FileNotFoundError, BlockingIOError):
+        handle = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.unlink(path)
+        finally:
+            os.close(handle)

@@ -1,0 +1,119 @@
+"""On which device a network is trained, and in which way its updates are taken there."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from foretell.core.errors import UsageError
+from foretell.core.files import read_json
+from foretell.models.interface import SequenceModel
+from foretell.sequences.resident import CopiedWindows, ResidentWindows, resident_bytes
+from foretell.sequences.windows import WindowSampler
+from foretell.training.captured import CapturedTraining
+from foretell.training.configs import ComputeConfig, Precision, TrainingConfig
+from foretell.training.loop import Evaluate
+from foretell.training.parallel import ParallelTraining, SharedRun
+from foretell.training.processes import ALONE, Processes
+from foretell.training.run_folder import RunFolder
+from foretell.training.sequence import SequenceTraining
+
+PLACEABLE = ("decision-transformer", "lstm", "mlp")
+"""Networks that compute where their batch lies, and whose loss is a mean over its real timesteps."""
+CAPTURABLE = ("mlp",)
+"""Those that read nothing back while they do, so that an update can be a graph."""
+SHARE_FOR_DATA = 0.5
+"""Of a GPU's free memory, what a dataset may take; the rest is for weights and for the update."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """A device, the numbers computed in, and the processes that train there."""
+
+    device: torch.device
+    precision: Precision = "float32"
+    processes: Processes = ALONE
+
+    @classmethod
+    def of(cls, config: ComputeConfig, processes: Processes = ALONE) -> Place:
+        """Find what was asked for. Raises `UsageError` where the machine has no such device."""
+        found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        name = ("cuda" if found else "cpu") if config.device == "auto" else config.device
+        if name == "cpu":
+            return cls(device=torch.device("cpu"), precision=config.precision, processes=processes)
+        kind, _, index = name.partition(":")
+        if index and not processes.alone:
+            raise UsageError(f"--device {name}: {processes.launch.count} processes take one GPU each; give {kind}.")
+        number = int(index) if index else processes.launch.local_rank
+        if number >= found:
+            there = f"PyTorch finds GPUs cuda:0 to cuda:{found - 1}" if found else "PyTorch finds no GPU"
+            more = "" if processes.alone else f" for {processes.launch.local_count} processes"
+            raise UsageError(f"--device {name}{more}: {there}; expected one that is there, or --device cpu.")
+        return cls(device=torch.device(kind, number), precision=config.precision, processes=processes)
+
+    @property
+    def plain(self) -> bool:
+        """Whether this is one process on the CPU in float32, which every network trains in."""
+        return self.device.type == "cpu" and self.precision == "float32" and self.processes.alone
+
+    def facts(self, folder: Path) -> dict[str, Any]:
+        """Return what `config.json` says of it; nothing where the folder's says nothing and means the plain one."""
+        path = folder / "config.json"
+        if self.plain and path.exists() and "device" not in read_json(path):
+            return {}
+        return {"device": self.device.type, "precision": self.precision, "processes": self.processes.launch.count}
+
+    def check(self, algorithm: str, batch_size: int) -> None:
+        """Raise `UsageError` for a network or a batch that cannot be trained here."""
+        if not self.plain and algorithm not in PLACEABLE:
+            raise UsageError(
+                f"--algorithm {algorithm} trains on the CPU, in float32, in one process; "
+                f"expected one of {', '.join(PLACEABLE)}, or no such flag."
+            )
+        if batch_size < self.processes.launch.count:
+            raise UsageError(
+                f"--batch-size {batch_size} for {self.processes.launch.count} processes; expected a window for each."
+            )
+
+    def run(self, folder: Path, config: dict[str, Any]) -> RunFolder:
+        """Open a run folder for `config`, by the first process where there are several."""
+        if self.processes.alone:
+            return RunFolder(folder, config)
+        return SharedRun(folder, config, self.processes)
+
+
+def placed(
+    place: Place, algorithm: str, network: SequenceModel, sampler: WindowSampler, config: TrainingConfig, seed: int
+) -> SequenceTraining:
+    """Return the training of `network` at this place: of itself on the CPU, elsewhere of a copy that lies there."""
+    device, precision = place.device, place.precision
+    model = network if device.type == "cpu" else copy.deepcopy(network).to(device)
+    if not place.processes.alone:
+        return ParallelTraining(model, sampler, config, seed, precision, place.processes)
+    if device.type == "cpu":
+        return SequenceTraining(model, sampler, config, seed, precision)
+    if not _fits(sampler, device):
+        return SequenceTraining(model, CopiedWindows(sampler, device), config, seed, precision)
+    windows = ResidentWindows(sampler, device)
+    kind = CapturedTraining if algorithm in CAPTURABLE else SequenceTraining
+    return kind(model, windows, config, seed, precision)
+
+
+def evaluated_here(evaluate: Evaluate, trained: SequenceModel, network: SequenceModel) -> Evaluate:
+    """Return `evaluate` of `network`, which acts on the CPU, with the weights that `trained` has by then."""
+    if trained is network:
+        return evaluate
+
+    def measure() -> Any:
+        network.load_state_dict(trained.state_dict())
+        return evaluate()
+
+    return measure
+
+
+def _fits(sampler: WindowSampler, device: torch.device) -> bool:
+    return resident_bytes(sampler) <= SHARE_FOR_DATA * torch.cuda.mem_get_info(device)[0]

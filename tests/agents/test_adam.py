@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from foretell.agents import adam
+from foretell.agents.adam import FLUSH_EVERY, SmallAdam, follow
+from foretell.agents.native.building import library
+
+
+@pytest.fixture(params=["torch", "native"])
+def exact(request, monkeypatch):
+    """Run with either implementation; say whether it has to be PyTorch's to the last bit."""
+    if request.param == "torch":
+        monkeypatch.setattr(adam, "usable", lambda *_: None)
+    else:
+        assert library() is not None, "no C compiler on this machine"
+    return request.param == "torch"
+
+
+def _assert_same(one, other, exact):
+    torch.testing.assert_close(one, other, rtol=0 if exact else 1e-5, atol=0 if exact else 1e-7)
+
+
+def _twins():
+    generator = torch.Generator().manual_seed(0)
+    parameters = [nn.Parameter(torch.randn(shape, generator=generator)) for shape in ((5, 3), (4,), ())]
+    return parameters, copy.deepcopy(parameters), generator
+
+
+def test_steps_are_those_of_torch_and_moments_come_back_from_a_state(exact):
+    ours, theirs, generator = _twins()
+    small, plain = SmallAdam(ours, 1e-2), torch.optim.Adam(theirs, lr=1e-2, fused=True)
+    for step in range(2 * FLUSH_EVERY + 3):
+        for one, other in zip(ours, theirs):
+            one.grad = torch.randn(one.shape, generator=generator)
+            other.grad = one.grad.clone()
+        small.advance()
+        plain.step()
+        if step == FLUSH_EVERY:
+            state = copy.deepcopy(small.state_dict())
+            small = SmallAdam(ours, 1e-2)
+            small.load_state_dict(state)
+    for one, other in zip(ours, theirs):
+        _assert_same(one, other, exact)
+        for name in ("exp_avg", "exp_avg_sq", "step"):
+            _assert_same(small.state[one][name], plain.state[other][name], exact)
+
+
+def test_moments_of_silent_weights_end_at_zero_and_never_become_subnormal(exact):
+    ours, theirs, _ = _twins()
+    small, plain = SmallAdam(ours, 1e-2), torch.optim.Adam(theirs, lr=1e-2, fused=True)
+    for step in range(1200):
+        for one, other in zip(ours, theirs):
+            one.grad, other.grad = (torch.full_like(one, 0.1 if step < 3 else 0.0) for _ in range(2))
+        small.advance()
+        plain.step()
+        moments = small.state[ours[0]]["exp_avg"]
+        assert bool(((moments == 0) | (moments.abs() >= torch.finfo(torch.float32).tiny)).all())
+    assert float(moments.abs().max()) == 0.0
+    assert 0 < float(plain.state[theirs[0]]["exp_avg"].max()) < torch.finfo(torch.float32).tiny  # what would have been
+    for one, other in zip(ours, theirs):
+        _assert_same(one, other, exact)
+
+
+def test_the_squared_norm_is_that_of_all_gradients_and_tells_what_is_not_finite(exact):
+    parameters, _, _ = _twins()
+    small = SmallAdam(parameters, 1e-2)
+    for number, parameter in enumerate(parameters):
+        parameter.grad = torch.full_like(parameter, number + 1.0)
+    assert small.squared_norm() == 15 * 1 + 4 * 4 + 9
+    for wrong in (float("nan"), float("inf"), 3e25):
+        parameters[0].grad[4, 2] = wrong
+        assert not torch.isfinite(torch.tensor(small.squared_norm()))
+
+
+def test_following_moves_by_a_share_of_the_way(exact):
+    old, new = [torch.zeros(2, 3), torch.ones(4)], [torch.ones(2, 3), torch.full((4,), 3.0)]
+    follow(old, new, 0.25)
+    assert old[0].tolist() == [[0.25] * 3] * 2
+    assert old[1].tolist() == [1.5] * 4

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from foretell.agents import backpropagation
+from foretell.agents.backpropagation import TorchPass, make_pass
+from foretell.agents.native.building import library
+from foretell.agents.native.perceptrons import NativePass
+from foretell.agents.networks import EnsembleMLP
+
+
+@pytest.fixture(params=["torch", "native"])
+def network_and_pass(request, monkeypatch):
+    """Two perceptrons 4-16-9-2 with passes for 7 rows, in either implementation."""
+    if request.param == "torch":
+        monkeypatch.setattr(backpropagation, "usable", lambda *_: None)
+    else:
+        assert library() is not None, "no C compiler on this machine"
+    network = EnsembleMLP(2, (4, 16, 9, 2), torch.Generator().manual_seed(0))
+    for parameter in network.parameters():
+        parameter.grad = torch.full_like(parameter, 9.0)
+    found = make_pass(network, 7)
+    assert isinstance(found, TorchPass if request.param == "torch" else NativePass)
+    return network, found
+
+
+def _drawn(*shape, seed=1):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("rows", [7, 3])
+def test_passes_are_those_of_autograd(network_and_pass, rows):
+    network, passes = network_and_pass
+    for seed in (1, 2):  # a second pass leaves nothing of the first
+        inputs = _drawn(7, 4, seed=seed).requires_grad_()
+        gradient = _drawn(2, rows, 2, seed=seed + 2)
+        outputs = network(inputs)
+        expected = torch.autograd.grad(
+            (outputs[:, :rows] * gradient).sum(), [inputs, *network.parameters()]
+        )  # fmt: skip
+        with torch.no_grad():
+            torch.testing.assert_close(passes.forward(inputs.detach()), outputs, rtol=1e-5, atol=1e-6)
+            passes.backward(gradient)
+            found = passes.gradient_of_inputs(gradient, 3)
+        torch.testing.assert_close(found, expected[0][:rows, 3:], rtol=1e-5, atol=1e-6)
+        for parameter, wanted in zip(network.parameters(), expected[1:]):
+            torch.testing.assert_close(parameter.grad, wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_the_gradient_of_inputs_leaves_the_weights_gradients_alone(network_and_pass):
+    network, passes = network_and_pass
+    with torch.no_grad():
+        passes.forward(_drawn(7, 4))
+        assert passes.gradient_of_inputs(_drawn(2, 7, 2), 1).shape == (7, 3)
+    assert all(bool((parameter.grad == 9.0).all()) for parameter in network.parameters())
+
+
+def test_nan_is_passed_on(network_and_pass):
+    network, passes = network_and_pass
+    with torch.no_grad():
+        inputs = _drawn(7, 4)
+        inputs[2, 1] = torch.nan
+        outputs = passes.forward(inputs)
+        assert outputs[:, 2].isnan().all()
+        assert outputs[:, [0, 1, 3, 4, 5, 6]].isfinite().all()
+        passes.backward(torch.ones(2, 7, 2))
+    assert bool(network.weights[0].grad[:, 1].isnan().any())
+
+
+def test_numbers_of_another_type_go_through_pytorch():
+    network = EnsembleMLP(1, (2, 3, 1), torch.Generator().manual_seed(0)).double()
+    assert isinstance(make_pass(network, 2), TorchPass)

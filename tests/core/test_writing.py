@@ -1,0 +1,87 @@
+"""Where files are to be written: what cannot lie there is refused, and what killed writers left is taken away."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+
+import pytest
+
+from foretell.core.errors import ResourceError, UsageError
+from foretell.core.files import atomic_path, folder_lock, make_folder, resource_errors, write_json
+from foretell.core.space import require_room
+from foretell.core.temporaries import make_temporary
+
+
+@pytest.mark.parametrize("number", [errno.ENAMETOOLONG, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ELOOP])
+def test_a_path_where_nothing_can_lie_is_a_matter_of_usage(tmp_path, number):
+    with pytest.raises(UsageError, match="model") as caught, resource_errors(tmp_path / "model"):
+        raise OSError(number, os.strerror(number))
+    assert os.strerror(number) in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "word"), [("missing/../run", "detour"), ("a\udcff", "UTF-8")])
+def test_nothing_is_made_for_a_path_that_is_refused(tmp_path, name, word):
+    with pytest.raises(UsageError, match=word):
+        make_folder(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "there").mkdir()
+    make_folder(tmp_path / "there" / ".." / "run")
+    assert (tmp_path / "run").is_dir()
+
+
+def test_what_a_killed_writer_left_goes_and_what_is_being_written_stays(tmp_path):
+    path = tmp_path / "a.json"
+    handle, left = make_temporary(path)
+    with atomic_path(path) as under_way:
+        assert left.exists()
+        os.close(handle)  # as when its process is killed
+        write_json(path, 1)
+        assert not left.exists()
+        assert under_way.exists()
+        under_way.write_text("2")
+    assert path.read_text() == "2"
+    assert os.listdir(tmp_path) == ["a.json"]
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_files_of_another_name_are_not_taken_for_left_behind(tmp_path):
+    names = {".b.json.abcdefgh.json", ".a.json.abc.json", ".a.json.abcdefgh.txt", "a.json.abcdefgh.json"}
+    for name in names:
+        (tmp_path / name).touch()
+    write_json(tmp_path / "a.json", 1)
+    assert set(os.listdir(tmp_path)) == names | {"a.json"}
+
+
+def test_room_is_asked_for_in_bytes(tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    require_room(tmp_path, 1000)
+    with pytest.raises(ResourceError, match="MiB free; expected"):
+        require_room(tmp_path, 1001)
+    assert os.listdir(tmp_path) == []
+
+
+def test_where_free_space_is_not_told_nothing_begins(tmp_path, monkeypatch):
+    def unknown(_):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(shutil, "disk_usage", unknown)
+    with pytest.raises(ResourceError, match="free space unknown"):
+        require_room(tmp_path, 1)
+
+
+def test_no_lock_stays_in_a_folder_of_somebody_else(tmp_path):
+    def refuse():
+        with folder_lock(tmp_path):
+            raise UsageError("not ours")
+
+    with pytest.raises(UsageError, match="not ours"):
+        refuse()
+    assert os.listdir(tmp_path) == []
+    with folder_lock(tmp_path):
+        pass
+    with pytest.raises(UsageError, match="not ours"):
+        refuse()
+    assert os.listdir(tmp_path) == [".lock"]
