@@ -11,9 +11,9 @@ from foretell.core.errors import CheckpointError
 from foretell.sequences.normalization import Normalization
 from foretell.sequences.targets import Telling
 from foretell.sequences.windows import WindowSampler
-from foretell.values import quantiles
+from foretell.values import asking, quantiles
 from foretell.values.quantiles import StateQuantile, fit_state_quantile, pinball_loss
-from reference.making import IDENTITY, make_dataset
+from reference.making import IDENTITY, make_dataset, scaled
 
 TELLING = Telling(condition="return", scale=100.0)
 UNITS = Normalization(observation_mean=(1.0,), observation_std=(0.5,), return_scale=100.0, action_range=None)
@@ -164,3 +164,16 @@ def _tensors():
 def test_damaged_tensors_are_refused(damaged):
     with pytest.raises(CheckpointError, match="tensors do not make a target rule"):
         StateQuantile.restore(IDENTITY, TELLING, 4, damaged)
+
+
+def test_returns_summed_once_give_the_same_rule(monkeypatch):
+    data = make_dataset([5, 9, 1, 12] * 6, seed=3)
+    told = asking.told_of("return", data, scaled())
+
+    def rule():
+        found = asking.asking_of(told, data, scaled(), "auto", max_timesteps=12, seed=0)
+        return [parameter.clone() for parameter in found.target.parameters()]
+
+    once = rule()
+    monkeypatch.setattr(asking, "SUMMED_ROWS", 0)
+    assert all(torch.equal(one, other) for one, other in zip(once, rule(), strict=True))

@@ -50,6 +50,20 @@ def make_pass(network: EnsembleMLP, rows: int) -> Pass:
     return TorchPass(network)
 
 
+class Passes:
+    """Passes through several networks, made when they are first asked for."""
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[int, int, int], Pass] = {}
+
+    def of(self, network: EnsembleMLP, rows: int) -> Pass:
+        """Return the passes for this batch size; new ones where the weights lie elsewhere since."""
+        key = id(network), rows, network.layers[0][0].data_ptr()
+        if key not in self._made:
+            self._made[key] = make_pass(network, rows)
+        return self._made[key]
+
+
 class TorchPass:
     """A `Pass` of PyTorch's operators, for any type of number."""
 

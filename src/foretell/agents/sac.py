@@ -20,7 +20,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from foretell.agents.adam import SmallAdam, follow
-from foretell.agents.backpropagation import Pass, make_pass
+from foretell.agents.backpropagation import Pass, Passes
 from foretell.agents.configs import SACConfig
 from foretell.agents.networks import LOG_STD_RANGE, EnsembleMLP, GaussianPolicy, QFunctions, ValueFunction
 from foretell.agents.squashed_gaussian import sample_squashed
@@ -93,7 +93,7 @@ class SoftActorCritic(nn.Module):
         if config.form == "twin-q":
             parameters["temperature"] = [self.log_temperature]
         self.optimizers = {name: SmallAdam(group, config.learning_rate) for name, group in parameters.items()}
-        self._passes: dict[tuple[int, int, int], Pass] = {}
+        self._passes = Passes()
         for parameter in chain.from_iterable(parameters.values()):
             parameter.grad = torch.zeros_like(parameter)
 
@@ -109,7 +109,7 @@ class SoftActorCritic(nn.Module):
         losses = {"q": self._q_loss(batch, target)}
         self._step("q", losses["q"])
 
-        q = self._pass(self.q.mlp, len(batch.rewards))
+        q = self._passes.of(self.q.mlp, len(batch.rewards))
         all_q = q.forward(torch.cat([batch.observations, sampled.actions], -1))
         q_of_policy, chosen = all_q.min(0)
         soft_values = q_of_policy.squeeze(-1) - temperature * sampled.log_probs
@@ -133,7 +133,7 @@ class SoftActorCritic(nn.Module):
         size, observations = len(batch.rewards), batch.observations
         if self.config.form == "twin-q":
             observations = torch.cat([observations, batch.next_observations])
-        policy = self._pass(self.policy.mlp, len(observations))
+        policy = self._passes.of(self.policy.mlp, len(observations))
         outputs = policy.forward(observations)
         mean, log_std = self.policy.split(outputs)
         noise = noise[: len(mean)]
@@ -147,10 +147,10 @@ class SoftActorCritic(nn.Module):
     def _target(self, batch: Transitions, sampled: _Sampled, temperature: Tensor) -> Float[Tensor, " batch"]:
         if self.config.form == "twin-q":
             inputs = torch.cat([batch.next_observations, sampled.next_actions], -1)
-            next_q = self._pass(self.q_target.mlp, len(inputs)).forward(inputs).amin(0).squeeze(-1)
+            next_q = self._passes.of(self.q_target.mlp, len(inputs)).forward(inputs).amin(0).squeeze(-1)
             next_values = next_q - temperature * sampled.next_log_probs
         else:
-            values = self._pass(self.value_target.mlp, len(batch.rewards)).forward(batch.next_observations)
+            values = self._passes.of(self.value_target.mlp, len(batch.rewards)).forward(batch.next_observations)
             next_values = values[0, :, 0]
         return bellman_target(batch.rewards, batch.terminations, next_values, self.config.discount)
 
@@ -175,17 +175,10 @@ class SoftActorCritic(nn.Module):
 
     def _squared_error(self, network: EnsembleMLP, inputs: Tensor, target: Float[Tensor, " batch"]) -> Tensor:
         """Return half the mean squared error, added over the members, and write its gradient."""
-        passes = self._pass(network, len(target))
+        passes = self._passes.of(network, len(target))
         errors = passes.forward(inputs).squeeze(-1) - target  # (members, batch)
         passes.backward((errors / len(target)).unsqueeze(-1))
         return 0.5 * errors.square().mean(-1).sum()
-
-    def _pass(self, network: EnsembleMLP, rows: int) -> Pass:
-        """Return the passes for this batch size; new ones where the weights lie elsewhere since."""
-        key = id(network), rows, network.layers[0][0].data_ptr()
-        if key not in self._passes:
-            self._passes[key] = make_pass(network, rows)
-        return self._passes[key]
 
     @property
     def temperature(self) -> float:

@@ -14,16 +14,12 @@ from foretell.datasets.dataset import Dataset
 from foretell.sequences.batch import SequenceBatch
 from foretell.sequences.normalization import Normalization
 
-SUMMED_ROWS, SUMMED_EPISODES = 1 << 22, 1 << 16
-"""Up to these sizes returns-to-go are summed once, 4 bytes a timestep; beyond, window by window as they are drawn."""
-
 
 class WindowSampler:
     """Batches of windows of at most `context_length` timesteps.
 
     Batch `update` is a pure function of (seed, update): nothing is lost by an interruption, and nothing depends on
-    what was drawn before. Columns are read where they lie; memory does not grow with the dataset (but for
-    `told`, and up to `SUMMED_ROWS` for the returns).
+    what was drawn before. Columns are read where they lie; memory does not grow with the dataset (but for `told`).
     """
 
     def __init__(
@@ -63,8 +59,6 @@ class WindowSampler:
         self._terminations = np.asarray(dataset.terminations)
         self._ends = dataset.episode_ends
         self._starts = dataset.episode_starts
-        if told is None and self.num_steps <= SUMMED_ROWS and len(self._ends) <= SUMMED_EPISODES:
-            self._told = self._told_rows(slice(0, self.num_steps))
 
     @property
     def episode_starts(self) -> Int[np.ndarray, " episodes"]:
@@ -120,12 +114,13 @@ class WindowSampler:
                 np.ascontiguousarray(observations) if pictures else self.normalization.observations(observations)
             ),
             "actions": np.ascontiguousarray(self.normalization.actions(self._actions[rows])),
-            "returns_to_go": self._told_rows(rows)[:, None],
+            "returns_to_go": self.told_rows(rows)[:, None],
             "rewards": self._rewards[rows].astype(np.float32),
             "terminations": self._terminations[rows].astype(bool),
         }
 
-    def _told_rows(self, rows: slice) -> Float[np.ndarray, " rows"]:
+    def told_rows(self, rows: slice) -> Float[np.ndarray, " rows"]:
+        """Return what these rows are told, in the networks' units: the same as in windows."""
         if self._told is not None:
             return self._told[rows].astype(np.float32)
         found, first = np.empty(rows.stop - rows.start, np.float32), rows.start

@@ -30,6 +30,10 @@ from foretell.values.functions import ValueFunctions
 from foretell.values.labels import discounted_returns_to_go, label, relabelled_returns_to_go
 from foretell.values.quantiles import StateQuantile, fit_state_quantile
 
+SUMMED_ROWS, SUMMED_EPISODES = 1 << 22, 1 << 16
+"""Up to these sizes returns-to-go are summed once to learn their quantile, 4 bytes a timestep; beyond, as they are
+drawn. The numbers are the same."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Asking:
@@ -178,6 +182,12 @@ def best_timesteps(
 
 
 def _single_timesteps(told: Told, dataset: Dataset, normalization: Normalization, seed: int) -> WindowSampler:
-    return WindowSampler(
-        dataset, normalization, context_length=1, seed=derive_seed(seed, "quantile"), told=told.numbers
-    )
+    def sampler(numbers: np.ndarray | None) -> WindowSampler:
+        return WindowSampler(
+            dataset, normalization, context_length=1, seed=derive_seed(seed, "quantile"), told=numbers
+        )  # fmt: skip
+
+    plain = sampler(told.numbers)
+    if told.numbers is None and dataset.num_steps <= SUMMED_ROWS and dataset.num_episodes <= SUMMED_EPISODES:
+        return sampler(plain.told_rows(slice(0, dataset.num_steps)))
+    return plain

@@ -20,8 +20,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from foretell.agents.adam import SmallAdam, follow
-from foretell.agents.backpropagation import Pass, make_pass
-from foretell.agents.networks import EnsembleMLP
+from foretell.agents.backpropagation import Passes
 from foretell.agents.sac import Transitions, bellman_target
 from foretell.core.errors import DivergedError
 from foretell.values.functions import ValueFunctions
@@ -60,7 +59,7 @@ class ImplicitQLearning(nn.Module):
         self.q_target = copy.deepcopy(functions.q)
         self.q_target.requires_grad_(False)
         self.optimizer = SmallAdam(list(functions.parameters()), self.config.learning_rate)
-        self._passes: dict[tuple[int, int, int], Pass] = {}
+        self._passes = Passes()
         for parameter in functions.parameters():
             parameter.grad = torch.zeros_like(parameter)
 
@@ -103,8 +102,8 @@ class ImplicitQLearning(nn.Module):
         """Return what `losses` returns, and write the gradient of their sum, without autograd."""
         size, functions = len(batch.rewards), self.functions
         taken = torch.cat([batch.observations, batch.actions], -1)
-        q_of_data = self._pass(self.q_target.mlp, size).forward(taken).squeeze(-1).amin(0)
-        value_pass = self._pass(functions.value.mlp, 2 * size)
+        q_of_data = self._passes.of(self.q_target.mlp, size).forward(taken).squeeze(-1).amin(0)
+        value_pass = self._passes.of(functions.value.mlp, 2 * size)
         values, next_values = value_pass.forward(
             torch.cat([batch.observations, batch.next_observations])
         )[0, :, 0].clone().split(size)  # fmt: skip
@@ -113,11 +112,11 @@ class ImplicitQLearning(nn.Module):
         value_pass.backward((-2 / size * slopes)[None, :, None])
 
         target = bellman_target(batch.rewards, batch.terminations, next_values, self.config.discount)
-        q_pass = self._pass(functions.q.mlp, size)
+        q_pass = self._passes.of(functions.q.mlp, size)
         q_errors = q_pass.forward(taken).squeeze(-1) - target
         q_pass.backward((2 / size * q_errors)[..., None])
 
-        policy_pass = self._pass(functions.policy, size)
+        policy_pass = self._passes.of(functions.policy, size)
         weights = imitation_weights(advantages, self.config.inverse_temperature)
         errors, slope = self._imitation(policy_pass.forward(batch.observations)[0], batch.actions)
         policy_pass.backward((weights / size)[None, :, None] * slope)
@@ -133,13 +132,6 @@ class ImplicitQLearning(nn.Module):
             return -(actions * logs).sum(-1), logs.exp() - actions
         acted = outputs.tanh()
         return (acted - actions).square().sum(-1), 2 * (acted - actions) * (1 - acted.square())
-
-    def _pass(self, network: EnsembleMLP, rows: int) -> Pass:
-        """Return the passes for this batch size; new ones where the weights lie elsewhere since."""
-        key = id(network), rows, network.layers[0][0].data_ptr()
-        if key not in self._passes:
-            self._passes[key] = make_pass(network, rows)
-        return self._passes[key]
 
     def _imitation_errors(self, batch: Transitions) -> Float[Tensor, " batch"]:
         """Minus the log-likelihood of the actions, up to constants: squared error, or cross-entropy of choices."""
