@@ -10,7 +10,9 @@ from pathlib import Path
 
 from benchmarks.measuring import Options, Row
 
-DEFAULT = ("collection", "evaluation", "datasets", "training", "sac", "values", "seeds", "sorting", "reproduce")
+DEFAULT = (
+    "collection", "evaluation", "datasets", "training", "growth", "sac", "values", "seeds", "sorting", "reproduce",
+)  # fmt: skip
 LONG = ("sac_scores", "league", "rollouts", "targets", "imagination", "gpu")
 """Run by name: the first two take an hour and a quarter of one of every core, rollouts some minutes of one core; the
 two after those read results/pendulum, and gpu needs a GPU."""
