@@ -181,7 +181,8 @@ class CausalTransformer(nn.Module):
         outputs: slice = slice(None),
     ) -> Float[Tensor, "batch outputs width"]:
         """Return the last hidden states of the tokens that `outputs` names."""
-        allowed = causal_mask(mask[:1] if bool(mask.all()) else mask)
+        shared = mask.is_cpu and bool(mask.all())  # on a GPU, asking would wait for it
+        allowed = causal_mask(mask[:1] if shared else mask)
         return self.norm(through_blocks(self.blocks, tokens, allowed, generator, outputs))
 
 

@@ -24,7 +24,7 @@ from foretell.training.sequence import SequenceTraining
 
 PLACEABLE = ("decision-transformer", "lstm", "mlp")
 """Networks that compute where their batch lies, and whose loss is a mean over its real timesteps."""
-CAPTURABLE = ("mlp",)
+CAPTURABLE = ("decision-transformer", "mlp")
 """Those that read nothing back while they do, so that an update can be a graph."""
 SHARE_FOR_DATA = 0.5
 """Of a GPU's free memory, what a dataset may take; the rest is for weights and for the update."""
