@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from foretell.datasets.dataset import DatasetMetadata as DatasetMetadata
     from foretell.datasets.minari import write_minari as write_minari
     from foretell.datasets.registry import open_dataset as open_dataset
+    from foretell.evaluation.configs import ChunkingConfig as ChunkingConfig
+    from foretell.evaluation.configs import PlanningConfig as PlanningConfig
     from foretell.facade import collect_imagined as collect_imagined
     from foretell.facade import collect_sac as collect_sac
     from foretell.facade import evaluate as evaluate
@@ -25,20 +27,26 @@ if TYPE_CHECKING:
     from foretell.facade import train_iql as train_iql
     from foretell.facade import train_sac as train_sac
     from foretell.models.configs import DecisionTransformerConfig as DecisionTransformerConfig
+    from foretell.models.configs import EncoderDecoderConfig as EncoderDecoderConfig
     from foretell.models.configs import LSTMConfig as LSTMConfig
     from foretell.models.configs import MLPConfig as MLPConfig
+    from foretell.models.configs import TrajectoryTransformerConfig as TrajectoryTransformerConfig
+    from foretell.training.configs import ComputeConfig as ComputeConfig
     from foretell.training.configs import TrainingConfig as TrainingConfig
     from foretell.values.configs import IQLConfig as IQLConfig
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "ChunkingConfig": "evaluation.configs",
     "collect_imagined": "facade",
     "collect_random": "collection.recipes",
     "collect_sac": "facade",
+    "ComputeConfig": "training.configs",
     "Dataset": "datasets.dataset",
     "DatasetMetadata": "datasets.dataset",
     "DecisionTransformerConfig": "models.configs",
+    "EncoderDecoderConfig": "models.configs",
     "Episode": "core.episode",
     "evaluate": "facade",
     "IQLConfig": "values.configs",
@@ -46,11 +54,13 @@ _HOMES = {
     "LSTMConfig": "models.configs",
     "MLPConfig": "models.configs",
     "open_dataset": "datasets.registry",
+    "PlanningConfig": "evaluation.configs",
     "returns_to_go": "core.returns",
     "train": "facade",
     "train_iql": "facade",
     "train_sac": "facade",
     "TrainingConfig": "training.configs",
+    "TrajectoryTransformerConfig": "models.configs",
     "write_d4rl": "datasets.d4rl_writer",
     "write_minari": "datasets.minari",
 }

@@ -123,7 +123,7 @@ guard("finite columns", "datasets/doctor.py", 'elif values.dtype.kind == "f":', 
 guard("bytes of flags", "datasets/doctor.py", "if values.dtype == bool:", "if False:",
       f"{DOCTOR}::test_damaged_flag_bytes_are_found")  # fmt: skip
 guard("ends where the flags are", "datasets/doctor_episodes.py", "    if len(wrong):\n", "    if False:\n",
-      f"{MET}[a_terminal_in_the_middle-foretell]")  # fmt: skip
+      f"{DOCTOR}::test_errors")  # fmt: skip
 guard("actions within the range", "datasets/doctor_values.py",
       "(taken[rows] < least - slack) | (taken[rows] > most + slack)", "taken[rows] != taken[rows]",
       f"{DOCTOR}::test_errors")  # fmt: skip
