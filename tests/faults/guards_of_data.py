@@ -6,8 +6,7 @@ from faults.guards import guard
 
 RULE = "faults/test_hostile.py::test_a_rule_says_what_it_refuses"
 BAD, DAMAGED = "datasets/test_bad_files.py", "datasets/test_damaged_datasets.py"
-DOCTOR, DEFECTS = "datasets/test_doctor_and_card.py", "faults/test_defects.py"
-MET = f"{DEFECTS}::test_a_defect_is_named_and_refused_where_it_is_an_error"
+DOCTOR = "datasets/test_doctor_and_card.py"
 CHUNKS = f"{DAMAGED}::test_chunks_that_do_not_hold_what_they_declare"
 
 HDF5, RULES, D4RL = "datasets/hdf5.py", "datasets/hdf5_rules.py", "datasets/d4rl.py"
