@@ -193,6 +193,16 @@ def _poisoned_gradient(
 
         with mock.patch.object(training.agent, "_step", poisoned):
             yield
+    elif kind.training is ValueTraining:  # and so are these
+        write = training.learner.write_gradients
+
+        def written(batch):
+            losses = write(batch)
+            parameter.grad *= factor()
+            return losses
+
+        with mock.patch.object(training.learner, "write_gradients", written):
+            yield
     else:
         hook = parameter.register_hook(lambda gradient: gradient * factor())
         yield
@@ -206,10 +216,10 @@ def _poisoned_loss(training: Any, kind: Kind, name: str, factor: Callable[[], fl
             training.agent, "_step", lambda which, loss: step(which, loss * factor() if which == name else loss)
         )
     if kind.training is ValueTraining:
-        losses = training.learner.losses
+        write = training.learner.write_gradients
         return mock.patch.object(
-            training.learner, "losses",
-            lambda batch: {key: loss * factor() if key == name else loss for key, loss in losses(batch).items()},
+            training.learner, "write_gradients",
+            lambda batch: {key: loss * factor() if key == name else loss for key, loss in write(batch).items()},
         )  # fmt: skip
     loss = training.model.loss
     return mock.patch.object(training.model, "loss", lambda *arguments: loss(*arguments) * factor())

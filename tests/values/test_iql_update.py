@@ -194,7 +194,7 @@ def test_gradients_are_those_of_the_losses(choices, double):
     parameters = list(learner.functions.parameters())
     gradients = torch.autograd.grad(torch.stack(list(expected.values())).sum(), parameters)
     with torch.no_grad():
-        found = learner._write_gradients(batch)
+        found = learner.write_gradients(batch)
     close = {"rtol": 1e-10, "atol": 1e-12} if double else {"rtol": 1e-4, "atol": 1e-5}
     for name, loss in expected.items():
         torch.testing.assert_close(found[name], loss.detach(), **close)

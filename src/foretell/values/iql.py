@@ -84,7 +84,7 @@ class ImplicitQLearning(nn.Module):
 
         Raises `DivergedError` before anything is changed where a loss or a gradient is not finite.
         """
-        found = self._write_gradients(batch)
+        found = self.write_gradients(batch)
         norm = math.sqrt(self.optimizer.squared_norm())
         if not math.isfinite(norm + float(sum(found.values()))):
             named = ", ".join(f"{name} {float(loss)}" for name, loss in found.items())
@@ -98,7 +98,7 @@ class ImplicitQLearning(nn.Module):
         follow(list(self.q_target.parameters()), list(self.functions.q.parameters()), self.config.target_rate)
         return found
 
-    def _write_gradients(self, batch: Transitions) -> dict[str, Tensor]:
+    def write_gradients(self, batch: Transitions) -> dict[str, Tensor]:
         """Return what `losses` returns, and write the gradient of their sum, without autograd."""
         size, functions = len(batch.rewards), self.functions
         taken = torch.cat([batch.observations, batch.actions], -1)

@@ -12,7 +12,7 @@ from foretell.core.errors import DivergedError, UsageError
 from foretell.core.progress import Progress, silent
 from foretell.core.seeding import derive_seed
 from foretell.datasets.dataset import Dataset
-from foretell.models.finite import where_not_finite
+from foretell.models.finite import named_gradients, where_not_finite
 from foretell.sequences.normalization import Normalization
 from foretell.values.configs import IQLConfig
 from foretell.values.functions import ValueFunctions
@@ -54,10 +54,10 @@ class ValueTraining:
 
     def _diverged(self, update: int, batch: Transitions) -> DivergedError:
         """Compute the update again, which changed nothing, to see where it is not finite."""
-        losses = self.learner.losses(batch)
-        learned = {name: one for name, one in self.learner.named_parameters() if one.requires_grad}
-        found = torch.autograd.grad(torch.stack(list(losses.values())).sum(), list(learned.values()))
-        where = where_not_finite(batch, ("row",), self.learner.state_dict(), losses, dict(zip(learned, found)))
+        with torch.no_grad():
+            losses = self.learner.write_gradients(batch)
+        learned = named_gradients(self.learner.named_parameters())
+        where = where_not_finite(batch, ("row",), self.learner.state_dict(), losses, learned)
         return DivergedError(f"value learning, update {update}: {where} Nothing was changed by this update.")
 
     def state(self) -> dict[str, Tensor]:
