@@ -68,7 +68,7 @@ def test_an_unknown_preset_is_refused():
 
 
 def test_the_committed_table_keeps_what_the_readme_says():
-    """Within 5 of the agent on its own data, and on its replay told advantages, over five training seeds and 200 starts.
+    """Within 5 of the agent on its own data, and on its replay told advantages: five training seeds, 200 starts.
 
     Told returns, the replay's bound is 15, and the committed table misses it (CHANGELOG, Numerics): 30 is what holds.
     """
