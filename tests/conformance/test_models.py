@@ -199,6 +199,7 @@ def test_observations_of_other_shapes_are_refused(name, observation_shape):
 OUT_OF_RANGE = {
     "context_length": (0, -1), "width": (0, -1), "layers": (0, -1), "heads": (0, -1, 3),  # of width 128
     "dropout": (1.0, -0.1, float("nan")), "activation": ("tanh", ""), "action_head": ("relu", ""),
+    "action_loss": ("cubed", ""), "timestep_embedding": ("rotary", ""),
     "bins": (0, -1), "binning": ("even", ""), "horizon": (0, -1), "feedforward_width": (0, -1),
     "action_weight": (-0.1, float("nan"), float("inf")), "reward_weight": (-0.1, float("nan"), float("inf")),
     "return_weight": (-0.1, float("nan"), float("inf")), "smoothing": (-0.1, float("nan"), float("inf")),

@@ -24,8 +24,8 @@ guard("finite updates of value functions", "values/iql.py",
       "values/test_iql_update.py::test_numbers_that_are_not_finite_change_nothing")  # fmt: skip
 
 guard("padding outside the loss", "models/losses.py",
-      "masked_mean(imitation_errors(predicted, batch.actions, discrete=discrete), batch.mask)",
-      "imitation_errors(predicted, batch.actions, discrete=discrete).mean()",
+      "masked_mean(imitation_errors(predicted, batch.actions, discrete=discrete, kind=kind), batch.mask)",
+      "imitation_errors(predicted, batch.actions, discrete=discrete, kind=kind).mean()",
       f"{NETWORK}::test_row_08_loss_is_a_mean_over_real_timesteps")  # fmt: skip
 guard("padding outside the attention", "models/layers.py", "(earlier & mask[:, None, :]) | itself",
       "earlier | itself & mask[:, None, :]",

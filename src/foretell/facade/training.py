@@ -146,7 +146,7 @@ def train(
         else:
             told = told_of(condition, data, normalization, functions, seed=seed)
         asking = asking_of(told, data, normalization, target, max_timesteps=shape.max_timesteps, seed=seed)
-        sampler = _sampler(source, model, told, best_share, shape.max_timesteps, seed)
+        sampler = _sampler(source, model, told, best_share, seed)
         network.prepare(sampler)
         asked = {ASKED + name: value for name, value in asking.tensors().items()}
         policy = acting_policy(network, normalization, asking, acting, condition, functions)
@@ -224,12 +224,10 @@ class _Stages:
         return report
 
 
-def _sampler(
-    source: Source, model: ModelConfig, told: Told, share: float, max_timesteps: int, seed: int
-) -> WindowSampler:
+def _sampler(source: Source, model: ModelConfig, told: Told, share: float, seed: int) -> WindowSampler:
     eligible, emphasized = None, told.emphasized
     if share != 1:
-        eligible = best_timesteps(source.data, source.normalization, share, max_timesteps=max_timesteps, seed=seed)
+        eligible = best_timesteps(source.data, source.normalization, share)
         emphasized = None if emphasized is None else np.intersect1d(emphasized, eligible)
     return WindowSampler(
         source.data, source.normalization, context_length=window_length(model), seed=seed, told=told.numbers,

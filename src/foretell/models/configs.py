@@ -11,6 +11,8 @@ from foretell.sequences.configs import Binning
 
 Activation = Literal["relu", "gelu"]
 ActionHeadKind = Literal["tanh", "linear"]
+ActionLoss = Literal["squared", "absolute"]
+TimestepEmbedding = Literal["learned", "sinusoidal"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +45,12 @@ class DecisionTransformerConfig:
     """Nonlinearity of the feed-forward layers."""
     action_head: ActionHeadKind = "tanh"
     """tanh keeps continuous actions inside the range that the policy scales to the environment's."""
+    action_loss: ActionLoss = "squared"
+    """Error of continuous actions. squared, as published, learns their mean; absolute (ours) their median, which the
+    few bad actions among many of one kind do not move."""
+    timestep_embedding: TimestepEmbedding = "learned"
+    """learned: a vector of its own for each timestep, as published. sinusoidal: that of Vaswani et al. 2017, section
+    3.5 (ours), so that neighbours are alike: nothing to learn by heart of a timestep that few episodes show."""
 
     def __post_init__(self) -> None:
         _check_counts(self, "context_length", "width", "layers", "heads")
@@ -51,6 +59,8 @@ class DecisionTransformerConfig:
         _check_dropout(self.dropout)
         _check_choice("activation", self.activation, Activation)
         _check_choice("action_head", self.action_head, ActionHeadKind)
+        _check_choice("action_loss", self.action_loss, ActionLoss)
+        _check_choice("timestep_embedding", self.timestep_embedding, TimestepEmbedding)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,11 +78,15 @@ class LSTMConfig:
     carried from one timestep to the next."""
     action_head: ActionHeadKind = "tanh"
     """tanh keeps continuous actions inside the range that the policy scales to the environment's."""
+    action_loss: ActionLoss = "squared"
+    """Error of continuous actions. squared, as published, learns their mean; absolute (ours) their median, which the
+    few bad actions among many of one kind do not move."""
 
     def __post_init__(self) -> None:
         _check_counts(self, "context_length", "width", "layers")
         _check_dropout(self.dropout)
         _check_choice("action_head", self.action_head, ActionHeadKind)
+        _check_choice("action_loss", self.action_loss, ActionLoss)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,12 +104,16 @@ class MLPConfig:
     """Nonlinearity of the hidden layers (Emmons et al. 2022)."""
     action_head: ActionHeadKind = "tanh"
     """tanh keeps continuous actions inside the range that the policy scales to the environment's."""
+    action_loss: ActionLoss = "squared"
+    """Error of continuous actions. squared, as published, learns their mean; absolute (ours) their median, which the
+    few bad actions among many of one kind do not move."""
 
     def __post_init__(self) -> None:
         _check_counts(self, "width", "layers")
         _check_dropout(self.dropout)
         _check_choice("activation", self.activation, Activation)
         _check_choice("action_head", self.action_head, ActionHeadKind)
+        _check_choice("action_loss", self.action_loss, ActionLoss)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,6 +181,9 @@ class EncoderDecoderConfig:
     """Probability that a unit is dropped in training: embeddings, attention, hidden units, what sub-layers give out."""
     action_head: ActionHeadKind = "tanh"
     """tanh keeps continuous actions inside the range that the policy scales to the environment's."""
+    action_loss: ActionLoss = "squared"
+    """Error of continuous actions. squared, as published, learns their mean; absolute (ours) their median, which the
+    few bad actions among many of one kind do not move."""
 
     def __post_init__(self) -> None:
         _check_counts(self, "context_length", "horizon", "width", "layers", "heads", "feedforward_width")
@@ -170,6 +191,7 @@ class EncoderDecoderConfig:
             raise UsageError(f"width {self.width} is not divisible by {self.heads} heads; choose a multiple.")
         _check_dropout(self.dropout)
         _check_choice("action_head", self.action_head, ActionHeadKind)
+        _check_choice("action_loss", self.action_loss, ActionLoss)
 
     @property
     def window_length(self) -> int:

@@ -14,17 +14,32 @@ there is no second position embedding, and the loss is a mean over real timestep
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from foretell.models.configs import DecisionTransformerConfig, SequenceShape
 from foretell.models.encoders import observation_encoder
 from foretell.models.interface import SequenceModel
-from foretell.models.layers import ActionHead, CausalTransformer, action_inputs, dropout, initialize
+from foretell.models.layers import EMBEDDING_STD, ActionHead, CausalTransformer, action_inputs, dropout, initialize
+from foretell.models.transformer.stacks import sinusoidal_positions
 from foretell.sequences.batch import SequenceBatch
 
 TOKENS = 3
 """Tokens a timestep: return-to-go, observation, action."""
+
+
+class SinusoidalEmbedding(nn.Module):
+    """Position encodings in the place of a learned table, as long as its vectors; nothing of it is saved."""
+
+    table: Tensor
+
+    def __init__(self, length: int, width: int):
+        super().__init__()
+        self.register_buffer("table", EMBEDDING_STD * sinusoidal_positions(length, width), persistent=False)
+
+    def forward(self, timesteps: Int[Tensor, "batch time"]) -> Float[Tensor, "batch time width"]:
+        """Return the encoding of each timestep. Raises `IndexError` past the table's end."""
+        return self.table[timesteps]
 
 
 class DecisionTransformer(SequenceModel[DecisionTransformerConfig]):
@@ -36,7 +51,8 @@ class DecisionTransformer(SequenceModel[DecisionTransformerConfig]):
         self.embed_return = nn.Linear(1, width)
         self.embed_observation = observation_encoder(shape.observation_shape, width)
         self.embed_action = nn.Linear(shape.action_dim, width)
-        self.embed_timestep = nn.Embedding(shape.max_timesteps, width)
+        tables = {"learned": nn.Embedding, "sinusoidal": SinusoidalEmbedding}
+        self.embed_timestep = tables[config.timestep_embedding](shape.max_timesteps, width)
         self.embed_norm = nn.LayerNorm(width)
         self.transformer = CausalTransformer(
             width=width, layers=config.layers, heads=config.heads, probability=config.dropout,

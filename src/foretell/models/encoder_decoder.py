@@ -66,7 +66,8 @@ class EncoderDecoder(SequenceModel[EncoderDecoderConfig]):
         targets = batch.actions[:, later].flatten(0, 1)  # (batch * time, horizon, ...)
         known = (batch.mask[:, :, None] & inside).flatten(0, 1)
         inputs = self._decoder_inputs(memory, targets[:, :-1], generator)
-        errors = imitation_errors(self._write(inputs, memory, seen, generator), targets, discrete=self.shape.discrete)
+        predicted = self._write(inputs, memory, seen, generator)
+        errors = imitation_errors(predicted, targets, discrete=self.shape.discrete, kind=self.config.action_loss)
         return torch.where(known, errors, 0.0).sum() / known.sum()
 
     def write(self, batch: SequenceBatch) -> Float[Tensor, "batch horizon action_dim"]:

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from foretell.models.configs import ModelConfig, SequenceShape
+from foretell.models.configs import ModelConfig, SequenceShape, TrajectoryTransformerConfig
 from foretell.models.losses import imitation_loss
 from foretell.sequences.batch import SequenceBatch
 from foretell.sequences.windows import WindowSampler
@@ -44,5 +44,7 @@ class SequenceModel(nn.Module, ABC, Generic[Config]):
         """Take what the network needs to know of the data before training: bins, say. Part of its weights then."""
 
     def loss(self, batch: SequenceBatch, generator: torch.Generator | None = None) -> Float[Tensor, ""]:
-        """Mean over real timesteps of the squared error in [-1, 1] units, or of the cross-entropy in nats."""
-        return imitation_loss(self(batch, generator), batch, discrete=self.shape.discrete)
+        """Mean over real timesteps of the error in [-1, 1] units (`action_loss`), or of the cross-entropy in nats."""
+        assert not isinstance(self.config, TrajectoryTransformerConfig)  # it writes symbols, and has a loss of its own
+        kind = self.config.action_loss
+        return imitation_loss(self(batch, generator), batch, discrete=self.shape.discrete, kind=kind)

@@ -24,11 +24,13 @@ RANDOM, FIVE_EPISODES, FULL_REPLAY, MEDIUM = DATASETS = (
     "pendulum-random", "pendulum-medium-replay", "pendulum-full-replay", "pendulum-medium",
 )  # fmt: skip
 
-MODEL = DecisionTransformerConfig(context_length=5, width=64, layers=2, dropout=0.0, activation="gelu")
+MODEL = DecisionTransformerConfig(
+    context_length=5, width=64, layers=2, dropout=0.0, activation="gelu", timestep_embedding="sinusoidal"
+)
 """Small: Pendulum is Markov, and two layers of width 64 hold its policy. Chosen on validation starts, as all below."""
 SHORT_SIGHTED = replace(MODEL, context_length=1, dropout=0.2)
 """Of five episodes, a model that sees more of the past, and all of its units, only learns more by heart."""
-SWITCHING = replace(MODEL, context_length=2, heads=4)
+SWITCHING = replace(MODEL, context_length=2, heads=4, timestep_embedding="learned")
 """An advantage says what is best now, which hardly depends on the past: two timesteps, and more windows of them."""
 RECURRENT = LSTMConfig(context_length=5, width=64, dropout=0.0)
 FEEDFORWARD = MLPConfig(width=256, layers=2, activation="gelu")
@@ -74,11 +76,11 @@ GUIDED = PlanningConfig(beam_width=64)
 """128 actions are compared: Q-functions that see every one of them need no more than the present timestep."""
 
 
-TEN_EPISODES = Lesson(
-    model=replace(FEEDFORWARD, dropout=0.3),
-    training=replace(TRAINING, updates=250, batch_size=256, evaluate_every=50),
-)
-"""A tenth of the whole replay is 2,000 timesteps: more updates learn them by heart."""
+TEN_EPISODES = Lesson(model=FEEDFORWARD, training=replace(TRAINING, updates=3_000, batch_size=256))
+"""The best tenth of the whole replay is ten good episodes, without a bad action to learn by heart."""
+MEDIAN = replace(FEEDFORWARD, action_loss="absolute")
+"""The whole replay has few bad actions among many good ones: their mean is worse than their median, -310 against -220
+on validation starts (five seeds)."""
 
 
 def pendulum_methods() -> tuple[Method, ...]:
@@ -105,10 +107,13 @@ def pendulum_methods() -> tuple[Method, ...]:
         ),
         Method(name="lstm", label="LSTM", algorithm="lstm", condition="return", lessons=_with(RECURRENT)),
         Method(name="rvs", label="RvS (feed-forward)", algorithm="mlp", condition="return", lessons=_with(FEEDFORWARD)),
-        Method(name="bc", label="Behaviour cloning", algorithm="mlp", condition="none", lessons=_with(FEEDFORWARD)),
+        Method(
+            name="bc", label="Behaviour cloning", algorithm="mlp", condition="none",
+            lessons={**_with(FEEDFORWARD), FULL_REPLAY: _with(MEDIAN)[FULL_REPLAY]},
+        ),
         Method(
             name="bc-sequence", label="Behaviour cloning, transformer", algorithm=PLAIN, condition="none",
-            lessons=_hidden(plain),
+            lessons={**_hidden(plain), FULL_REPLAY: _median(plain[FULL_REPLAY])},
         ),
         Method(
             name="bc-best", label="Behaviour cloning of the best 10%", algorithm="mlp", condition="none",
@@ -135,14 +140,15 @@ def pendulum_methods() -> tuple[Method, ...]:
 
 def _with(model: ModelConfig) -> dict[str, Lesson]:
     """Return the same model for every dataset; a feed-forward one sees one timestep a window and gets more windows."""
-    batch_size = 256 if model == FEEDFORWARD else TRAINING.batch_size
+    batch_size = 256 if isinstance(model, MLPConfig) else TRAINING.batch_size
     return {name: Lesson(model=model, training=replace(SCHEDULES[name], batch_size=batch_size)) for name in DATASETS}
 
 
 def _planned() -> dict[str, Lesson]:
     """Return lessons from recorded data: the return where the data are of many policies, else what they would do."""
-    updates = {RANDOM: 1_000, FIVE_EPISODES: 500, FULL_REPLAY: 2_500, MEDIUM: 5_000}
+    updates = {RANDOM: 1_000, FIVE_EPISODES: 500, FULL_REPLAY: 1_000, MEDIUM: 5_000}
     behaviours = {name: PlanningConfig(behaviour="return") for name in DATASETS}
+    behaviours[FULL_REPLAY] = PlanningConfig(behaviour="return", horizon=2, action_percentile=0.3)
     behaviours[MEDIUM] = PlanningConfig(behaviour="expectation")
     return {
         name: Lesson(model=SYMBOLS, training=replace(PLANNED, updates=count), acting=behaviours[name])
@@ -165,6 +171,11 @@ def _written() -> dict[str, Lesson]:
         )
         for name in DATASETS
     }  # fmt: skip
+
+
+def _median(lesson: Lesson) -> Lesson:
+    assert isinstance(lesson.model, DecisionTransformerConfig)
+    return replace(lesson, model=replace(lesson.model, action_loss="absolute"), shown=False)
 
 
 def _hidden(lessons: dict[str, Lesson]) -> dict[str, Lesson]:

@@ -8,7 +8,7 @@ from typing import get_args
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int
+from jaxtyping import Float, Float32, Int
 from torch import Tensor
 
 from foretell.core.errors import CheckpointError, UsageError
@@ -30,6 +30,10 @@ from foretell.values.functions import ValueFunctions
 from foretell.values.labels import discounted_returns_to_go, label, relabelled_returns_to_go
 from foretell.values.quantiles import StateQuantile, fit_state_quantile
 
+NEIGHBOURS = 20
+"""Episodes at least that one is ranked among; a tenth of all where that is more."""
+COMPARED_EPISODES = 4_000
+"""Episodes at most that neighbours are looked for among, evenly spread over the dataset."""
 SUMMED_ROWS, SUMMED_EPISODES = 1 << 22, 1 << 16
 """Up to these sizes returns-to-go are summed once to learn their quantile, 4 bytes a timestep; beyond, as they are
 drawn. The numbers are the same."""
@@ -162,23 +166,39 @@ def asking_of(
     return Asking(telling=telling, target=learned)
 
 
-def best_timesteps(
-    dataset: Dataset, normalization: Normalization, share: float, *, max_timesteps: int, seed: int
-) -> np.ndarray:
-    """Return the rows of the best `share` of the episodes: those that earned most beyond what was to be expected.
+def best_timesteps(dataset: Dataset, normalization: Normalization, share: float) -> Int[np.ndarray, " rows"]:
+    """Return the rows of the best `share` of the episodes: those that earned most of the ones that began alike.
 
-    Expected is the learned median of the return given the start state: ranked by the bare return, the best episodes
-    of a task with random starts are those that began well, whoever acted. Images are ranked by the bare return.
+    Ranked among all, the best episodes of a task with random starts are those that began well, whoever acted; and
+    measured by a regression of the return on the start state, those where it errs. Images are ranked among all.
     """
-    returns = dataset.episode_returns()
+    scores = dataset.episode_returns()
     if len(dataset.observation_shape) == 1 and share < 1:
-        told = told_of("return", dataset, normalization)
-        sampler = _single_timesteps(told, dataset, normalization, seed)
-        median = fit_state_quantile(sampler, told.telling, 0.5, max_timesteps=max_timesteps, seed=seed)
-        returns = returns - median.at_start(np.asarray(dataset.observations[dataset.episode_starts]))
-    chosen = best_episodes(returns, share)
+        firsts = normalization.observations(np.asarray(dataset.observations[dataset.episode_starts]))
+        scores = -_ranks_among_neighbours(firsts, scores)
+    chosen = best_episodes(scores, share)
     starts, ends = dataset.episode_starts[chosen], dataset.episode_ends[chosen]
     return np.concatenate([np.arange(start, end) for start, end in zip(starts, ends)])
+
+
+def _ranks_among_neighbours(
+    firsts: Float32[np.ndarray, "episodes observation_dim"], returns: Float[np.ndarray, " episodes"]
+) -> Float[np.ndarray, " episodes"]:
+    """Return each episode's place, the best's 0, by how many of its neighbours, of near first observations, earned
+    more; of equals the one that is further ahead of its neighbours' median comes first."""
+    count = len(returns)
+    others = np.linspace(0, count - 1, min(count, COMPARED_EPISODES)).astype(np.int64)
+    neighbours = min(len(others), max(NEIGHBOURS, len(others) // 10))
+    beginnings, earned = torch.from_numpy(firsts[others]), returns[others]
+    ahead, behind = np.empty(count), np.empty(count)
+    for part in np.array_split(np.arange(count), 1 + count // 1024):
+        distances = torch.cdist(torch.from_numpy(firsts[part]), beginnings)
+        near = earned[distances.topk(neighbours, largest=False).indices.numpy()]
+        ahead[part] = (near > returns[part, None]).sum(1)
+        behind[part] = np.median(near, axis=1) - returns[part]
+    places = np.empty(count)
+    places[np.lexsort((behind, ahead))] = np.arange(count)
+    return places
 
 
 def _single_timesteps(told: Told, dataset: Dataset, normalization: Normalization, seed: int) -> WindowSampler:

@@ -191,6 +191,7 @@ int foretell_stack_forward(const Shape *s, sgemm_function blas, const float *con
     if (!blocks) return 1;
 #pragma omp parallel num_threads((int)s->threads) if (s->threads > 1 && s->windows > 1) reduction(| : failed)
     {
+        uint64_t before = without_subnormals();
         int64_t me = 0, all = 1;
 #ifdef _OPENMP
         me = omp_get_thread_num(), all = omp_get_num_threads();
@@ -211,6 +212,7 @@ int foretell_stack_forward(const Shape *s, sgemm_function blas, const float *con
             }
         }
         free(scratch);
+        restore_subnormals(before);
     }
     free(blocks);
     return (int)failed;
@@ -228,6 +230,7 @@ int foretell_stack_backward(const Shape *s, sgemm_function blas, const float *co
     lay_out(s, s->windows, blocks);
 #pragma omp parallel num_threads((int)s->threads) if (s->threads > 1 && s->windows > 1) reduction(| : failed)
     {
+        uint64_t before = without_subnormals();
         int64_t me = 0, all = 1;
 #ifdef _OPENMP
         me = omp_get_thread_num(), all = omp_get_num_threads();
@@ -251,6 +254,7 @@ int foretell_stack_backward(const Shape *s, sgemm_function blas, const float *co
             }
         }
         free(scratch);
+        restore_subnormals(before);
     }
     free(blocks);
     return (int)failed;
