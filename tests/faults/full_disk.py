@@ -7,7 +7,6 @@ fault hit nothing that matters, where it exits with 0 and those weights are ther
 
 from __future__ import annotations
 
-import json
 import os
 import resource
 import shutil
@@ -47,37 +46,12 @@ def collect_command(out: Path) -> list[str]:
 
 
 def limited(cases: Sequence[tuple[list[str], int]]) -> None:
-    """In the worker: run each command in a fork in which no file may grow beyond the limit; print code and stderr."""
-    import torch
-    import torch._dynamo  # once here, not in every fork: optimisers import it
-    import torch.utils.tensorboard
-
-    from foretell import facade  # noqa: F401
-    from foretell.cli.main import main
-
-    torch.set_num_threads(1)
-    said = []
-    for command, limit in cases:
-        out, into = os.pipe()
-        child = os.fork()
-        if child == 0:
-            os.dup2(into, 2)
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-            code = main(command)
-            os._exit(code)
-        os.close(into)
-        with os.fdopen(out) as stream:
-            words = stream.read()
-        said.append([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), words])
-    print("\n" + json.dumps(said))
+    """In the worker: run each command in a fork in which no file may grow beyond the limit."""
+    worker.run_in_forks(cases, lambda limit: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
 
 
 def run_limited(cases: list[tuple[list[str], int]]) -> list[tuple[int, str]]:
-    ended = worker.start("full_disk:limited", cases)
-    if ended.returncode:
-        raise RuntimeError(ended.stderr)
-    return [(code, words) for code, words in json.loads(ended.stdout.splitlines()[-1])]
+    return worker.ends_of_forks("full_disk:limited", cases)
 
 
 def wrong_words(code: int, words: str, path: Path) -> str:

@@ -123,32 +123,15 @@ def large(scale: Scale) -> tuple[int, int]:
 
 
 def limited(kind: str, cases: Sequence[tuple[list[str], int]]) -> None:
-    """In the worker: run each command in a fork that may take so many more bytes; print code and stderr."""
-    import torch
-    import torch._dynamo
-    import torch.utils.tensorboard
+    """In the worker: run each command in a fork that may take so many more bytes."""
+    word = {"address space": "VmSize", "data": "VmData"}[kind]
 
-    from foretell import facade  # noqa: F401
-    from foretell.cli.main import main
+    def limit(more: int) -> None:
+        status = Path("/proc/self/status").read_text()
+        used = next(int(line.split()[1]) for line in status.splitlines() if line.startswith(word)) << 10
+        resource.setrlimit(KINDS[kind], (used + more, used + more))
 
-    torch.set_num_threads(1)
-    said = []
-    for command, more in cases:
-        out, into = os.pipe()
-        child = os.fork()
-        if child == 0:
-            os.dup2(into, 2)
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            status = Path("/proc/self/status").read_text()
-            word = {"address space": "VmSize", "data": "VmData"}[kind]
-            used = next(int(line.split()[1]) for line in status.splitlines() if line.startswith(word)) << 10
-            resource.setrlimit(KINDS[kind], (used + more, used + more))
-            os._exit(main(command))
-        os.close(into)
-        with os.fdopen(out) as stream:
-            words = stream.read()
-        said.append([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), words])
-    print("\n" + json.dumps(said))
+    worker.run_in_forks(cases, limit)
 
 
 def wrong_words(code: int, words: str) -> str:
@@ -176,10 +159,8 @@ def known_limit(scale: Scale) -> tuple[int, int]:
                 (["inspect", str(data), "--json"], mib << 20, None),
                 (["collect", "random", "--steps", "400", "--out", str(folder / f"{kind}-{mib}.hdf5")], mib << 20, None),
             ]  # fmt: skip
-        ended = worker.start("memory:limited", kind, [case[:2] for case in cases])
-        if ended.returncode:
-            raise RuntimeError(ended.stderr)
-        for (command, more, short), (code, words) in zip(cases, json.loads(ended.stdout.splitlines()[-1])):
+        ended = worker.ends_of_forks("memory:limited", kind, [case[:2] for case in cases])
+        for (command, more, short), (code, words) in zip(cases, ended):
             fine = code == 0 and not short
             wrong = "" if fine or (short is not False and not (wrong_words(code, words))) else wrong_words(code, words)
             tally.add(not wrong, f"{kind}, {more >> 20} MiB more, {' '.join(command[:2])}: {wrong or code}")

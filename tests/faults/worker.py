@@ -13,6 +13,7 @@ import resource
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,43 @@ def run_cases(function: str, count: int, folder: Path, *arguments: Any, batch: i
             print(f"    case {len(letters) - 1} of {function}: code {ended.returncode}", file=sys.stderr, flush=True)
             done = len(letters)
     return path.read_text()
+
+
+def run_in_forks(cases: Sequence[tuple[list[str], int]], limit: Callable[[int], None]) -> None:
+    """Run each `foretell` command in a fork, after `limit` was called there with the number beside it.
+
+    Prints a list in JSON, the last line: exit code and stderr of each.
+    """
+    import torch
+    import torch._dynamo  # once here, not in every fork: optimisers import it
+    import torch.utils.tensorboard
+
+    from foretell import facade  # noqa: F401
+    from foretell.cli.main import main
+
+    torch.set_num_threads(1)
+    said = []
+    for command, number in cases:
+        out, into = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.dup2(into, 2)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            limit(number)
+            os._exit(main(command))
+        os.close(into)
+        with os.fdopen(out) as stream:
+            words = stream.read()
+        said.append([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), words])
+    print("\n" + json.dumps(said))
+
+
+def ends_of_forks(function: str, *arguments: Any) -> list[tuple[int, str]]:
+    """Run a function that calls `run_in_forks` in a worker; return exit code and stderr of each command."""
+    ended = start(function, *arguments)
+    if ended.returncode:
+        raise RuntimeError(ended.stderr)
+    return [(code, words) for code, words in json.loads(ended.stdout.splitlines()[-1])]
 
 
 def main() -> None:

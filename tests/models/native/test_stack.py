@@ -9,6 +9,7 @@ import sys
 import pytest
 import torch
 
+from conformance.checks import notices
 from foretell.models import layers
 from foretell.models.layers import CausalTransformer, initialize
 from foretell.models.native import building
@@ -87,6 +88,34 @@ def test_acting_and_training_compute_the_same():
     stack, tokens, mask, outputs = _made(CASES["padded, some outputs"])
     hidden, acting, *_ = _measured(stack, tokens, mask, outputs)
     assert torch.equal(hidden, acting)
+
+
+def check_nothing_is_subnormal(stack):
+    """A softmax that is sure of itself has weights below the smallest normal number; products of those are slow."""
+    tokens, mask = 20 * torch.randn(4, 12, 16, generator=torch.Generator().manual_seed(2)), torch.ones(4, 12).bool()
+    with torch.no_grad():
+        stack.blocks[0].query_key_value.weight.mul_(30.0)
+        stack.blocks[0].norm_feedforward.weight.fill_(1e-38)
+        stack.blocks[0].norm_feedforward.bias.zero_()
+        stack.blocks[0].feedforward_in.bias.zero_()
+    measured = _measured(stack, tokens, mask, slice(None))
+    smallest = torch.finfo(torch.float32).tiny
+    for numbers in measured[:2] + measured[3:]:
+        assert not ((numbers != 0) & (numbers.abs() < smallest)).any()
+    assert torch.tensor(1e-39).mul(1.0) != 0  # the caller's own arithmetic is what it was
+
+
+def test_subnormal_numbers_are_taken_for_nothing(threads):
+    stack = _made(CASES["padded, some outputs"])[0]
+    if building.native():
+        check_nothing_is_subnormal(stack)
+    else:  # PyTorch's operators keep them
+        notices(check_nothing_is_subnormal, stack)
+
+
+def test_plain_arithmetic_is_noticed(monkeypatch):
+    monkeypatch.setattr(layers, "usable", lambda *_: False)
+    notices(check_nothing_is_subnormal, _made(CASES["padded, some outputs"])[0])
 
 
 def test_the_same_generator_drops_the_same_units_and_another_others():
