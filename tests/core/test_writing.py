@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 
-from foretell.core.errors import ResourceError, UsageError
-from foretell.core.files import atomic_path, folder_lock, make_folder, resource_errors, write_json
+from foretell.core.errors import LockedError, ResourceError, UsageError
+from foretell.core.files import atomic_path, early_lock, folder_lock, make_folder, resource_errors, write_json
 from foretell.core.space import require_room
 from foretell.core.temporaries import make_temporary
 
@@ -85,3 +88,58 @@ def test_no_lock_stays_in_a_folder_of_somebody_else(tmp_path):
     with pytest.raises(UsageError, match="not ours"):
         refuse()
     assert os.listdir(tmp_path) == [".lock"]
+
+
+def locked_elsewhere(folder):
+    """Whether another process is refused."""
+    words = "import sys; from foretell.core.files import folder_lock\nwith folder_lock(sys.argv[1]): pass"
+    ended = subprocess.run([sys.executable, "-c", words, str(folder)], capture_output=True, text=True, check=False)
+    return "LockedError" in ended.stderr
+
+
+def test_an_early_lock_is_taken_over_once(tmp_path):
+    folder = tmp_path / "a" / "run"
+    with early_lock(folder):
+        assert locked_elsewhere(folder)
+        with folder_lock(folder):
+            assert locked_elsewhere(folder)
+            with pytest.raises(LockedError), folder_lock(folder):
+                pass
+        assert not locked_elsewhere(folder)
+    assert os.listdir(folder) == [".lock"]
+
+
+def test_of_an_early_lock_that_nobody_takes_over_nothing_stays(tmp_path):
+    with pytest.raises(ZeroDivisionError), early_lock(tmp_path / "a" / "run"):
+        raise ZeroDivisionError
+    assert os.listdir(tmp_path) == []
+    with early_lock(tmp_path):
+        (tmp_path / "file").touch()
+    assert os.listdir(tmp_path) == ["file"]
+    with folder_lock(tmp_path):
+        pass
+    with early_lock(tmp_path):
+        pass
+    assert sorted(os.listdir(tmp_path)) == [".lock", "file"]
+
+
+def test_an_early_lock_in_a_folder_of_somebody_else_leaves_nothing(tmp_path):
+    with pytest.raises(UsageError), early_lock(tmp_path), folder_lock(tmp_path):
+        raise UsageError("not ours")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_lock_file_that_was_removed_meanwhile_is_not_held(tmp_path, monkeypatch):
+    """Opened by one process, removed by the other that held it: the first has to make a new one."""
+    plain, removed = fcntl.flock, []
+
+    def late(handle, operation):
+        if not removed:
+            removed.append(os.fstat(handle).st_ino)
+            (tmp_path / ".lock").rename(tmp_path / "gone")
+        plain(handle, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with folder_lock(tmp_path):
+        assert (tmp_path / ".lock").stat().st_ino != removed[0]
+        assert locked_elsewhere(tmp_path)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import time
 from functools import partial
 from multiprocessing.connection import wait
@@ -45,6 +47,34 @@ def simultaneous_starts(scale: Scale) -> tuple[int, int]:
             one.send(signal.SIGTERM)
             ended = one.end()
             tally.add(ended.code == 143, f"round {number}, the one at work: {ended}")
+    return tally.figures
+
+
+@fault_check("simultaneous starts: from nothing", quick=False)
+def cold_starts(scale: Scale) -> tuple[int, int]:
+    """As a person starts them: Python and all that it imports are loaded eight times over, and count."""
+    tally = Tally()
+    data = runs.make_data(scale.folder / "data.hdf5")
+    for number in range(scale.pick(1, 10)):
+        out = scale.folder / f"cold-{number}"
+        words = [sys.executable, "-m", "foretell", "train", str(data), "--out", str(out), *map(str, ENDLESS)]
+        began = time.monotonic()
+        running = [
+            subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for _ in range(STARTS)
+        ]
+        left, refused = list(running), []
+        while len(left) > 1 and time.monotonic() - began < PATIENCE:
+            for one in [one for one in left if one.poll() is not None]:
+                left.remove(one)
+                refused.append((time.monotonic() - began, one.returncode, one.communicate()[1]))
+            time.sleep(0.005)
+        for seconds, code, said in refused:
+            wrong = code != 7 or str(out) not in said or seconds > SECONDS
+            tally.add(not wrong, f"round {number}: {seconds:.2f} s, exit code {code}, {said!r}")
+        for one in left:
+            one.kill()
+            one.communicate()
+            tally.add(one.returncode == -signal.SIGKILL, f"round {number}, the one at work: {one.returncode}")
     return tally.figures
 
 

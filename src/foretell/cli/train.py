@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,6 +14,7 @@ from foretell.agents.configs import SACConfig
 from foretell.cli.flags import FIRST, common_flags, flags_of, model_prefix, parse_seeds
 from foretell.cli.progress import watch
 from foretell.core.errors import UsageError
+from foretell.core.files import early_lock, read_json_lines
 from foretell.core.launching import launch
 from foretell.evaluation.configs import ACTING, ActingConfig, ChunkingConfig, PlanningConfig
 from foretell.models.configs import DecisionTransformerConfig
@@ -112,14 +114,13 @@ class Train:
             )
         if self.seeds is not None:
             return self._train_seeds(parse_seeds(self.seeds))
-        import torch
-
-        from foretell.core.files import read_json_lines
-
         here = launch()
-        torch.set_num_threads(self.threads or max(1, (os.cpu_count() or 1) // here.local_count))
-        with watch(f"train {self.out.name}", quiet=self.json or not here.speaks) as progress:
-            self._train(progress)
+        with early_lock(self.out) if here.count == 1 else nullcontext():  # who comes second hears it before torch loads
+            import torch
+
+            torch.set_num_threads(self.threads or max(1, (os.cpu_count() or 1) // here.local_count))
+            with watch(f"train {self.out.name}", quiet=self.json or not here.speaks) as progress:
+                self._train(progress)
         events = read_json_lines(self.out / "events.jsonl")
         return {"run": str(self.out), "last": {event["event"]: event for event in events}}
 
