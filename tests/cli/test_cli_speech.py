@@ -6,10 +6,12 @@ import json
 import resource
 import subprocess
 import sys
+import threading
 
 import pytest
 from cli_helpers import SMALL, parse
 
+from foretell.cli import main as command_line
 from foretell.cli.collect import Collect
 from foretell.cli.evaluate import Evaluate
 from foretell.cli.inspect import Inspect
@@ -134,3 +136,11 @@ def test_finished_work_is_not_starting(foretell):
     answer = foretell("collect", "random", "--steps", 200, "--out", "new.hdf5")
     assert answer.err.splitlines()[-1].startswith("collect random: 200/200 (100%)")
     assert "starting" not in answer.err
+
+
+@pytest.mark.parametrize(("error", "shown"), [(OSError("disk full"), False), (ValueError("a fault of ours"), True)])
+def test_what_a_thread_could_not_write_is_said_where_it_is_noticed(error, shown, capfd):
+    """TensorBoard's thread keeps its error for whoever writes next: a trace beside our sentence would be the second."""
+    thread = threading.current_thread()
+    command_line._show_thread_error(threading.ExceptHookArgs((type(error), error, None, thread)))
+    assert ("a fault of ours" in capfd.readouterr().err) == shown

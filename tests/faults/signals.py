@@ -40,16 +40,17 @@ class _Stoppable:
     def stopped(self, case: int, number: signal.Signals, rng: np.random.Generator) -> str:
         """Send a signal while it is at work; say what is wrong."""
         words, wait = [*self.words, *self.flags], self.seconds * rng.random()
-        at, notes, running = self._start(words, f"{case}-0")
-        for attempt in range(1, 5):
-            if not running.ended_within(wait):
-                break
-            running.end()  # done before the signal came: the machine is faster now
-            wait /= 2
+        for attempt in range(5):
             at, notes, running = self._start(words, f"{case}-{attempt}")
-        running.send(number)
-        in_time = running.ended_within(SECONDS)
-        ended = running.end()
+            running.ended_within(wait)
+            running.send(number)
+            in_time = running.ended_within(SECONDS)
+            ended = running.end()
+            if ended.code or not in_time:
+                break
+            if wrong := differing(at, self.whole):  # all was done before the signal came, and is there
+                return wrong
+            wait /= 2
         if not in_time or ended.code != 128 + number:
             return f"exit code {ended.code} after {ended.seconds:.1f} s: {ended.said}"
         if f"stopped by signal {number:d}" not in ended.sentence:

@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from foretell.core.errors import CheckpointError
+from foretell.core.temporaries import make_temporary
+from foretell.training import checkpoints
 from foretell.training.checkpoints import load_newest, load_tensors, save_checkpoint, save_tensors
 from foretell.training.run_folder import RunFolder, load_run, read_events
 
@@ -34,6 +36,31 @@ def _run(path, *, seed=0, updates=3):
         run.event("training", {"update": update})
         run.checkpoint(update, _state(seed + update))
     return run
+
+
+def test_a_start_that_died_before_it_let_go_of_an_old_checkpoint_leaves_it_to_the_next(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoints, "let_go", lambda folder, update: None)
+    _run(tmp_path, updates=5)
+    monkeypatch.undo()
+    assert len(list((tmp_path / "checkpoints").iterdir())) == 5
+    (tmp_path / "checkpoints" / "update-000000000001" / "state.safetensors").unlink()  # it had begun
+    _flip(tmp_path / "checkpoints" / "update-000000000005" / "state.safetensors")
+    assert RunFolder(tmp_path, {"kind": "sequence", "seed": 0}).resume()[1] == 4
+    names = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+    assert names == [f"update-{update:012d}" for update in (2, 3, 4, 5)]  # what does not verify is not counted
+
+
+@pytest.mark.parametrize("name", ["config.json", "events.jsonl", "model.safetensors"])
+def test_what_a_start_left_that_died_in_the_middle_of_a_file_is_taken_away(name, tmp_path):
+    """Before its configuration was written, too: the next start writes one, and takes such a file away itself."""
+    handle, left = make_temporary(tmp_path / name)
+    os.close(handle)
+    RunFolder(tmp_path, {"kind": "sequence", "seed": 0})
+    assert os.listdir(tmp_path) == ["config.json"]
+    handle, left = make_temporary(tmp_path / name)
+    os.close(handle)
+    RunFolder(tmp_path, {"kind": "sequence", "seed": 0})
+    assert not left.exists()
 
 
 def _finished(path, seed=0):

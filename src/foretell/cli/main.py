@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -36,7 +37,7 @@ DESCRIPTION = "Foretell: recorded experience in, policies out, by sequence model
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; return the exit code."""
-    warnings.showwarning = _show_warning
+    warnings.showwarning, threading.excepthook = _show_warning, _show_thread_error
     try:
         with noted(signal.SIGINT, signal.SIGTERM):
             verb, result = run_verb(arguments)
@@ -76,3 +77,8 @@ def entry() -> None:
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
     if launch().speaks:
         print(f"foretell: warning: {message}", file=sys.stderr)
+
+
+def _show_thread_error(error: threading.ExceptHookArgs) -> None:
+    if not isinstance(error.exc_value, OSError):  # TensorBoard's writer keeps those, and raises them where it is used
+        threading.__excepthook__(error)

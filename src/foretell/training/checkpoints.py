@@ -117,10 +117,16 @@ def save_checkpoint(folder: Path, update: int, state: Mapping[str, Tensor], fact
         os.rename(building, final)
         flush(folder)
     _verified(final)
-    for old in [path for path in _newest_first(folder) if path.name < final.name][KEPT - 1 :]:
+    let_go(folder, update)
+    return final
+
+
+def let_go(folder: Path, update: int) -> None:
+    """Remove the checkpoints before the newest few, of which that of `update`, which verified, is the first."""
+    newest = f"update-{update:012d}"
+    for old in [path for path in _newest_first(folder) if path.name < newest][KEPT - 1 :]:
         with resource_errors(old):
             shutil.rmtree(old)
-    return final
 
 
 def load_newest(

@@ -26,7 +26,7 @@ from foretell.core.files import read_json_lines, read_sealed_json, resource_erro
 from foretell.core.space import require_room
 from foretell.core.versions import versions
 from foretell.models.native.building import kernels
-from foretell.training.checkpoints import KEPT, load_newest, load_tensors, save_checkpoint, save_tensors
+from foretell.training.checkpoints import KEPT, let_go, load_newest, load_tensors, save_checkpoint, save_tensors
 
 _LEFT_BY_A_DEATH = re.compile(r"\.(config\.json|events\.jsonl|model\.safetensors|replay\.hdf5)\.")
 """Beginnings of the names of files that were being written when a start died; the next one removes them."""
@@ -68,7 +68,7 @@ class RunFolder:
         self._checksum = existing[KEY]
         for entry in left:
             with resource_errors(entry):
-                entry.unlink()
+                entry.unlink(missing_ok=True)  # a writer takes those of its own name away
 
     def _entries(self) -> list[Path]:
         return list(self.path.iterdir()) if self.path.exists() else []
@@ -116,6 +116,7 @@ class RunFolder:
             )
         self._warn_of_change(manifest["versions"])
         self._continued_at = int(manifest["update"])
+        let_go(self.path / "checkpoints", self._continued_at)  # a start may have died before it could
         self._started -= float(manifest["wall_seconds"])
         return state, int(manifest["update"])
 
