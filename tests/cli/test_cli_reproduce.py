@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shlex
+import shutil
 import subprocess
 import sys
 
@@ -111,6 +114,19 @@ def test_another_experiment_is_refused_in_the_same_folder(foretell, folder, chan
     foretell("reproduce", "--quick", "--out", folder, *change).refusal(2, "holds another experiment")
     foretell("reproduce", "--out", folder).refusal(2, "holds another experiment")
     assert contents(folder) == before
+
+
+@pytest.mark.parametrize("free", [1000, None])
+def test_without_room_for_its_datasets_nothing_begins(foretell, tmp_path, monkeypatch, free):
+    def usage(_):
+        if free is None:
+            raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+        return usage_here._replace(free=free)
+
+    usage_here = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    foretell("reproduce", "--quick", "--out", tmp_path / "experiment").refusal(6, str(tmp_path / "experiment"))
+    assert not contents(tmp_path)
 
 
 def test_the_report_is_made_of_the_folder_alone(foretell, folder):

@@ -13,10 +13,14 @@ from foretell.cli.flags import flags_of, model_prefix
 from foretell.cli.jobs import Job, run_jobs
 from foretell.core.errors import UsageError
 from foretell.core.files import folder_lock, read_json, read_json_lines, write_json, write_json_lines
+from foretell.core.space import require_room
 from foretell.evaluation.configs import ActingConfig, PlanningConfig
 from foretell.presets.experiment import DatasetPlan, Entry, Experiment
 from foretell.reporting.experiment import write_report
 from foretell.reporting.league import write_league
+
+STEP_BYTES = 64
+"""Of a timestep in a dataset, generously: Pendulum-v1's have 34."""
 
 
 class ExperimentRun:
@@ -44,12 +48,23 @@ class ExperimentRun:
                 raise UsageError(f"{self.folder}: holds another experiment; choose another --out, or remove it.")
             if not marker.exists() and any(entry.name != ".lock" for entry in self.folder.iterdir()):
                 raise UsageError(f"{self.folder}: exists and is no experiment of ours; choose another --out.")
+            require_room(self.folder, self._missing_bytes(), "datasets")
             write_json(marker, identity)
             started = time.monotonic()
             try:
                 run_jobs(list(self.jobs()), workers, quiet=quiet)
             finally:  # also what a stopped start took counts
                 write_json(self._elapsed, {"wall_seconds": self.wall_seconds + time.monotonic() - started})
+
+    def _missing_bytes(self) -> int:
+        """Bytes of the datasets that are not there yet, counted generously."""
+        steps = {
+            self._dataset(plan): plan.steps or self.experiment.sac.total_steps for plan in self.experiment.datasets
+        } | {
+            self._imagined(entry.dataset, seed): entry.lesson.imagined
+            for entry in self.entries if entry.lesson.imagined for seed in self.seeds
+        }  # fmt: skip
+        return STEP_BYTES * sum(count for path, count in steps.items() if not path.exists())
 
     @property
     def _elapsed(self) -> Path:
@@ -186,7 +201,7 @@ class ExperimentRun:
         )  # fmt: skip
 
     def _imagine_job(self, entry: Entry, seed: int) -> Job:
-        path = self.folder / "datasets" / "imagined" / f"{entry.dataset.name}-seed-{seed}.hdf5"
+        path = self._imagined(entry.dataset, seed)
         return Job(
             name=f"imagine {entry.dataset.name} seed {seed}", after=(f"collect {entry.dataset.name}",), weight=10,
             done_when=(path, path.with_suffix(".request.json")),
@@ -200,6 +215,9 @@ class ExperimentRun:
 
     def _dataset(self, plan: DatasetPlan) -> Path:
         return self.folder / "datasets" / f"{plan.name}.hdf5"
+
+    def _imagined(self, plan: DatasetPlan, seed: int) -> Path:
+        return self.folder / "datasets" / "imagined" / f"{plan.name}-seed-{seed}.hdf5"
 
     def records(self, policy: str, seed: int) -> Path:
         """Records of this experiment's own: whoever evaluates a run by hand adds to the run's, not to these."""

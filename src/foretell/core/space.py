@@ -10,8 +10,8 @@ from foretell.core.errors import ResourceError
 from foretell.core.files import resource_errors
 
 
-def require_room(folder: Path, needed: int) -> None:
-    """Return where a folder can be written and its disk has `needed` bytes free.
+def require_room(folder: Path, needed: int, what: str = "checkpoints and weights") -> None:
+    """Return where a folder can be written and its disk has `needed` bytes free for `what`.
 
     Raises `ResourceError` where it cannot, has not, or does not say what is free: work would be lost at its first save.
     """
@@ -21,6 +21,6 @@ def require_room(folder: Path, needed: int) -> None:
         free = shutil.disk_usage(folder).free
     if free < needed:
         raise ResourceError(
-            f"{folder}: {free / 2**20:,.1f} MiB free; expected {needed / 2**20:,.1f} MiB for checkpoints and weights. "
+            f"{folder}: {free / 2**20:,.1f} MiB free; expected {needed / 2**20:,.1f} MiB for {what}. "
             "Free some and run again."
         )
