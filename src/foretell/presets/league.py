@@ -78,9 +78,7 @@ GUIDED = PlanningConfig(beam_width=64)
 
 TEN_EPISODES = Lesson(model=FEEDFORWARD, training=replace(TRAINING, updates=3_000, batch_size=256))
 """The best tenth of the whole replay is ten good episodes, without a bad action to learn by heart."""
-CLONED = Lesson(
-    model=replace(MODEL, context_length=1, action_loss="absolute"), training=replace(WIDE, batch_size=320)
-)
+CLONED = Lesson(model=replace(MODEL, context_length=1, action_loss="absolute"), training=replace(WIDE, batch_size=320))
 """The transformer's clone of the whole replay: one timestep, for from two it learns to go on as it did: -241 (three
 seeds) against -315."""
 MEDIAN = replace(FEEDFORWARD, action_loss="absolute")
