@@ -66,7 +66,7 @@ class Train:
     """What the policy asks for: auto, a rule from the data alone; or a number: a return in reward units for the
     conditions return and value, a quantile from 0 to 1 for advantage."""
     best_share: float = 1.0
-    """Train on this share of the episodes alone: those that earned most beyond what their start state let expect."""
+    """Train on this share of the episodes alone: those that earned most of the ones that began alike."""
     values_from: Path | None = None
     """Finished run of --algorithm iql on the same data, whose value functions are used. Default: learned first."""
     environment: str | None = None

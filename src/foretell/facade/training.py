@@ -69,7 +69,7 @@ def train(
     "auto": by a rule from the data alone), both explained in `sequences.targets`. The conditions `value` and
     `advantage` need value functions: they are learned first, with the settings `values`, into `out/values`, or copied
     from the finished run `values_from` of the same data. `best_share` below 1 trains on that share of the episodes
-    alone, those that earned most beyond what their start state let expect.
+    alone, those that earned most of the ones that began alike.
 
     `acting` are settings of how the model acts, where it has any: a planner's, for the Trajectory Transformer, which
     foretells what its condition names and asks for nothing.
