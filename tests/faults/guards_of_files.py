@@ -75,7 +75,7 @@ guard("an older checkpoint in place of a damaged one", CHECKPOINTS, "           
       "            raise\n", f"{SAVED}::test_a_damaged_newest_gives_way_to_an_older_one")  # fmt: skip
 guard("a good checkpoint is not replaced", CHECKPOINTS, "if final.exists() and _verifies_as(final, sha256):",
       "if False:", f"{DAMAGED}::test_saving_again_leaves_what_is_good_and_replaces_what_is_not")  # fmt: skip
-guard("later checkpoints do not push out good ones", CHECKPOINTS, " if path.name < final.name]", "]",
+guard("later checkpoints do not push out good ones", CHECKPOINTS, " if path.name < newest]", "]",
       f"{DAMAGED}::test_damaged_later_checkpoints_do_not_push_out_good_ones")  # fmt: skip
 guard("a checkpoint is read back before others go", CHECKPOINTS, "    _verified(final)\n", "",
       f"{DAMAGED}::test_a_checkpoint_that_does_not_read_back_lets_none_go")  # fmt: skip
@@ -90,3 +90,16 @@ guard("events that a checkpoint counted", RUN, "if len(self._events) < counted:"
 guard("weights are verified before a run counts as finished", RUN,
       "weights.exists() and bool(load_tensors(weights, self._checksum))", "weights.exists()",
       f"{DAMAGED}::test_damaged_weights_do_not_count_as_finished")  # fmt: skip
+guard("old checkpoints that a dead start left go", RUN,
+      '        let_go(self.path / "checkpoints", self._continued_at)  # a start may have died before it could\n', "",
+      f"{DAMAGED}::test_a_start_that_died_before_it_let_go_of_an_old_checkpoint_leaves_it_to_the_next")  # fmt: skip
+guard("what a start left that died over its configuration", RUN, "entry.unlink(missing_ok=True)", "entry.unlink()",
+      f"{DAMAGED}::test_what_a_start_left_that_died_in_the_middle_of_a_file_is_taken_away")  # fmt: skip
+guard("a lock is that of the file that is there", "core/files.py", "if _identity(handle) == _identity(path):",
+      "if True:", "core/test_writing.py::test_a_lock_file_that_was_removed_meanwhile_is_not_held")  # fmt: skip
+guard("a second start hears it before it loads PyTorch", "cli/train.py",
+      "with early_lock(self.out) if here.count == 1 else nullcontext():", "with nullcontext():",
+      "cli/test_cli_locks.py::test_the_second_is_refused_before_torch_is_loaded")  # fmt: skip
+guard("room for the datasets of an experiment", "cli/experiment_run.py",
+      '            require_room(self.folder, self._missing_bytes(), "datasets")\n', "",
+      "cli/test_cli_reproduce.py::test_without_room_for_its_datasets_nothing_begins")  # fmt: skip
