@@ -132,3 +132,7 @@ guard("lengths of Minari's columns", "datasets/minari.py", "if len(getattr(episo
       "datasets/test_minari_files.py::test_columns_of_another_length_name_their_episode")  # fmt: skip
 guard("code that Minari would import", "datasets/minari.py", "        _check_spaces(minari, dataset_id)\n", "",
       "datasets/test_minari_files.py::test_a_dataset_that_wants_code_imported_is_refused")  # fmt: skip
+guard("chunks are decoded apart", "datasets/hdf5.py", "yield arrays | decoded(arrays, path)", "yield arrays",
+      "datasets/test_hdf5_decoding.py::test_a_crash_of_the_library_is_an_error_of_the_data")  # fmt: skip
+guard("decoding ends", "datasets/hdf5_decoding.py", "    signal.alarm(seconds)\n", "",
+      "datasets/test_hdf5_decoding.py::test_decoding_without_end_is_an_error_of_the_data")  # fmt: skip

@@ -46,6 +46,8 @@ class _Stoppable:
             running.send(number)
             in_time = running.ended_within(SECONDS)
             ended = running.end()
+            if ended.code == -number and not any(at.iterdir()):
+                continue  # it had not come to the command line yet, and ended as any program does
             if ended.code or not in_time:
                 break
             if wrong := differing(at, self.whole):  # all was done before the signal came, and is there

@@ -21,6 +21,7 @@ from h5py import h5g, h5pl
 from foretell.core.errors import DatasetError
 from foretell.core.memory import is_short
 from foretell.datasets import hdf5_rules as rules
+from foretell.datasets.hdf5_decoding import decoded
 
 MAX_OBJECTS = 10_000
 MAX_DEPTH = 16
@@ -30,8 +31,10 @@ _DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError
 
 
 @contextlib.contextmanager
-def open_arrays(path: Path) -> Iterator[dict[str, h5py.Dataset]]:
+def open_arrays(path: Path) -> Iterator[dict[str, h5py.Dataset | np.ndarray]]:
     """Yield every array of the file by its path inside, checked; close the file afterwards.
+
+    Those that do not lie in the file in one piece are decoded already (`datasets.hdf5_decoding`).
 
     Raises `DatasetError` where the file is missing, cut short, not HDF5, damaged, or holds what is refused here,
     `MemoryError` where it is memory that is missing.
@@ -46,23 +49,27 @@ def open_arrays(path: Path) -> Iterator[dict[str, h5py.Dataset]]:
                 rules.check_sizes(arrays, held, path)
                 for name, array in arrays.items():
                     rules.check_storage(array, held, f"{path}: {name!r}")
-                yield arrays
+                yield arrays | decoded(arrays, path)
         except _DAMAGE as error:
             if getattr(error, "errno", 0) == errno.ENOMEM or ("allocation failed" in str(error) and is_short()):
                 raise MemoryError(f"{path}: no memory to read it") from error  # not the file's fault
             raise DatasetError(f"{path}: {_reason(error)}") from error
 
 
-def load(array: h5py.Dataset) -> np.ndarray:
+def load(array: h5py.Dataset | np.ndarray) -> np.ndarray:
     """Return the array: mapped from the file where it lies there in one piece, else read into memory."""
+    if isinstance(array, np.ndarray):
+        return array
     offset = array.id.get_offset()
     if offset is None or array.ndim == 0 or array.size == 0:
         return np.asarray(array[()])
     return np.memmap(array.file.filename, dtype=array.dtype, mode="r", offset=offset, shape=array.shape)
 
 
-def load_small(array: h5py.Dataset) -> np.ndarray:
+def load_small(array: h5py.Dataset | np.ndarray) -> np.ndarray:
     """Return the array in memory; a string of any length as a fixed-length byte string."""
+    if isinstance(array, np.ndarray):
+        return array
     values = array[()]
     return np.asarray(values if array.dtype != object else np.bytes_(values))
 
