@@ -63,6 +63,14 @@ def test_what_a_start_left_that_died_in_the_middle_of_a_file_is_taken_away(name,
     assert not left.exists()
 
 
+def test_what_safetensors_left_that_died_while_it_wrote_is_taken_away(tmp_path):
+    _run(tmp_path)
+    for name in (".tmpAGMcJi", ".tmp", "tmpAGMcJi", ".tmpAGMcJi.txt"):
+        (tmp_path / name).touch()
+    RunFolder(tmp_path, {"kind": "sequence", "seed": 0})
+    assert {path.name for path in tmp_path.glob("*tmp*")} == {".tmp", "tmpAGMcJi", ".tmpAGMcJi.txt"}
+
+
 def _finished(path, seed=0):
     _run(path, seed=seed).finish(_state(seed))
     return path

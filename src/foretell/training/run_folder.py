@@ -28,8 +28,9 @@ from foretell.core.versions import versions
 from foretell.models.native.building import kernels
 from foretell.training.checkpoints import KEPT, let_go, load_newest, load_tensors, save_checkpoint, save_tensors
 
-_LEFT_BY_A_DEATH = re.compile(r"\.(config\.json|events\.jsonl|model\.safetensors|replay\.hdf5)\.")
-"""Beginnings of the names of files that were being written when a start died; the next one removes them."""
+_LEFT_BY_A_DEATH = re.compile(r"\.(config\.json|events\.jsonl|model\.safetensors|replay\.hdf5)\.|\.tmp\w{6}$")
+"""Names of files that were being written when a start died, the last those of safetensors; the next one removes
+them."""
 
 
 def run_versions(device: str = "cpu") -> dict[str, str]:
