@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 
-from foretell.core.files import folder_lock
+from foretell.core.locks import folder_lock
 
 TELL = """
 import sys

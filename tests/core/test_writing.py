@@ -12,7 +12,8 @@ import sys
 import pytest
 
 from foretell.core.errors import LockedError, ResourceError, UsageError
-from foretell.core.files import atomic_path, early_lock, folder_lock, make_folder, resource_errors, write_json
+from foretell.core.files import atomic_path, make_folder, resource_errors, write_json
+from foretell.core.locks import early_lock, folder_lock
 from foretell.core.space import require_room
 from foretell.core.temporaries import make_temporary
 

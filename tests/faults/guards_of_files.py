@@ -31,7 +31,7 @@ guard("errors of the disk are told as such", FILES,
       "    except OSError as error:\n        if error.errno in (errno.ENOSPC",
       "    except ZeroDivisionError as error:\n        if error.errno in (errno.ENOSPC",
       f"{SEALED}::test_every_error_of_the_disk_is_named_with_its_path")  # fmt: skip
-guard("one process in a folder", FILES, "fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)", "pass",
+guard("one process in a folder", "core/locks.py", "fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)", "pass",
       f"{RUNS}::test_a_folder_in_use_is_refused")  # fmt: skip
 
 guard("no NaN in JSON that is written", FILES, "json.dumps(value, indent=2, allow_nan=False)",
@@ -95,7 +95,7 @@ guard("old checkpoints that a dead start left go", RUN,
       f"{DAMAGED}::test_a_start_that_died_before_it_let_go_of_an_old_checkpoint_leaves_it_to_the_next")  # fmt: skip
 guard("what a start left that died over its configuration", RUN, "entry.unlink(missing_ok=True)", "entry.unlink()",
       f"{DAMAGED}::test_what_a_start_left_that_died_in_the_middle_of_a_file_is_taken_away")  # fmt: skip
-guard("a lock is that of the file that is there", "core/files.py", "if _identity(handle) == _identity(path):",
+guard("a lock is that of the file that is there", "core/locks.py", "if _identity(handle) == _identity(path):",
       "if True:", "core/test_writing.py::test_a_lock_file_that_was_removed_meanwhile_is_not_held")  # fmt: skip
 guard("a second start hears it before it loads PyTorch", "cli/train.py",
       "with early_lock(self.out) if here.count == 1 else nullcontext():", "with nullcontext():",

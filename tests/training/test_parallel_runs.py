@@ -16,8 +16,8 @@ import torch
 from foretell import facade
 from foretell.cli import main as command_line
 from foretell.core.errors import UsageError
-from foretell.core.files import folder_lock
 from foretell.core.launching import Launch, launch
+from foretell.core.locks import folder_lock
 from foretell.training.configs import ComputeConfig, TrainingConfig
 from foretell.training.placing import Place
 from foretell.training.processes import Processes

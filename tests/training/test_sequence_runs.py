@@ -10,7 +10,8 @@ import torch
 
 from foretell import facade
 from foretell.core.errors import CheckpointError, DatasetError, DivergedError, LockedError, StoppedError, UsageError
-from foretell.core.files import folder_lock, sha256_of
+from foretell.core.files import sha256_of
+from foretell.core.locks import folder_lock
 from foretell.sequences.windows import WindowSampler
 from foretell.training.checkpoints import load_newest, load_tensors
 from foretell.training.configs import TrainingConfig, learning_rate_at

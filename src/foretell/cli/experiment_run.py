@@ -12,7 +12,8 @@ from foretell.cli.experiment_story import describe
 from foretell.cli.flags import flags_of, model_prefix
 from foretell.cli.jobs import Job, run_jobs
 from foretell.core.errors import UsageError
-from foretell.core.files import folder_lock, read_json, read_json_lines, write_json, write_json_lines
+from foretell.core.files import read_json, read_json_lines, write_json, write_json_lines
+from foretell.core.locks import folder_lock
 from foretell.core.space import require_room
 from foretell.evaluation.configs import ActingConfig, PlanningConfig
 from foretell.presets.experiment import DatasetPlan, Entry, Experiment

@@ -14,8 +14,9 @@ from foretell.agents.configs import SACConfig
 from foretell.cli.flags import FIRST, common_flags, flags_of, model_prefix, parse_seeds
 from foretell.cli.progress import watch
 from foretell.core.errors import UsageError
-from foretell.core.files import early_lock, read_json_lines
+from foretell.core.files import read_json_lines
 from foretell.core.launching import launch
+from foretell.core.locks import early_lock
 from foretell.evaluation.configs import ACTING, ActingConfig, ChunkingConfig, PlanningConfig
 from foretell.models.configs import DecisionTransformerConfig
 from foretell.models.registry import MODELS

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from foretell.core.errors import UsageError
-from foretell.core.files import atomic_path, folder_lock, sha256_of, write_json
+from foretell.core.files import atomic_path, sha256_of, write_json
+from foretell.core.locks import folder_lock
 from foretell.core.progress import Progress, silent
 from foretell.core.seeding import derive_seed
 from foretell.datasets.dataset import Dataset

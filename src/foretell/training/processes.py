@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, distributed, nn
 
 from foretell.core.errors import ForetellError, StoppedError
-from foretell.core.files import folder_lock
 from foretell.core.launching import Launch
+from foretell.core.locks import folder_lock
 from foretell.core.progress import Progress
 
 Found = TypeVar("Found")

@@ -15,7 +15,7 @@ from foretell.agents.configs import SACConfig
 from foretell.agents.policy import SACPolicy
 from foretell.agents.sac import Transitions
 from foretell.core.errors import StoppedError, UsageError
-from foretell.core.files import folder_lock
+from foretell.core.locks import folder_lock
 from foretell.core.progress import Progress, silent
 from foretell.core.seeding import derive_seed
 from foretell.datasets.d4rl_writer import D4RLWriter, layout_of

@@ -1,0 +1,89 @@
+"""Folders that one process at a time works in."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from foretell.core.errors import LockedError, UsageError
+from foretell.core.files import make_folder, resource_errors
+
+
+@contextlib.contextmanager
+def folder_lock(folder: Path) -> Iterator[None]:
+    """Hold the folder for this process alone; the operating system lets go when the process ends, however it ends.
+
+    Raises `LockedError` at once where another process holds it. Nothing of ours stays in a folder that turns out to be
+    somebody else's (`UsageError`).
+    """
+    folder = Path(folder)
+    handle, ours = _locked(folder)
+    try:
+        yield
+    except UsageError:
+        if ours:
+            (folder / ".lock").unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def early_lock(folder: Path) -> Iterator[None]:
+    """Hold the folder until `folder_lock` takes it over in this process, or the block ends.
+
+    For a command that has seconds of loading to do before it can begin: others are told at once. Raises as
+    `folder_lock` does. Where nobody takes the folder over, nothing of ours stays.
+    """
+    folder = Path(folder)
+    made = [one for one in (folder, *folder.parents) if not one.exists()]
+    handle, ours = _locked(folder)
+    key = _identity(handle)
+    _EARLY[key] = handle, ours
+    try:
+        yield
+    finally:
+        if _EARLY.pop(key, None) is not None:
+            if ours:
+                (folder / ".lock").unlink(missing_ok=True)
+            for one in made:
+                with contextlib.suppress(OSError):  # not empty: somebody else's by now
+                    one.rmdir()
+            os.close(handle)
+
+
+_EARLY: dict[tuple[int, int], tuple[int, bool]] = {}
+"""Locks to be taken over, by device and inode: the open file, and whether it was made for the lock."""
+
+
+def _identity(file: int | Path) -> tuple[int, int]:
+    found = os.stat(file)
+    return found.st_dev, found.st_ino
+
+
+def _locked(folder: Path) -> tuple[int, bool]:
+    """Return the open lock file, and whether it was made for this lock."""
+    path = folder / ".lock"
+    while True:
+        with resource_errors(folder):
+            make_folder(folder)
+            ours = not path.exists()
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        if early := _EARLY.pop(_identity(handle), None):
+            os.close(handle)
+            return early
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _identity(handle) == _identity(path):
+                return handle, ours
+        except FileNotFoundError:
+            pass
+        except BlockingIOError:
+            os.close(handle)
+            raise LockedError(
+                f"{folder}: another process is at work on it; wait for it or choose another folder."
+            ) from None
+        os.close(handle)  # whoever held it has removed it in the meantime
