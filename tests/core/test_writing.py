@@ -93,7 +93,7 @@ def test_no_lock_stays_in_a_folder_of_somebody_else(tmp_path):
 
 def locked_elsewhere(folder):
     """Whether another process is refused."""
-    words = "import sys; from foretell.core.files import folder_lock\nwith folder_lock(sys.argv[1]): pass"
+    words = "import sys; from foretell.core.locks import folder_lock\nwith folder_lock(sys.argv[1]): pass"
     ended = subprocess.run([sys.executable, "-c", words, str(folder)], capture_output=True, text=True, check=False)
     return "LockedError" in ended.stderr
 
