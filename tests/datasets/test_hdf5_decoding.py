@@ -41,11 +41,11 @@ def check_decoded_apart(path):
             pass
     except DatasetError as error:
         said = str(error)
-    assert "ended by signal 9 while decoding it" in said
+    assert "ended by signal 11 while decoding it" in said
 
 
 def _dying(self, what):
-    os.kill(os.getpid(), signal.SIGKILL)
+    os.kill(os.getpid(), signal.SIGSEGV)
 
 
 def test_arrays_are_what_they_were(path):
@@ -60,6 +60,12 @@ def test_arrays_are_what_they_were(path):
 def test_a_crash_of_the_library_is_an_error_of_the_data(path, monkeypatch):
     monkeypatch.setattr(h5py.Dataset, "__getitem__", _dying)
     check_decoded_apart(path)
+
+
+def test_a_process_that_the_system_killed_wanted_memory(path, monkeypatch):
+    monkeypatch.setattr(h5py.Dataset, "__getitem__", lambda self, what: os.kill(os.getpid(), signal.SIGKILL))
+    with pytest.raises(MemoryError, match="memory may be short"), hdf5.open_arrays(path):
+        pass
 
 
 def test_decoding_here_is_noticed(path, monkeypatch):

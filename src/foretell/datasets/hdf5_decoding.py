@@ -32,7 +32,8 @@ _ALIGNED = 64
 def decoded(arrays: Mapping[str, h5py.Dataset], path: Path) -> dict[str, np.ndarray]:
     """Return the arrays that do not lie in the file in one piece, by name, in memory; strings as `np.bytes_`.
 
-    Raises `DatasetError` where the library crashes or does not come to an end, what it raises itself as `OSError`.
+    Raises `DatasetError` where the library crashes or does not come to an end, what it raises itself as `OSError`,
+    `MemoryError` where there is none left.
     """
     apart = {name: array for name, array in arrays.items() if array.dtype == object or array.id.get_offset() is None}
     if not apart:
@@ -56,6 +57,8 @@ def decoded(arrays: Mapping[str, h5py.Dataset], path: Path) -> dict[str, np.ndar
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if code == -signal.SIGALRM:
         raise DatasetError(f"{path}: decoding it did not end within {seconds} s; {_MEND}")
+    if code == -signal.SIGKILL:  # nobody but the system does that
+        raise MemoryError(f"{path}: the process that decoded it was killed; memory may be short")
     if code:
         raise DatasetError(f"{path}: HDF5's library was ended by signal {-code} while decoding it; {_MEND}")
     answer = json.loads(said)
