@@ -77,6 +77,7 @@ def spoil(monkeypatch, model, fault):
 
 def mask_attention(monkeypatch, fault):
     """Put another causal mask into every network with attention: `fault(mask)` in its place."""
+    monkeypatch.setattr(layers, "unpadded_mask", layers.unpadded_mask.__wrapped__)  # not the one that was kept
     for module in (layers, trajectory_transformer):
         monkeypatch.setattr(module, "causal_mask", fault)
 

@@ -65,9 +65,9 @@ class ConditionedPolicy(Generic[Model]):
         self._actions = np.zeros(actions, np.int64 if shape.discrete else np.float32)
         self._returns = np.zeros((num_envs, length, 1), np.float32)
         self._rewards = np.zeros((num_envs, length), np.float32)
-        self._timesteps = torch.arange(shape.max_timesteps)
-        self._real = torch.ones(num_envs, length, dtype=torch.bool)
-        self._terminations = torch.zeros(num_envs, length, dtype=torch.bool)
+        self._timesteps = torch.arange(shape.max_timesteps).expand(num_envs, -1)
+        self._real = np.ones((num_envs, length), bool)
+        self._terminations = np.zeros((num_envs, length), bool)
 
     @torch.inference_mode()
     def act(self, observations: np.ndarray) -> np.ndarray:
@@ -122,14 +122,13 @@ class ConditionedPolicy(Generic[Model]):
 
     def _batch(self, envs: slice) -> SequenceBatch:
         count = min(self._timestep + 1, self.model.config.context_length)
-        num_envs = len(self._target[envs])
-        timesteps = self._timesteps[self._timestep + 1 - count : self._timestep + 1]
+        window = (envs, slice(-count, None))
         return SequenceBatch(
-            observations=torch.from_numpy(self._observations[envs, -count:]),
-            actions=torch.from_numpy(self._actions[envs, -count:]),
-            returns_to_go=torch.from_numpy(self._returns[envs, -count:]),
-            timesteps=timesteps.expand(num_envs, count),
-            rewards=torch.from_numpy(self._rewards[envs, -count:]),
-            terminations=self._terminations[envs, -count:],
-            mask=self._real[envs, -count:],
+            observations=torch.from_numpy(self._observations[window]),
+            actions=torch.from_numpy(self._actions[window]),
+            returns_to_go=torch.from_numpy(self._returns[window]),
+            timesteps=self._timesteps[envs, self._timestep + 1 - count : self._timestep + 1],
+            rewards=torch.from_numpy(self._rewards[window]),
+            terminations=torch.from_numpy(self._terminations[window]),
+            mask=torch.from_numpy(self._real[window]),
         )

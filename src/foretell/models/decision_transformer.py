@@ -16,6 +16,7 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn import functional
 
 from foretell.models.configs import DecisionTransformerConfig, SequenceShape
 from foretell.models.encoders import observation_encoder
@@ -39,7 +40,7 @@ class SinusoidalEmbedding(nn.Module):
 
     def forward(self, timesteps: Int[Tensor, "batch time"]) -> Float[Tensor, "batch time width"]:
         """Return the encoding of each timestep. Raises `IndexError` past the table's end."""
-        return self.table[timesteps]
+        return functional.embedding(timesteps, self.table)
 
 
 class DecisionTransformer(SequenceModel[DecisionTransformerConfig]):

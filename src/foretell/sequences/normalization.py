@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -48,8 +49,12 @@ class Normalization:
 
     def observations(self, raw: np.ndarray) -> np.ndarray:
         """Environment units to zero mean and unit deviation, float32."""
-        mean, std = np.asarray(self.observation_mean, np.float32), np.asarray(self.observation_std, np.float32)
+        mean, std = self._observation_moments
         return (raw.astype(np.float32) - mean) / std
+
+    @cached_property
+    def _observation_moments(self) -> tuple[np.ndarray, np.ndarray]:
+        return np.asarray(self.observation_mean, np.float32), np.asarray(self.observation_std, np.float32)
 
     def returns(self, raw: np.ndarray) -> np.ndarray:
         """Returns-to-go in reward units to the networks' units, float32."""

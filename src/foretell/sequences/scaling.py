@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float
@@ -24,7 +25,7 @@ class ActionRange:
         >>> ActionRange(low=(-2.0,), high=(2.0,)).to_unit(np.array([[1.0]]))
         array([[0.5]], dtype=float32)
         """
-        low, high = np.asarray(self.low, np.float32), np.asarray(self.high, np.float32)
+        low, high = self._limits
         width = np.where(high > low, high - low, 1.0)  # a component that never changes is -1
         return ((actions - low) * (2 / width) - 1).astype(np.float32)
 
@@ -35,8 +36,13 @@ class ActionRange:
         array([[1.],
                [2.]], dtype=float32)
         """
-        low, high = np.asarray(self.low, np.float32), np.asarray(self.high, np.float32)
-        return np.clip((actions + 1) * ((high - low) / 2) + low, low, high).astype(np.float32)
+        low, high = self._limits
+        actions = (actions + 1) * ((high - low) / 2) + low
+        return np.minimum(np.maximum(actions, low), high).astype(np.float32)
+
+    @cached_property
+    def _limits(self) -> tuple[Float[np.ndarray, " action_dim"], Float[np.ndarray, " action_dim"]]:
+        return np.asarray(self.low, np.float32), np.asarray(self.high, np.float32)
 
     def log_volume(self) -> float:
         """Log of the volume ratio of environment units to [-1, 1], to turn one log-density into the other."""

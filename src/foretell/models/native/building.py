@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -19,10 +21,20 @@ class Native:
         library = ctypes.CDLL(str(path))
         torchs = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
         self.product = ctypes.cast(torchs.sgemm_, ctypes.c_void_p)
+        self._limit: Callable[[int], int] = getattr(torchs, "MKL_Set_Num_Threads_Local", lambda _: 0)
         self.kept_floats, self.forward, self.backward = (
             library.foretell_kept_floats, library.foretell_stack_forward, library.foretell_stack_backward,
         )  # fmt: skip
         self.kept_floats.restype = ctypes.c_int64
+
+    @contextmanager
+    def one_thread_a_product(self) -> Iterator[None]:
+        """Keep the BLAS from threads of its own: the blocks are what is shared out, and products here are small."""
+        before = self._limit(1)
+        try:
+            yield
+        finally:
+            self._limit(before)
 
 
 @cache

@@ -29,13 +29,19 @@ static int64_t place(int64_t *end, int64_t size) {
     return begin;
 }
 
-/* Lay out `count` blocks that keep what `windows` windows need; returns the number of floats. */
+/* Lay out the blocks for so many windows, one after the other or, where nothing is kept, one over the other; returns
+   the number of floats. */
 static int64_t lay_out(const Shape *s, int64_t windows, Kept *blocks) {
-    int64_t end = 0, N = windows * s->tokens, D = s->width;
+    int64_t end = 0, most = 0, N = windows * s->tokens, D = s->width;
     for (int64_t l = 0; l < s->layers; l++) {
         int64_t R = l + 1 == s->layers ? s->outputs : s->tokens, M = windows * R;
         Kept k;
-        k.x = place(&end, l ? N * D : 0);
+        if (s->keep) {
+            k.x = place(&end, l ? N * D : 0);
+        } else { /* a block reads its input from one of two places and writes its output to the other */
+            k.x = l % 2 * N * D;
+            end = 2 * N * D;
+        }
         k.moments_1 = place(&end, 2 * N);
         k.q = place(&end, M * D);
         k.kv = place(&end, 2 * N * D);
@@ -45,15 +51,16 @@ static int64_t lay_out(const Shape *s, int64_t windows, Kept *blocks) {
         k.moments_2 = place(&end, 2 * M);
         k.units = place(&end, 4 * M * D);
         k.slopes = place(&end, s->gelu && s->keep ? 4 * M * D : 0);
+        most = end > most ? end : most;
         if (blocks) blocks[l] = k;
     }
-    return end;
+    return most;
 }
 
 int64_t foretell_kept_floats(const Shape *s) { return s->keep ? lay_out(s, s->windows, NULL) : 0; }
 
 static int64_t windows_of_piece(const Shape *s) {
-    int64_t count = PIECE / s->tokens;
+    int64_t count = PIECE / s->tokens < s->windows ? PIECE / s->tokens : s->windows;
     return count < 1 ? 1 : count;
 }
 

@@ -90,10 +90,11 @@ class _Stack(torch.autograd.Function):
         sums = torch.zeros(ctx.shape.threads, sum(sizes))
         upstream, downstream = grad_outputs[0].contiguous(), torch.empty_like(tokens)
         library = _loaded()
-        failed = library.backward(
-            ctypes.byref(ctx.shape), library.product, _addresses(parameters), _address(offsets), _address(allowed),
-            _address(tokens), _address(kept), _address(upstream), _address(downstream), _address(sums),
-        )  # fmt: skip
+        with library.one_thread_a_product():
+            failed = library.backward(
+                ctypes.byref(ctx.shape), library.product, _addresses(parameters), _address(offsets), _address(allowed),
+                _address(tokens), _address(kept), _address(upstream), _address(downstream), _address(sums),
+            )  # fmt: skip
         _check(failed, ctx.shape)
         total = sums[0] if len(sums) == 1 else sums.sum(0)
         split = [part.view_as(parameter) for part, parameter in zip(total.split(sizes), parameters, strict=True)]
@@ -105,10 +106,11 @@ def _forward(
 ) -> tuple[Tensor, Tensor]:
     hidden = tokens.new_empty(shape.windows, shape.outputs, shape.width)
     kept = tokens.new_empty(library.kept_floats(ctypes.byref(shape)))
-    failed = library.forward(
-        ctypes.byref(shape), library.product, _addresses(parameters), _address(allowed), _address(tokens),
-        _address(kept), _address(hidden),
-    )  # fmt: skip
+    with library.one_thread_a_product():
+        failed = library.forward(
+            ctypes.byref(shape), library.product, _addresses(parameters), _address(allowed), _address(tokens),
+            _address(kept), _address(hidden),
+        )  # fmt: skip
     _check(failed, shape)
     return hidden, kept
 
@@ -129,4 +131,4 @@ def _address(tensor: Tensor) -> ctypes.c_void_p:
 
 
 def _addresses(tensors: Sequence[Tensor]) -> Any:
-    return (ctypes.c_void_p * len(tensors))(*(tensor.data_ptr() for tensor in tensors))
+    return (ctypes.c_void_p * len(tensors))(*[tensor.data_ptr() for tensor in tensors])
