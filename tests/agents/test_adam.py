@@ -50,6 +50,25 @@ def test_steps_are_those_of_torch_and_moments_come_back_from_a_state(exact):
             _assert_same(small.state[one][name], plain.state[other][name], exact)
 
 
+@pytest.mark.parametrize("count", [20_000, 16_385])
+def test_threads_share_a_large_tensor_and_change_no_number(count):
+    assert library() is not None, "no C compiler on this machine"
+    before, found = torch.get_num_threads(), []
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        generator = torch.Generator().manual_seed(1)
+        weight = nn.Parameter(torch.randn(count, generator=generator))
+        small, slow = SmallAdam([weight], 1e-2), torch.zeros(count)
+        for _ in range(3):
+            weight.grad = torch.randn(count, generator=generator)
+            small.advance()
+            follow([slow], [weight.detach()], 0.1)
+        found.append(torch.cat([weight.detach(), slow, small.state[weight]["exp_avg_sq"]]))
+    torch.set_num_threads(before)
+    torch.testing.assert_close(found[1], found[0], rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(found[2], found[0], rtol=1e-6, atol=1e-7)
+
+
 def test_moments_of_silent_weights_end_at_zero_and_never_become_subnormal(exact):
     ours, theirs, _ = _twins()
     small, plain = SmallAdam(ours, 1e-2), torch.optim.Adam(theirs, lr=1e-2, fused=True)

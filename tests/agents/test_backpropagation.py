@@ -25,12 +25,21 @@ def network_and_pass(request, monkeypatch):
     return network, found
 
 
+@pytest.fixture(params=[1, 2, 3, 16])
+def threads(request):
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
 def _drawn(*shape, seed=1):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.mark.parametrize("rows", [7, 3])
-def test_passes_are_those_of_autograd(network_and_pass, rows):
+def test_passes_are_those_of_autograd(network_and_pass, rows, threads):
+    """Also of more threads than there are members, columns or rows to share out."""
     network, passes = network_and_pass
     for seed in (1, 2):  # a second pass leaves nothing of the first
         inputs = _drawn(7, 4, seed=seed).requires_grad_()

@@ -39,7 +39,8 @@ class SmallAdam(torch.optim.Adam):
         if functions := usable(parameters[0], gradients[0]):
             tables = map(addresses, (parameters, gradients, first, second, steps))
             functions.adam(
-                len(parameters), counts(parameters), *tables, group["lr"], beta1, beta2, group["eps"], NEGLIGIBLE
+                len(parameters), counts(parameters), *tables, group["lr"], beta1, beta2, group["eps"], NEGLIGIBLE,
+                torch.get_num_threads(),
             )  # fmt: skip
             return
         adam(
@@ -66,7 +67,7 @@ class SmallAdam(torch.optim.Adam):
 def follow(old: list[Tensor], new: list[Tensor], rate: float) -> None:
     """Move each of the old tensors by `rate` of the way to the new one."""
     if functions := usable(*old, *new):
-        functions.follow(len(old), counts(old), addresses(old), addresses(new), rate)
+        functions.follow(len(old), counts(old), addresses(old), addresses(new), rate, torch.get_num_threads())
         return
     for target, source in zip(old, new):
         target.lerp_(source, rate)

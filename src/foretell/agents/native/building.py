@@ -13,7 +13,7 @@ from torch import Tensor
 
 from foretell.core.compiling import shared_library
 
-_POINTER, _NUMBER, _REAL = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
+_POINTER, _NUMBER, _REAL, _COUNT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double, ctypes.c_int
 
 
 class Library:
@@ -26,11 +26,11 @@ class Library:
         self.adam, self.squares, self.follow = (
             library.foretell_adam, library.foretell_squares, library.foretell_follow,
         )  # fmt: skip
-        self.forward.argtypes = [_POINTER, _POINTER]
-        self.backward.argtypes = [_POINTER, _NUMBER, _POINTER, _POINTER, _NUMBER, _NUMBER, _POINTER]
-        self.adam.argtypes = [_NUMBER, *[_POINTER] * 6, *[_REAL] * 5]
+        self.forward.argtypes = [_POINTER, _POINTER, _COUNT]
+        self.backward.argtypes = [_POINTER, _NUMBER, _POINTER, _POINTER, _NUMBER, _NUMBER, _POINTER, _COUNT]
+        self.adam.argtypes = [_NUMBER, *[_POINTER] * 6, *[_REAL] * 5, _COUNT]
         self.squares.argtypes = [_NUMBER, _POINTER, _POINTER]
-        self.follow.argtypes = [_NUMBER, *[_POINTER] * 3, _REAL]
+        self.follow.argtypes = [_NUMBER, *[_POINTER] * 3, _REAL, _COUNT]
         self.forward.restype = self.backward.restype = self.adam.restype = self.follow.restype = None
         self.squares.restype = ctypes.c_float
 
@@ -40,7 +40,7 @@ def library() -> Library | None:
     """Return the library, built if it has to be; None where it is switched off or cannot be had."""
     folder = Path(__file__).parent
     try:
-        path = shared_library(folder / "perceptrons.c", [folder / "steps.h"])
+        path = shared_library(folder / "perceptrons.c", [folder / "steps.h"], ["-fopenmp"])
         return None if path is None else Library(path)
     except (OSError, AttributeError, subprocess.SubprocessError):
         return None

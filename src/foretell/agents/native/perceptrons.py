@@ -28,7 +28,7 @@ class NativePass:
         self._functions, self.network, self.rows = functions, network, rows
         sizes = [network.layers[0][0].shape[1], *(weight.shape[2] for weight, _ in network.layers)]
         self._kept = [torch.empty(network.members, rows, width) for width in sizes[1:]]
-        scratch = [torch.empty(rows, max(sizes)) for _ in range(2)]
+        scratch = [torch.empty(network.members, rows, max(sizes)) for _ in range(2)]
         weights, biases = zip(*network.layers)
         gradients = [[one.grad for one in group if one.grad is not None] for group in (weights, biases)]
         tables = [(ctypes.c_int64 * len(sizes))(*sizes),
@@ -43,20 +43,22 @@ class NativePass:
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the outputs `(members, rows, outputs)`."""
         self._inputs = inputs.contiguous()
-        self._functions.forward(self._address, self._inputs.data_ptr())
+        self._functions.forward(self._address, self._inputs.data_ptr(), torch.get_num_threads())
         return self._kept[-1]
 
     def backward(self, gradient: Tensor) -> None:
         """Write `grad` of every parameter, from the gradient `(members, rows, outputs)` of the first rows' outputs."""
         gradient = gradient.contiguous()
         self._functions.backward(
-            self._address, gradient.shape[1], gradient.data_ptr(), self._inputs.data_ptr(), 0, 0, None
-        )
+            self._address, gradient.shape[1], gradient.data_ptr(), self._inputs.data_ptr(), 0, 0, None,
+            torch.get_num_threads(),
+        )  # fmt: skip
 
     def gradient_of_inputs(self, gradient: Tensor, first: int) -> Tensor:
         """Return the gradient `(rows, wanted)` with respect to the inputs from number `first` on, over all members."""
         gradient, found = gradient.contiguous(), torch.empty(gradient.shape[1], self._inputs.shape[1] - first)
         self._functions.backward(
-            self._address, gradient.shape[1], gradient.data_ptr(), None, first, found.shape[1], found.data_ptr()
-        )
+            self._address, gradient.shape[1], gradient.data_ptr(), None, first, found.shape[1], found.data_ptr(),
+            torch.get_num_threads(),
+        )  # fmt: skip
         return found

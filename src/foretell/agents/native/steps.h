@@ -2,22 +2,37 @@
 #include <math.h>
 #include <stdint.h>
 
-/* Kingma and Ba 2015, Algorithm 1, for several tensors; a first moment below `negligible` becomes 0. */
+enum { SHARED = 16384 }; /* numbers of which each thread takes some; fewer are one thread's */
+
+typedef struct {
+    float size, root, keep1, keep2, least, eps;
+} Step;
+
+/* Kingma and Ba 2015, Algorithm 1; a first moment below `least` becomes 0. */
+static void adam_numbers(Step step, int64_t count, float *restrict w, const float *restrict g, float *restrict m,
+                         float *restrict v) {
+    for (int64_t i = 0; i < count; i++) {
+        float moment = m[i] + step.keep1 * (g[i] - m[i]);
+        moment = fabsf(moment) < step.least ? 0.0f : moment;
+        v[i] += step.keep2 * (g[i] * g[i] - v[i]);
+        w[i] -= step.size * moment / (sqrtf(v[i]) / step.root + step.eps);
+        m[i] = moment;
+    }
+}
+
 void foretell_adam(int64_t tensors, const int64_t *counts, float *const *weights, const float *const *gradients,
                    float *const *first, float *const *second, float *const *steps, double rate, double beta1,
-                   double beta2, double epsilon, double negligible) {
-    float keep1 = (float)(1 - beta1), keep2 = (float)(1 - beta2), least = (float)negligible, eps = (float)epsilon;
+                   double beta2, double epsilon, double negligible, int threads) {
     for (int64_t tensor = 0; tensor < tensors; tensor++) {
-        double step = *steps[tensor] += 1.0f;
-        float size = (float)(rate / (1 - pow(beta1, step))), root = (float)sqrt(1 - pow(beta2, step));
-        float *restrict w = weights[tensor], *restrict m = first[tensor], *restrict v = second[tensor];
-        const float *restrict g = gradients[tensor];
-        for (int64_t i = 0; i < counts[tensor]; i++) {
-            float moment = m[i] + keep1 * (g[i] - m[i]);
-            moment = fabsf(moment) < least ? 0.0f : moment;
-            v[i] += keep2 * (g[i] * g[i] - v[i]);
-            w[i] -= size * moment / (sqrtf(v[i]) / root + eps);
-            m[i] = moment;
+        double number = *steps[tensor] += 1.0f;
+        Step step = {(float)(rate / (1 - pow(beta1, number))), (float)sqrt(1 - pow(beta2, number)), (float)(1 - beta1),
+                     (float)(1 - beta2), (float)negligible, (float)epsilon};
+        int64_t parts = counts[tensor] > SHARED ? threads : 1;
+#pragma omp parallel for num_threads(threads) if (parts > 1)
+        for (int64_t part = 0; part < parts; part++) {
+            int64_t begin = counts[tensor] * part / parts, end = counts[tensor] * (part + 1) / parts;
+            adam_numbers(step, end - begin, weights[tensor] + begin, gradients[tensor] + begin, first[tensor] + begin,
+                         second[tensor] + begin);
         }
     }
 }
@@ -30,11 +45,19 @@ float foretell_squares(int64_t tensors, const int64_t *counts, const float *cons
     return sum;
 }
 
+static void follow_numbers(float rate, int64_t count, float *restrict old, const float *restrict new) {
+    for (int64_t i = 0; i < count; i++) old[i] += rate * (new[i] - old[i]);
+}
+
 /* old + rate * (new - old) */
-void foretell_follow(int64_t tensors, const int64_t *counts, float *const *old, const float *const *new, double rate) {
+void foretell_follow(int64_t tensors, const int64_t *counts, float *const *old, const float *const *new, double rate,
+                     int threads) {
     for (int64_t tensor = 0; tensor < tensors; tensor++) {
-        float *restrict values = old[tensor];
-        const float *restrict wanted = new[tensor];
-        for (int64_t i = 0; i < counts[tensor]; i++) values[i] += (float)rate * (wanted[i] - values[i]);
+        int64_t parts = counts[tensor] > SHARED ? threads : 1;
+#pragma omp parallel for num_threads(threads) if (parts > 1)
+        for (int64_t part = 0; part < parts; part++) {
+            int64_t begin = counts[tensor] * part / parts, end = counts[tensor] * (part + 1) / parts;
+            follow_numbers((float)rate, end - begin, old[tensor] + begin, new[tensor] + begin);
+        }
     }
 }
