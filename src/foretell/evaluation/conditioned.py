@@ -88,7 +88,7 @@ class ConditionedPolicy(Generic[Model]):
         self._observations[:, -1] = self.normalization.observations(np.asarray(observations))
         self._actions[:, -1] = 0
         self._rewards[:, -1] = 0
-        self._returns[:, -1, 0] = self.asking.telling.units(self._target)
+        self._returns[:, -1, 0] = self.asking.told(self._target, self._timestep)
         predicted = self._decide(self._timestep)
         actions = predicted.argmax(-1).numpy() if self.model.shape.discrete else predicted.numpy()
         self._actions[:, -1] = actions

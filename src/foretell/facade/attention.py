@@ -169,7 +169,7 @@ def told_of_episode(
     left = np.full(episode.num_steps, asking.at_start(np.asarray(episode.observations[:1]))[0], np.float64)
     if asking.telling.spent:
         left[1:] -= np.cumsum(episode.rewards[:-1], dtype=np.float64)
-    return asking.telling.units(left)
+    return asking.told(left, np.arange(episode.num_steps))
 
 
 def _stem(run: Path, out: str | Path | None) -> Path:

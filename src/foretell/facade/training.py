@@ -205,8 +205,8 @@ def warn_of_unseen(targets: list[float], dataset: dict[str, Any]) -> None:
     low, high = dataset["lowest_return"], dataset["highest_return"]
     if unseen := [f"{target:g}" for target in targets if not low <= target <= high]:
         warnings.warn(
-            f"target return {', '.join(unseen)} is outside the returns in {dataset['name']}, {low:g} to {high:g}; what "
-            "the policy does there was never seen.", stacklevel=3,
+            f"target return {', '.join(unseen)} is outside the returns in {dataset['name']}, {low:g} to {high:g}; the "
+            "nearest that the data have at each timestep is asked for.", stacklevel=3,
         )  # fmt: skip
 
 

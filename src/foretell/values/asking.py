@@ -29,6 +29,7 @@ from foretell.values.behaviour import advantage_quantiles, fit_behaviour
 from foretell.values.functions import ValueFunctions
 from foretell.values.labels import discounted_returns_to_go, label, relabelled_returns_to_go
 from foretell.values.quantiles import StateQuantile, fit_state_quantile
+from foretell.values.support import Support
 
 NEIGHBOURS = 20
 """Episodes at least that one is ranked among; a tenth of all where that is more."""
@@ -43,11 +44,13 @@ drawn. The numbers are the same."""
 class Asking:
     """What a policy tells its model: how (`telling`), and how much: `target`, or a rule for each start state.
 
-    Returns are in reward units, advantages are quantiles from 0 to 1.
+    Returns are in reward units, advantages are quantiles from 0 to 1. What is told stays within `support`, where there
+    is one: returns of recorded episodes, not advantages, which can be anything from 0 to 1.
     """
 
     telling: Telling
     target: float | StateQuantile
+    support: Support | None = None
 
     def at_start(self, observations: np.ndarray) -> np.ndarray:
         """Return what is asked of episodes that begin with these observations, in the units of the target."""
@@ -55,13 +58,24 @@ class Asking:
             return self.target.at_start(observations)
         return np.full(len(observations), self.target)
 
+    def told(
+        self, left: Float[np.ndarray, " rows"], timesteps: int | Int[np.ndarray, " rows"]
+    ) -> Float32[np.ndarray, " rows"]:
+        """Return what the model is told, in its units, at these timesteps of episodes that `left` is asked of."""
+        units = self.telling.units(left)
+        return self.support.nearest(units, timesteps) if self.support else units
+
     def tensors(self) -> dict[str, Tensor]:
         """Return what was learned, to be kept beside the weights."""
         if isinstance(self.target, StateQuantile):
             learned = {f"quantile.{name}": value for name, value in self.target.state_dict().items()}
         else:
             learned = {"constant": torch.tensor(self.target, dtype=torch.float64)}
-        return learned | {"scale": torch.tensor(self.telling.scale, dtype=torch.float64)}
+        limits = self.support.tensors() if self.support else {}
+        return (
+            learned | {"scale": torch.tensor(self.telling.scale, dtype=torch.float64)}
+            | {f"support.{name}": value for name, value in limits.items()}
+        )  # fmt: skip
 
     @classmethod
     def restore(
@@ -73,12 +87,16 @@ class Asking:
         if "scale" not in tensors:
             raise CheckpointError("the run does not say what it asks for; it was written by another version.")
         telling = Telling(condition=condition, scale=float(tensors["scale"]))
+        limits, learned = _part(tensors, "support."), _part(tensors, "quantile.")
+        support = Support.restore(limits, max_timesteps) if limits else None
         if "constant" in tensors:
-            return cls(telling=telling, target=float(tensors["constant"]))
-        learned = {
-            name.removeprefix("quantile."): value for name, value in tensors.items() if name.startswith("quantile.")
-        }
-        return cls(telling=telling, target=StateQuantile.restore(normalization, telling, max_timesteps, learned))
+            return cls(telling=telling, target=float(tensors["constant"]), support=support)
+        target = StateQuantile.restore(normalization, telling, max_timesteps, learned)
+        return cls(telling=telling, target=target, support=support)
+
+
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,17 +171,19 @@ def asking_of(
 ) -> Asking:
     """Return what to ask for: `target`, or by the rule that `sequences.targets.target_rule` names."""
     telling = told.telling
-    if target != "auto":
-        return Asking(telling=telling, target=float(target))
     if telling.condition == "none":
-        return Asking(telling=telling, target=0.0)
+        return Asking(telling=telling, target=0.0 if target == "auto" else float(target))
     if telling.condition == "advantage":
-        return Asking(telling=telling, target=ADVANTAGE_QUANTILE)
-    if len(dataset.observation_shape) != 1:
-        return Asking(telling=telling, target=float(np.quantile(dataset.episode_returns(), RETURN_QUANTILE)))
+        return Asking(telling=telling, target=ADVANTAGE_QUANTILE if target == "auto" else float(target))
     sampler = _single_timesteps(told, dataset, normalization, seed)
+    support = Support.of(sampler, max_timesteps)
+    if target != "auto":
+        return Asking(telling=telling, target=float(target), support=support)
+    if len(dataset.observation_shape) != 1:
+        level = float(np.quantile(dataset.episode_returns(), RETURN_QUANTILE))
+        return Asking(telling=telling, target=level, support=support)
     learned = fit_state_quantile(sampler, telling, RETURN_QUANTILE, max_timesteps=max_timesteps, seed=seed)
-    return Asking(telling=telling, target=learned)
+    return Asking(telling=telling, target=learned, support=support)
 
 
 def best_timesteps(dataset: Dataset, normalization: Normalization, share: float) -> Int[np.ndarray, " rows"]:
