@@ -5,9 +5,11 @@ from __future__ import annotations
 import statistics
 import time
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 
+from foretell.agents.configs import SACConfig
 from foretell.models.configs import DecisionTransformerConfig
 
 TOKENS = 3
@@ -46,7 +48,25 @@ def products(config: DecisionTransformerConfig, batch_size: int) -> list[Product
 
 def floor_seconds(forward: list[Product], repetitions: int) -> float:
     """Return the median time of all products forward, and the two of each backward, into memory made before."""
-    work = [triple for product in forward for triple in _three(product)]
+    return _median_seconds([triple for product in forward for triple in _three(product)], repetitions)
+
+
+def sac_floor_seconds(config: SACConfig, repetitions: int) -> float:
+    """Return the median time of one update's products between hidden layers (twin-Q form; the thin layers at both ends
+    left out), into memory made before.
+
+    The policy goes forward in two states and backward in one. The Q-functions go forward and backward for their own
+    loss, their targets forward, and for the policy's loss forward and back to the action.
+    """
+    work = []
+    for inner, columns in pairwise(config.hidden_sizes):
+        policy = _three(Product(rows=config.batch_size, inner=inner, columns=columns))
+        critics = _three(Product(rows=config.batch_size, inner=inner, columns=columns, batch=2))
+        work += [*policy, policy[0], *critics, critics[0], *critics[:2]]
+    return _median_seconds(work, repetitions)
+
+
+def _median_seconds(work: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]], repetitions: int) -> float:
     for left, right, result in work:
         torch.bmm(left, right, out=result)
     times = []

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import torch
 
+from benchmarks.floor import sac_floor_seconds
 from benchmarks.measuring import Options, Row, alternate, installed, rate
 from foretell.agents.configs import SACConfig
 from foretell.training.sac import SACTraining
@@ -46,6 +47,10 @@ def _row(config: SACConfig, threads: int, steps: int, repetitions: int, module: 
         higher_is_better=True,
     )  # fmt: skip
     fields = comparison.fields()
+    extra = {}
+    if config.form == "twin-q":
+        floor = 1 / sac_floor_seconds(config, 60 * repetitions)
+        extra = {"matmul_floor": floor, "share_of_floor": fields["ours"] / floor}
     return Row(
         benchmark="sac", name=f"{config.form}, {threads} thread{'s' * (threads > 1)}", unit="steps/s",
         setting={"environment": "Pendulum-v1", "hidden_sizes": list(config.hidden_sizes),
@@ -53,7 +58,7 @@ def _row(config: SACConfig, threads: int, steps: int, repetitions: int, module: 
                  "threads": threads, **({"peers_threads": "XLA's own"} if module == "sbx" else {})},
         peer_name=f"{package} SAC" if package else None, peer_version=installed(package) if package else None,
         bound=f"ratio at least {bound:g}" if bound else None, holds=bool(fields["ratio"] >= bound) if bound else None,
-        **fields,
+        extra=extra, **fields,
     )  # fmt: skip
 
 
