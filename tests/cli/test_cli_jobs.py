@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from cli_helpers import contents, parse
@@ -91,6 +92,7 @@ def test_a_printed_command_carries_every_setting(run, jobs, experiment):
             if lesson.imagined:
                 needed = f"{entry.dataset.name}.imagined-iql"
                 assert verb.values_from.parts[-2:] == (needed, f"seed-{seed}")
+                assert (Path(verb.dataset).parent.name == "imagined") is not lesson.recorded
                 shared[needed] = lesson.values
     for (policy, seed), verb in found.items():  # value functions that others need
         assert verb.algorithm == "iql", (policy, seed)

@@ -61,7 +61,7 @@ def test_the_file_says_what_it_is(imagined, pendulum_random):
     found = imagined.metadata
     assert (found.environment, found.algorithm, found.seed) == ("Pendulum-v1", "imagined", 4)
     assert f"2,000 timesteps of pendulum-random (fingerprint {pendulum_random.fingerprint()})" in found.description
-    assert found.hyperparameters == asdict(QUICK)
+    assert found.hyperparameters == {"imagined_from": pendulum_random.fingerprint(), **asdict(QUICK)}
     assert "torch" in found.versions
 
 

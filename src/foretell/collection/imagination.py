@@ -16,7 +16,7 @@ from foretell.core.seeding import stream
 from foretell.core.versions import versions
 from foretell.datasets.d4rl import read_d4rl
 from foretell.datasets.d4rl_writer import D4RLWriter, layout_of
-from foretell.datasets.dataset import Dataset, DatasetMetadata
+from foretell.datasets.dataset import IMAGINED_FROM, Dataset, DatasetMetadata
 from foretell.environments.making import EnvironmentSpec, stored_environment_spec
 from foretell.values.configs import DynamicsConfig
 from foretell.values.dynamics import DynamicsEnsemble
@@ -50,7 +50,7 @@ def imagine(
     )  # fmt: skip
     metadata = DatasetMetadata(
         environment=dataset.metadata.environment, algorithm="imagined", seed=seed, versions=versions("torch"),
-        hyperparameters=asdict(config),
+        hyperparameters={IMAGINED_FROM: dataset.fingerprint(), **asdict(config)},
         description=f"Imagined with dynamics learned from {dataset.num_steps:,} timesteps of {dataset.name} "
         f"(fingerprint {dataset.fingerprint()}): uniformly random actions from recorded observations on. Nothing of "
         "it happened.",

@@ -13,6 +13,9 @@ from foretell.core.episode import Episode
 from foretell.core.errors import DatasetError
 from foretell.datasets.fingerprint import BLOCK_ROWS, fingerprint
 
+IMAGINED_FROM = "imagined_from"
+"""Of imagined data, the hyperparameter that holds the fingerprint of what their world was learned from."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetMetadata:

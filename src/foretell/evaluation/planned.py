@@ -88,7 +88,8 @@ class PlanningPolicy(ConditionedPolicy[TrajectoryTransformer]):
             now = (observations == present[:, None, :slots]).all(-1, keepdim=True)
             states = torch.where(now, batch.observations[:, -1:], self.model.numbers(observations, 0))
             taken = self._actions_of(actions)
-            q = functions.q(states.flatten(0, 1), taken.flatten(0, 1)).amin(0)
+            inputs = functions.normalization.from_units_of(self.normalization, states.flatten(0, 1))
+            q = functions.q(inputs, taken.flatten(0, 1)).amin(0)
             return functions.reward_units(q).view(now.shape[:2])
 
         return worth

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from foretell.core.errors import UsageError
-from foretell.datasets.dataset import Dataset
+from foretell.datasets.dataset import IMAGINED_FROM, Dataset
 from foretell.datasets.registry import open_dataset
 from foretell.environments.making import EnvironmentSpec
 from foretell.evaluation.protocol import Policy, evaluate, validation_starts
@@ -41,11 +41,12 @@ class Source:
     def config(self) -> dict[str, Any]:
         """Return what `config.json` says of the data."""
         data, returns = self.data, self.data.episode_returns()
+        origin = data.metadata.hyperparameters.get(IMAGINED_FROM)
         return {
             "environment": asdict(self.spec),
             "dataset": {"name": data.name, "fingerprint": data.fingerprint(), "steps": data.num_steps,
                         "episodes": data.num_episodes, "lowest_return": float(returns.min()),
-                        "highest_return": float(returns.max())},
+                        "highest_return": float(returns.max()), **({IMAGINED_FROM: origin} if origin else {})},
             "normalization": self.normalization.to_json(),
         }  # fmt: skip
 

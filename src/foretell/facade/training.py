@@ -16,7 +16,7 @@ from foretell.core.files import atomic_path, sha256_of, write_json
 from foretell.core.locks import folder_lock
 from foretell.core.progress import Progress, silent
 from foretell.core.seeding import derive_seed
-from foretell.datasets.dataset import Dataset
+from foretell.datasets.dataset import IMAGINED_FROM, Dataset
 from foretell.evaluation.acting import acting_policy, check_acting
 from foretell.evaluation.configs import ActingConfig, PlanningConfig, acting_settings
 from foretell.evaluation.policies import ASKED, restore_values
@@ -242,10 +242,16 @@ def _given_values(path: str | Path, source: Source) -> dict[str, Any]:
         raise UsageError(
             f"{path}: a run of {config.get('algorithm')}; expected one of `foretell train --algorithm iql`."
         )
-    here = source.config()
-    for part in ("dataset", "normalization"):
-        if config[part] != _plain(here[part]):
-            raise UsageError(f"{path}: its value functions were learned from other data; expected {source.data.name}.")
+    here = _plain(source.config())
+    if config["dataset"].get(IMAGINED_FROM) == source.data.fingerprint():  # of a wider world, in its own units
+        same = config["normalization"]["action_range"] == here["normalization"]["action_range"]
+    else:
+        same = all(config[part] == here[part] for part in ("dataset", "normalization"))
+    if not same:
+        raise UsageError(
+            f"{path}: its value functions were learned from other data; expected {source.data.name}, or timesteps that "
+            "were imagined from it."
+        )
     return config
 
 

@@ -7,6 +7,9 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from foretell.datasets.dataset import Dataset
 from foretell.sequences.scaling import ActionRange
@@ -51,6 +54,17 @@ class Normalization:
         """Environment units to zero mean and unit deviation, float32."""
         mean, std = self._observation_moments
         return (raw.astype(np.float32) - mean) / std
+
+    def from_units_of(
+        self, other: Normalization, observations: Float[Tensor, "rows observation_dim"]
+    ) -> Float[Tensor, "rows observation_dim"]:
+        """Observations in the units of `other` to those of this one."""
+        if other == self:
+            return observations
+        (mean, std), (own_mean, own_std) = (
+            map(torch.from_numpy, found._observation_moments) for found in (other, self)
+        )
+        return (observations * std + mean - own_mean) / own_std
 
     @cached_property
     def _observation_moments(self) -> tuple[np.ndarray, np.ndarray]:
