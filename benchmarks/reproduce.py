@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks.measuring import Options, Row
 from benchmarks.process_tree import tree_memory
 
-BOUND_SECONDS = 600.0
+BOUND_SECONDS = 300.0
 BOUND_MIB = 2048.0
 SAMPLED_EVERY_SECONDS = 0.2
 
