@@ -40,6 +40,7 @@ def test_timesteps_behind_the_longest_episode_are_as_its_last():
     support = Support.of(_sampler(), 5)
     assert support.least.tolist() == [*LEAST, 4.0, 4.0]
     assert support.most.tolist() == [*MOST, 4.0, 4.0]
+    assert support.nearest(np.float32([9.0, 9.0]), np.array([0, 7])).tolist() == [9.0, 4.0]
 
 
 def test_what_is_told_in_place_of_the_return_has_limits_of_its_own():

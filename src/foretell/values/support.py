@@ -48,11 +48,14 @@ class Support:
     ) -> Float32[np.ndarray, " rows"]:
         """Return what comes nearest to `told` of what the data are told at these timesteps, networks' units.
 
+        Behind the last timestep that there is, as at the last.
+
         >>> support = Support(least=np.float32([-3, -1]), most=np.float32([-2, -0.5]))
         >>> support.nearest(np.float32([-9, -2.5, 0]), 0)
         array([-3. , -2.5, -2. ], dtype=float32)
         """
-        return np.minimum(np.maximum(told, self.least[timesteps]), self.most[timesteps])
+        there = np.minimum(timesteps, len(self.least) - 1)
+        return np.minimum(np.maximum(told, self.least[there]), self.most[there])
 
     def tensors(self) -> dict[str, Tensor]:
         """Return what `restore` reads."""
