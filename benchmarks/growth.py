@@ -13,6 +13,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import torch
+from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
 from benchmarks.evaluation import NORMALIZATION, TARGET
 from benchmarks.making import REFERENCE, in_words, random_model, random_sampler
@@ -78,7 +79,13 @@ def _draw(by_context: Sequence[Row], by_width: Sequence[Row], by_episodes: Seque
     with plt.rc_context(STYLE):
         figure, all_axes = plt.subplots(1, 3, figsize=(12, 3.6), layout="constrained")
         for axes, (found, key, xlabel, ylabel) in zip(all_axes, panels, strict=True):
-            axes.plot([row.setting[key] for row in found], [row.ours for row in found], "o-", color=OURS)
+            places = [row.setting[key] for row in found]
+            axes.plot(places, [row.ours for row in found], "o-", color=OURS)
             axes.set(xscale="log", yscale="log", xlabel=xlabel, ylabel=ylabel)
+            axes.set_xticks(places, [f"{place:,}" for place in places])
+            axes.xaxis.set_minor_locator(NullLocator())
+            axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            axes.yaxis.set_minor_locator(NullLocator())
+            axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.3g}"))
         figure.savefig(FIGURE, dpi=PNG_DPI, metadata={"Software": None})
         plt.close(figure)
