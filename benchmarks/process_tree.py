@@ -21,7 +21,9 @@ def tree_memory(root: int) -> tuple[float, float]:
 
 
 def tree(root: int) -> list[int]:
-    """Return the process ids of `root` and all its descendants."""
+    """Return the process ids of `root` and all its descendants. Raises `SystemExit` where there is no /proc."""
+    if not PROC.is_dir():
+        raise SystemExit(f"{PROC} is not there: memory of processes is measured on Linux alone.")
     children: dict[int, list[int]] = defaultdict(list)
     for entry in PROC.iterdir():
         if entry.name.isdigit():

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 import torch
+from benchmarks import process_tree
 from benchmarks.__main__ import DEFAULT, LONG, show
 from benchmarks.floor import products
 from benchmarks.measuring import Comparison, Row, alternate
@@ -62,7 +63,12 @@ def test_the_floor_counts_the_products_of_the_network():
     assert found == wanted * 64 + tokens * 128 + wanted * 64 + 2 * wanted * 256 + attention
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_memory_cannot_be_measured_without_proc(monkeypatch, tmp_path):
+    monkeypatch.setattr(process_tree, "PROC", tmp_path / "proc")
+    with pytest.raises(SystemExit, match="on Linux alone"):
+        tree_memory(1)
+
+
 def test_memory_of_a_tree_counts_grandchildren():
     grandchild = "import sys; block = bytearray(60_000_000); print('ready', flush=True); sys.stdin.read()"
     child = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {grandchild!r}])"

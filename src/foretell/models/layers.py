@@ -49,9 +49,12 @@ def causal_mask(mask: Bool[Tensor, "batch tokens"]) -> Bool[Tensor, "batch 1 tok
     return ((earlier & mask[:, None, :]) | itself)[:, None]
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=8)
 def unpadded_mask(tokens: int) -> Bool[Tensor, "1 1 tokens tokens"]:
-    """Return the causal mask on the CPU where nothing is padded: the same at every call, so it is made once."""
+    """Return the causal mask on the CPU where nothing is padded: the same at every call, so it is made once.
+
+    Few are kept: a long context's takes megabytes, and only those of full windows are asked for again and again.
+    """
     with torch.inference_mode(False):  # what is made while acting is asked for in training, too
         return causal_mask(torch.ones(1, tokens, dtype=torch.bool))
 

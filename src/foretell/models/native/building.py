@@ -29,7 +29,10 @@ class Native:
 
     @contextmanager
     def one_thread_a_product(self) -> Iterator[None]:
-        """Keep the BLAS from threads of its own: the blocks are what is shared out, and products here are small."""
+        """Keep the BLAS from threads of its own: the blocks are what is shared out, and products here are small.
+
+        MKL alone can be told so for one caller; any other BLAS is left as it is.
+        """
         before = self._limit(1)
         try:
             yield
