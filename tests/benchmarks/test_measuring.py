@@ -9,12 +9,12 @@ import sys
 
 import pytest
 import torch
-from benchmarks import process_tree
 from benchmarks.__main__ import DEFAULT, LONG, show
 from benchmarks.floor import products
 from benchmarks.measuring import Comparison, Row, alternate
 from benchmarks.process_tree import tree, tree_memory
 
+from benchmarks import process_tree
 from foretell.models.configs import DecisionTransformerConfig
 
 
