@@ -230,8 +230,8 @@ def test_row_12_return_to_go_includes_the_steps_own_reward():
 def test_row_12_notices_the_fault_in_training(monkeypatch):
     plain = WindowSampler._returns_to_go
 
-    def excluded(self, first, ends):
-        return np.pad(plain(self, first, ends)[:, 1:], ((0, 0), (0, 1)))
+    def excluded(self, rewards, last, ends):
+        return np.pad(plain(self, rewards, last, ends)[:, 1:], ((0, 0), (0, 1)))
 
     monkeypatch.setattr(WindowSampler, "_returns_to_go", excluded)
     notices(check_own_reward_included)
@@ -279,9 +279,11 @@ def test_row_13_notices_the_fault(monkeypatch):
 
 
 def test_row_13_notices_sums_in_float32(monkeypatch):
-    def drifting(self, first, ends):
-        rows = [self._rewards[start:end][::-1].cumsum(dtype=np.float32)[::-1] for start, end in zip(first, ends)]
-        return np.stack(rows).astype(np.float64)
+    def drifting(self, rewards, last, ends):
+        time = rewards.shape[1]
+        starts = last + 1 - time
+        rows = [self._rewards[start:end][::-1].cumsum(dtype=np.float32)[::-1] for start, end in zip(starts, ends)]
+        return np.stack([row[:time] for row in rows]).astype(np.float64)
 
     monkeypatch.setattr(WindowSampler, "_returns_to_go", drifting)
     notices(check_returns_are_not_rounded)

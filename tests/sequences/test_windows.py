@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -45,6 +46,51 @@ def test_equal_to_the_slow_reference(lengths, context_length, seed, shape):
                 np.testing.assert_allclose(ours["actions"], raw["actions"] / 2, atol=1e-6)
                 np.testing.assert_allclose(ours["observations"], (raw["observations"] - 1) / 2, atol=1e-6)
                 np.testing.assert_allclose(ours["returns_to_go"][0], raw["returns_to_go"] / 10, atol=1e-6)
+
+
+@pytest.mark.parametrize("lengths", [[4], [4, 4, 4], [4, 4, 1], [4, 4, 6], [1, 1, 1], [4, 3, 4]])
+def test_episodes_of_one_length_are_told_apart_like_any_others(lengths):
+    data = make_dataset(lengths)
+    last = np.arange(data.num_steps)
+    sampler = WindowSampler(data, scaled(), context_length=3, seed=0)
+    expected = [
+        [None if step is None else (step["timesteps"], step["rewards"]) for step in window]
+        for window in windows_slowly(data, last, 3)
+    ]
+    found = [
+        [None if step is None else (step["timesteps"], step["rewards"]) for step in window]
+        for window in as_rows(sampler.windows(last))
+    ]
+    assert found == expected
+    ends = np.repeat(data.episode_ends, lengths)
+    assert sampler.goal_rows(last, np.full(len(last), 0.999)).tolist() == (ends - 1).tolist()
+
+
+def _unaligned(values):
+    """The same numbers one byte off, as foreign files may hold them."""
+    bytes_of = b"\0" + values.tobytes()
+    return np.frombuffer(bytes_of, values.dtype, values.size, 1).reshape(values.shape)
+
+
+def _with_gaps(values):
+    """The same numbers with others between them."""
+    return np.repeat(values, 2, axis=0)[::2]
+
+
+@pytest.mark.parametrize("laid", [_unaligned, _with_gaps])
+def test_columns_may_lie_in_memory_in_any_way_and_are_not_copied(laid):
+    plain = make_dataset([100] * 2_000)
+    columns = {name: laid(values) for name, values in plain.columns().items() if values.dtype == np.float32}
+    assert not any(values.flags.carray for values in columns.values())
+    expected = WindowSampler(plain, scaled(), context_length=4, seed=0).batch(0, 8)
+    sampler = WindowSampler(replace(plain, **columns), scaled(), context_length=4, seed=0)
+    tracemalloc.start()
+    found = sampler.batch(0, 8)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < min(values.nbytes for values in columns.values()) / 4
+    for name, value in vars(found).items():
+        assert name == "goals" or torch.equal(value, getattr(expected, name)), name
 
 
 def test_padding_is_zero_and_types_are_fixed():

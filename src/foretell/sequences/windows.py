@@ -59,6 +59,9 @@ class WindowSampler:
         self._terminations = np.asarray(dataset.terminations)
         self._ends = dataset.episode_ends
         self._starts = dataset.episode_starts
+        lengths = self._ends - self._starts
+        same = (lengths[:-1] == lengths[0]).all() and lengths[-1] <= lengths[0]
+        self._length = int(lengths[0]) if same else None
 
     @property
     def episode_starts(self) -> Int[np.ndarray, " episodes"]:
@@ -136,7 +139,7 @@ class WindowSampler:
         self, last: Int[np.ndarray, " batch"], later: Float[np.ndarray, " batch"]
     ) -> Int[np.ndarray, " batch"]:
         """Return the rows of the goals: as far from `last` to the episode's last row as `later` says, 0 to below 1."""
-        ends = self._ends[np.searchsorted(self._ends, last, side="right")]
+        ends = self._ends[self._episode_of(last)]
         return last + ((ends - last) * later).astype(np.int64)
 
     def windows(
@@ -146,38 +149,65 @@ class WindowSampler:
 
         `later` says how far from there to the episode's last timestep, 0 to below 1, each goal lies.
         """
-        episode = np.searchsorted(self._ends, last, side="right")
+        self._touch(last)
+        episode = self._episode_of(last)
         starts, ends = self._starts[episode], self._ends[episode]
-        rows = last[:, None] + np.arange(1 - self.context_length, 1)
-        mask = rows >= starts[:, None]
-        rows = np.maximum(rows, starts[:, None])
-        goals = None if later is None else self._observations[self.goal_rows(last, later)]
-        timesteps = np.where(mask, rows - starts[:, None], 0)
+        elapsed = (last - starts)[:, None] + np.arange(1 - self.context_length, 1)
+        mask = elapsed >= 0
+        timesteps = np.maximum(elapsed, 0)
+        rows = timesteps + starts[:, None]
+        rewards = _padded(_gathered(self._rewards, rows), mask)
         if self._told is None:
-            returns = self._returns_to_go(rows[:, 0], ends)
-            told = self.normalization.returns(np.take_along_axis(returns, rows - rows[:, :1], axis=1))
+            told = self.normalization.returns(self._returns_to_go(rewards, last, ends))
         else:
             told = self._told[rows].astype(np.float32)
+        observations = self.normalization.observations(_gathered(self._observations, rows))
+        goals = None if later is None else _gathered(self._observations, self.goal_rows(last, later))
         return SequenceBatch(
-            observations=_tensor(_padded(self.normalization.observations(self._observations[rows]), mask)),
-            actions=_tensor(_padded(self.normalization.actions(self._actions[rows]), mask)),
+            observations=_tensor(_padded(observations, mask)),
+            actions=_tensor(_padded(self.normalization.actions(_gathered(self._actions, rows)), mask)),
             returns_to_go=_tensor(_padded(told[..., None], mask)),
             timesteps=_tensor(timesteps),
-            rewards=_tensor(_padded(self._rewards[rows].astype(np.float32, copy=False), mask)),
-            terminations=_tensor(self._terminations[rows].astype(bool) & mask),
+            rewards=_tensor(rewards.astype(np.float32, copy=False)),
+            terminations=_tensor(_gathered(self._terminations, rows).astype(bool, copy=False) & mask),
             mask=_tensor(mask),
             goals=None if goals is None else _tensor(self.normalization.observations(goals)),
         )
 
+    def _touch(self, last: Int[np.ndarray, " batch"]) -> None:
+        """Look at one row of each window.
+
+        What lies in memory but in no cache arrives for many windows at once; read window by window, it arrives for
+        one after the other.
+        """
+        for column in (self._observations, self._actions, self._rewards, self._terminations):
+            _gathered(column, last)
+
+    def _episode_of(self, rows: Int[np.ndarray, " batch"]) -> Int[np.ndarray, " batch"]:
+        """Return each row's episode: divided where all episodes have one length, else searched for."""
+        return np.searchsorted(self._ends, rows, side="right") if self._length is None else rows // self._length
+
     def _returns_to_go(
-        self, first: Int[np.ndarray, " batch"], ends: Int[np.ndarray, " batch"]
-    ) -> Float[np.ndarray, "batch longest"]:
-        """Return-to-go at each row from `first` to the episode's end (Eq. 3: the row's own reward included)."""
-        remaining = ends - first
-        rows = first[:, None] + np.arange(remaining.max())
-        inside = rows < ends[:, None]
-        rewards = np.where(inside, self._rewards[np.minimum(rows, ends[:, None] - 1)], 0.0)
-        return np.cumsum(rewards[:, ::-1], axis=1, dtype=np.float64)[:, ::-1]
+        self, rewards: Float[np.ndarray, "batch time"], last: Int[np.ndarray, " batch"], ends: Int[np.ndarray, " batch"]
+    ) -> Float[np.ndarray, "batch time"]:
+        """Return-to-go at each row of windows with these rewards (Eq. 3: the row's own reward included).
+
+        Each is summed from the episode's end backwards, one reward at a time in float64: first what comes behind the
+        window, all windows end to end, then the window's own.
+        """
+        behind = ends - last - 1
+        window = np.repeat(np.arange(len(last)), behind)
+        rows = np.repeat(last + np.cumsum(behind), behind) - np.arange(len(window))
+        sums = np.empty((rewards.shape[0], rewards.shape[1] + 1))
+        sums[:, 0] = np.bincount(window, _gathered(self._rewards, rows), len(last))
+        sums[:, 1:] = rewards[:, ::-1]
+        return np.cumsum(sums, axis=1)[:, :0:-1]
+
+
+def _gathered(values: np.ndarray, rows: Int[np.ndarray, "*batch"]) -> np.ndarray:
+    """Return these rows. `take` is the faster way, but would copy a whole column that lies unaligned in its file."""
+    plain = values.flags.c_contiguous and values.flags.aligned
+    return values.take(rows, axis=0) if plain else values[rows]
 
 
 def _padded(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
