@@ -130,7 +130,7 @@ def with_episodes(
     if timeouts is None or (horizon is not None and not timeouts.any()):
         timeouts, note = _find_timeouts(table, metadata, horizon, where)
         notes.append(note)
-    if not (terminations[-1] or timeouts[-1]):
+    if not (timeouts[-1] or terminations[-1]):
         timeouts = np.array(timeouts)
         timeouts[-1] = True
         notes.append("the file leaves its last episode open; it is kept and flagged as truncated.")
