@@ -53,7 +53,7 @@ class Normalization:
     def observations(self, raw: np.ndarray) -> np.ndarray:
         """Environment units to zero mean and unit deviation, float32."""
         mean, std = self._observation_moments
-        return (raw.astype(np.float32) - mean) / std
+        return (raw.astype(np.float32, copy=False) - mean) / std
 
     def from_units_of(
         self, other: Normalization, observations: Float[Tensor, "rows observation_dim"]
