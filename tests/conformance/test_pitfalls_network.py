@@ -180,8 +180,8 @@ def test_row_14_notices_the_prediction_read_off_the_action(attending, monkeypatc
 
     predict = trajectory_transformer.TrajectoryTransformer.logits
 
-    def next_symbol(self, symbols, mask, generator=None, *, goals=None, only=None):
-        return predict(self, symbols, mask, generator, goals=goals, only=only + 1)
+    def next_symbol(self, symbols, mask, generator=None, *, front=None, only=None):
+        return predict(self, symbols, mask, generator, front=front, only=only + 1)
 
     monkeypatch.setattr(layers.CausalTransformer, "forward", next_token)
     monkeypatch.setattr(trajectory_transformer.TrajectoryTransformer, "logits", next_symbol)

@@ -19,7 +19,7 @@ from foretell.sequences.discretization import Discretizer
 from foretell.sequences.targets import Telling
 from foretell.values.asking import Asking
 from reference.making import SHAPES, each, random_batch, scaled
-from reference.trajectory import toward, trajectory_model
+from reference.trajectory import FRONTS, toward, trajectory_model
 
 kinds = pytest.mark.parametrize("kind", SHAPES)
 
@@ -85,22 +85,22 @@ def test_row_21_notices_returns_that_are_seen(monkeypatch):
 
 
 @torch.no_grad()
-def check_cache(kind="continuous", goals=False):
+def check_cache(kind="continuous", front=None):
     """Read a beginning of any length, extend branches by different symbols, drop some, double some, go on."""
-    model = trajectory_model(kind, goals=goals)
+    model = trajectory_model(kind, **(front or {}))
     batch = toward(random_batch(SHAPES[kind], real=(4, 4)))
-    asked = model.goal_symbols(batch.goals) if goals else None
+    before = model.front(batch)
     generator, slots = torch.Generator().manual_seed(0), model.slots
     total = 4 * slots
     for begun in (1, 3, slots - 1, slots, slots + 2, 2 * slots + 3):
         symbols = model.symbols(batch).flatten(1)[:, :begun]
-        beams = planning._Beams.start(model, symbols, asked, 3)
+        beams = planning._Beams.start(model, symbols, before, 3)
         whole = symbols[:, None].expand(-1, 3, -1)
         for place in range(begun, min(total, begun + 2 * slots) + 1):
             filled = torch.zeros(2, whole.shape[1], total, dtype=torch.int64)
             filled[..., :place] = whole
             for branch in range(whole.shape[1]):
-                expected = model.logits(filled[:, branch].unflatten(1, (4, slots)), batch.mask, goals=asked)
+                expected = model.logits(filled[:, branch].unflatten(1, (4, slots)), batch.mask, front=before)
                 np.testing.assert_allclose(beams.logits[:, branch], expected[:, place - 1], atol=1e-5, rtol=1e-5)
             if place == total:
                 break
@@ -117,9 +117,9 @@ def check_cache(kind="continuous", goals=False):
 
 
 @kinds
-@pytest.mark.parametrize("goals", [False, True], ids=["", "goals"])
-def test_row_21_kept_keys_and_values_give_the_same_logits(kind, goals):
-    check_cache(kind, goals)
+@pytest.mark.parametrize("front", FRONTS, ids=" ".join)
+def test_row_21_kept_keys_and_values_give_the_same_logits(kind, front):
+    check_cache(kind, front)
 
 
 def test_row_21_notices_faults_of_the_cache(monkeypatch):
@@ -175,15 +175,15 @@ def _streaming(monkeypatch):
     """Keys of deep layers that have seen the timestep that was dropped since."""
     plain, last = TrajectoryTransformer.read, []
 
-    def read(self, symbols, goals=None):
+    def read(self, symbols, front=None):
         slots = self.slots
         if last and last[-1].shape == symbols.shape and symbols.shape[1] > slots:
             longer = torch.cat([last[-1][:, :slots], symbols], 1)
-            logits, found = plain(self, longer, goals)
+            logits, found = plain(self, longer, front)
             kept = [[part[:, :, slots:] for part in parts] for parts in (found.keys, found.values)]
             found = type(found)(kept[0], kept[1], found.seen[:, slots:])
         else:
-            logits, found = plain(self, symbols, goals)
+            logits, found = plain(self, symbols, front)
         last.append(symbols)
         return logits, found
 

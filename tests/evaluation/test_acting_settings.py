@@ -241,8 +241,8 @@ def test_value_of_what_is_foreseen_is_in_reward_units():
 def test_goals_are_told_in_environment_units():
     model = trajectory_model(goals=True)
     policies = [planner(model, replace(BRIEF, goal=goal)) for goal in ((1.0, 1.0, 1.0), (9.0, -3.0, 1.0))]
-    assert policies[0]._goal.tolist() == model.goal_symbols(torch.zeros(1, 3)).tolist()
-    assert policies[1]._goal.tolist() == model.goal_symbols(torch.tensor([[4.0, -2.0, 0.0]])).tolist()
+    assert policies[0]._goal.tolist() == [[0.0, 0.0, 0.0]]
+    assert policies[1]._goal.tolist() == [[4.0, -2.0, 0.0]]
     batch, _ = newest(model, count=20)
     for behaviour in ("imitation", "expectation", "return"):
         chosen = [planner(model, replace(policy.planning, behaviour=behaviour))._choose(batch) for policy in policies]

@@ -27,9 +27,9 @@ def check_likeliest(kind="number", goals=False):
     while seed < 2 or (not different and seed < 12):
         model = tiny(kind, seed, goals=goals)
         tokens, asked = windows(model, count=2, seed=seed)
-        asked = asked if goals else None
-        wide, one = (likeliest(model, tokens, 4, width, asked).tolist() for width in (5**3, 1))
-        window, goal = tokens[1].tolist(), None if asked is None else asked[1]
+        front = model._embed_goals(asked) if goals else None
+        wide, one = (likeliest(model, tokens, 4, width, front).tolist() for width in (5**3, 1))
+        window, goal = tokens[1].tolist(), None if front is None else front[1]
         best, lead = exhaustive(model, window, 4, goal)
         assert lead > 1e-4
         assert tuple(wide[1]) == best
@@ -67,8 +67,9 @@ def check_best(kind, horizon, *, valued=False, goals=False, width=300, models=2)
     while seed < models or (len(answers) < 2 and seed < 12):
         model = tiny(kind, seed, goals=goals)
         tokens, asked = windows(model, timesteps=5 - horizon, count=2, seed=seed)
-        found = best_actions(model, tokens, config, _worths if valued else None, 3.0, asked if goals else None)
-        goal = asked[1] if goals else None
+        front = model._embed_goals(asked) if goals else None
+        found = best_actions(model, tokens, config, _worths if valued else None, 3.0, front)
+        goal = None if front is None else front[1]
         best, lead = best_slowly(model, tokens[1].tolist(), config, _worth if valued else None, 3.0, goal)
         assert lead > 1e-4
         assert tuple(found[1].tolist()) == best
@@ -124,12 +125,12 @@ def test_a_plan_is_a_function_of_window_settings_and_seed():
 def test_each_window_is_planned_as_if_alone(goals):
     model = tiny("plane", goals=goals)
     tokens, asked = windows(model, count=20)
-    asked = asked if goals else None
+    front = model._embed_goals(asked) if goals else None
     config = PlanningConfig(horizon=3, beam_width=6, observation_top_k=None)
-    together = best_actions(model, tokens, config, None, 2.0, asked)
-    ahead = likeliest(model, tokens, 6, 4, asked)
+    together = best_actions(model, tokens, config, None, 2.0, front)
+    ahead = likeliest(model, tokens, 6, 4, front)
     for row in range(20):
-        goal = None if asked is None else asked[row : row + 1]
+        goal = None if front is None else front[row : row + 1]
         assert torch.equal(best_actions(model, tokens[row : row + 1], config, None, 2.0, goal)[0], together[row])
         assert torch.equal(likeliest(model, tokens[row : row + 1], 6, 4, goal)[0], ahead[row])
     assert len(set(map(tuple, together.tolist()))) > 1

@@ -19,6 +19,7 @@ CASES = {
     "discrete decision-transformer": ("decision-transformer", CHOICES, {}),
     "trajectory-transformer": ("trajectory-transformer", VECTOR, {}),
     "discrete trajectory-transformer": ("trajectory-transformer", CHOICES, {}),
+    "trajectory-transformer that is told": ("trajectory-transformer", VECTOR, {"told": True}),
     "trajectory-transformer with goals": ("trajectory-transformer", VECTOR, {"goals": True}),
     "encoder-decoder": ("encoder-decoder", VECTOR, {"horizon": 3}),
     "discrete encoder-decoder": ("encoder-decoder", CHOICES, {"horizon": 3}),
@@ -39,8 +40,7 @@ def said(model, batch):
         if hasattr(model, "write"):
             return model.write(batch)
         if hasattr(model, "discretizer"):
-            goals = None if batch.goals is None else model.goal_symbols(batch.goals)
-            return model.logits(model.symbols(batch), batch.mask, goals=goals)
+            return model.logits(model.symbols(batch), batch.mask, front=model.front(batch))
         return model(batch)
 
 
@@ -112,6 +112,12 @@ def test_goals_stand_in_front_and_are_seen_by_all():
     (found,) = attention_maps(*make("trajectory-transformer with goals"))
     assert found.keys[:4] == (("goal s1", None), ("goal s2", None), ("goal s3", None), ("s1", 0))
     assert bool((found.weights[:, :, 3:, :3] > 0).all())
+
+
+def test_what_is_told_stands_in_front_and_is_seen_by_all():
+    (found,) = attention_maps(*make("trajectory-transformer that is told"))
+    assert found.keys[:2] == (("R asked", None), ("s1", 0))
+    assert bool((found.weights[:, :, 1:, :1] > 0).all())
 
 
 @pytest.mark.parametrize("time", [TIME, 2])

@@ -15,9 +15,11 @@ from foretell.sequences.scaling import ActionRange
 from foretell.sequences.windows import WindowSampler
 from reference.making import SHAPES, VECTOR, make_dataset, random_batch, scaled, small_model
 from reference.trajectory import (
+    FRONTS,
     WEIGHTS,
     encode_slowly,
     ended,
+    front_of,
     goal_of,
     logits_slowly,
     loss_slowly,
@@ -32,14 +34,14 @@ kinds = pytest.mark.parametrize("kind", SHAPES)
 
 
 @kinds
-@pytest.mark.parametrize("goals", [False, True], ids=["", "goals"])
+@pytest.mark.parametrize("front", FRONTS, ids=" ".join)
 @pytest.mark.parametrize("smoothing", [0.0, 0.7], ids=["", "smoothing"])
 @torch.no_grad()
-def test_the_loss_is_that_of_the_slow_reference(kind, goals, smoothing):
-    """Padding, terminations at the end of full and of padded windows, weights, goals; a row at a time and together."""
-    model = trajectory_model(kind, goals=goals, smoothing=smoothing)
+def test_the_loss_is_that_of_the_slow_reference(kind, front, smoothing):
+    """Padding, terminations at the end of full and of padded windows, weights, fronts; a row at a time and together."""
+    model = trajectory_model(kind, **front, smoothing=smoothing)
     batch = ended(random_batch(SHAPES[kind], real=(4, 4, 2, 1), padding_seed=4), 1, 2)
-    batch = toward(batch) if goals else batch
+    batch = toward(batch) if "goals" in front else batch
     assert float(model.loss(batch)) == pytest.approx(loss_slowly(model, batch), rel=1e-5)
 
 
@@ -131,22 +133,22 @@ def test_smoothed_targets_are_spread_over_numbers_alone(kind):
 
 
 @kinds
-@pytest.mark.parametrize("goals", [False, True], ids=["", "goals"])
+@pytest.mark.parametrize("front", FRONTS, ids=" ".join)
 @torch.no_grad()
-def test_logits_are_those_of_the_slow_reference(kind, goals):
+def test_logits_are_those_of_the_slow_reference(kind, front):
     """Positions count from the window's first real timestep, wherever padding puts it."""
-    model = trajectory_model(kind, goals=goals)
+    model = trajectory_model(kind, **front)
     batch = random_batch(SHAPES[kind], real=(4, 3, 1), padding_seed=4)
-    batch = toward(batch) if goals else batch
+    batch = toward(batch) if "goals" in front else batch
     symbols = model.symbols(batch)
-    asked = model.goal_symbols(batch.goals) if goals else None
-    found = model.logits(symbols, batch.mask, goals=asked).numpy()
+    before = model.front(batch)
+    found = model.logits(symbols, batch.mask, front=before).numpy()
     for row, count in enumerate((4, 3, 1)):
         tokens = [symbol for timestep in timesteps_of(model, batch, row) for symbol in timestep]
         assert tokens == symbols[row, 4 - count :].flatten().tolist()
-        expected = logits_slowly(model, tokens, goal_of(model, batch, row))
+        expected = logits_slowly(model, tokens, front_of(model, batch, row))
         np.testing.assert_allclose(found[row, -len(tokens) :], expected, atol=1e-5, rtol=1e-5)
-        only = model.logits(symbols, batch.mask, goals=asked, only=4 * model.slots - 3).numpy()[row, 0]
+        only = model.logits(symbols, batch.mask, front=before, only=4 * model.slots - 3).numpy()[row, 0]
         np.testing.assert_allclose(only, expected[-3], atol=1e-5, rtol=1e-5)
 
 
@@ -189,11 +191,10 @@ def test_goals_are_seen_by_every_token():
     model = trajectory_model(goals=True)
     batch = toward(random_batch(real=(4, 2), padding_seed=1))
     symbols = model.symbols(batch)
-    goals, others = model.goal_symbols(batch.goals), model.goal_symbols(toward(batch, seed=4).goals)
-    slowly = [goal_of(model, batch, row) for row in (0, 1)]
-    assert goals.tolist() == slowly
-    found = model.logits(symbols, batch.mask, goals=goals)
-    distance = (model.logits(symbols, batch.mask, goals=others) - found).abs().amax(-1)
+    front, others = model.front(batch), model.front(toward(batch, seed=4))
+    assert model.goal_symbols(batch.goals).tolist() == [goal_of(model, batch, row) for row in (0, 1)]
+    found = model.logits(symbols, batch.mask, front=front)
+    distance = (model.logits(symbols, batch.mask, front=others) - found).abs().amax(-1)
     assert float(distance[0].min()) > 1e-3
     assert float(distance[1, 2 * model.slots :].min()) > 1e-3
     assert float((model.loss(toward(batch, seed=4)) - model.loss(batch)).abs()) > 1e-3

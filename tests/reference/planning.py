@@ -38,8 +38,8 @@ def logits_after(model, tokens, goal=None):
     filled = torch.zeros(1, timesteps * model.slots, dtype=torch.int64)
     filled[0, : len(tokens)] = torch.tensor(tokens)
     mask = torch.ones(1, timesteps, dtype=torch.bool)
-    goals = None if goal is None else goal[None]
-    return model.logits(filled.unflatten(1, (-1, model.slots)), mask, goals=goals)[0, len(tokens) - 1]
+    front = None if goal is None else goal[None]
+    return model.logits(filled.unflatten(1, (-1, model.slots)), mask, front=front)[0, len(tokens) - 1]
 
 
 def choices(model, place):
@@ -114,7 +114,7 @@ class TableModel(TrajectoryTransformer):
 
     rule = staticmethod(lambda symbols: None)
 
-    def read(self, symbols, goals=None):
+    def read(self, symbols, front=None):
         return self._of(symbols[:, None])[:, 0], Read([symbols[:, None, :, None].float()], [], symbols >= 0)
 
     def extend(self, symbols, place, read, branches):

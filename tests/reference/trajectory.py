@@ -10,6 +10,8 @@ import torch
 
 from reference.making import SHAPES, small_model
 
+FRONTS = [{}, {"goals": True}, {"told": True}, {"told": True, "goals": True}]
+"""What can stand in front of a window."""
 WEIGHTS = {"action_weight": 5.0, "reward_weight": 2.0, "return_weight": 0.5}
 
 
@@ -69,6 +71,21 @@ def goal_of(model, batch, row):
     return [encode_slowly(edges[slot], np.float32(number)) for slot, number in enumerate(batch.goals[row].tolist())]
 
 
+def front_of(model, batch, row):
+    """What stands in front of a window, embedded: what its first timestep is told, and the goal."""
+    w = {name: value.double().numpy() for name, value in model.state_dict().items()}
+    found = []
+    if model.config.told:
+        first = int(np.flatnonzero(batch.mask[row].numpy())[0])
+        time = int(batch.timesteps[row, first]) / model.shape.max_timesteps
+        numbers = np.array([float(batch.returns_to_go[row, first, 0]), time])
+        found.append(w["embed_told.weight"] @ numbers + w["embed_told.bias"])
+    for i, symbol in enumerate(goal_of(model, batch, row) if model.config.goals else ()):
+        embedded = w["embed_symbol.weight"][(model.slots + i) * model.vocabulary + symbol]
+        found.append(embedded + w["embed_position.weight"][model.config.context_length * model.slots + i])
+    return found
+
+
 def _norm(values, weight, bias):
     centred = values - values.mean()
     return centred / math.sqrt(centred.var() + 1e-5) * weight + bias
@@ -78,15 +95,11 @@ def _gelu(values):
     return 0.5 * values * (1 + np.tanh(math.sqrt(2 / math.pi) * (values + 0.044715 * values**3)))
 
 
-def logits_slowly(model, tokens, goal=()):
+def logits_slowly(model, tokens, front=()):
     """Logits `(tokens, vocabulary)` of the symbol after each of the tokens, which begin with a whole timestep."""
     w = {name: value.double().numpy() for name, value in model.state_dict().items()}
-    slots, size, front, heads = model.slots, model.vocabulary, len(goal), model.config.heads
-    inputs = [
-        w["embed_symbol.weight"][(slots + i) * size + symbol]
-        + w["embed_position.weight"][model.config.context_length * slots + i]
-        for i, symbol in enumerate(goal)
-    ]
+    slots, size, before, heads = model.slots, model.vocabulary, len(front), model.config.heads
+    inputs = list(front)
     inputs += [
         w["embed_symbol.weight"][k % slots * size + symbol] + w["embed_position.weight"][k]
         for k, symbol in enumerate(tokens)
@@ -98,7 +111,7 @@ def logits_slowly(model, tokens, goal=()):
         both = normed @ b["query_key_value.weight"].T + b["query_key_value.bias"]
         queries, keys, values = (part.reshape(len(hidden), heads, -1) for part in np.split(both, 3, axis=1))
         for q in range(len(hidden)):
-            seen = [k for k in range(q + 1) if k == q or k < front or (k - front) % slots != slots - 1]
+            seen = [k for k in range(q + 1) if k == q or k < before or (k - before) % slots != slots - 1]
             mixed = []
             for h in range(heads):
                 scores = np.array([queries[q, h] @ keys[k, h] for k in seen]) / math.sqrt(keys.shape[-1])
@@ -110,7 +123,7 @@ def logits_slowly(model, tokens, goal=()):
             inner = _gelu(b["feedforward_in.weight"] @ normed + b["feedforward_in.bias"])
             hidden[q] = row + b["feedforward_out.weight"] @ inner + b["feedforward_out.bias"]
     return np.stack([
-        w["heads"][(k + 1) % slots] @ _norm(hidden[front + k], w["norm.weight"], w["norm.bias"])
+        w["heads"][(k + 1) % slots] @ _norm(hidden[before + k], w["norm.weight"], w["norm.bias"])
         for k in range(len(tokens))
     ])  # fmt: skip
 
@@ -141,7 +154,7 @@ def loss_slowly(model, batch):
     of_slot += [config.reward_weight, config.return_weight]
     for row in range(len(batch.mask)):
         tokens = [symbol for timestep in timesteps_of(model, batch, row) for symbol in timestep]
-        logits = logits_slowly(model, tokens, goal_of(model, batch, row) if config.goals else ())
+        logits = logits_slowly(model, tokens, front_of(model, batch, row))
         for k in range(1, len(tokens)):
             slot = k % model.slots
             wanted = _targets(model, slot, tokens[k])

@@ -20,7 +20,9 @@ from foretell.values.functions import ValueFunctions
 def check_acting(model: ModelConfig, acting: ActingConfig | None, condition: Condition) -> None:
     """Raise `UsageError` where a network of these settings could not act so, before it is trained."""
     if isinstance(acting, PlanningConfig) and isinstance(model, TrajectoryTransformerConfig):
-        check_planning(acting, context_length=model.context_length, goals=model.goals)
+        check_planning(acting, context_length=model.context_length, goals=model.goals, told=model.told)
+        if model.told and condition == "none":
+            raise UsageError("told: condition none tells nothing; expected --condition return, value or advantage.")
         if acting.behaviour == "value" and condition != "value":
             raise UsageError("behaviour value: the run has no value functions; train it with --condition value.")
     if isinstance(acting, ChunkingConfig) and isinstance(model, EncoderDecoderConfig):

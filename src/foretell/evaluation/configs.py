@@ -18,7 +18,7 @@ class PlanningConfig:
     behaviour: Behaviour = "auto"
     """imitation: the likeliest continuation. expectation: the mean action, without search. return: the largest sum of
     rewards and return-to-go, all predicted. value: the same with learned value functions in place of the return-to-go.
-    auto: what the run was told (--condition); imitation where that is nothing."""
+    auto: what the condition names, imitation where that is nothing; expectation of a model that is `told`."""
     horizon: int = 1
     """Timesteps planned ahead, the present one among them; the rest of the window's context is the past."""
     beam_width: int = 32
@@ -73,8 +73,12 @@ ACTING: dict[str, type[PlanningConfig] | type[ChunkingConfig]] = {
 """Settings of acting by the network's name; the others act in the one way there is (`ConditionedPolicy`)."""
 
 
-def check_planning(planning: PlanningConfig, *, context_length: int, goals: bool) -> None:
+def check_planning(planning: PlanningConfig, *, context_length: int, goals: bool, told: bool) -> None:
     """Raise `UsageError` where a Trajectory Transformer of this window cannot plan so."""
+    if told and planning.behaviour == "return":
+        raise UsageError(
+            "behaviour return: the run is told returns and foretells none; expected auto, expectation or imitation."
+        )
     if planning.horizon > context_length:
         raise UsageError(
             f"horizon {planning.horizon} is longer than the window of {context_length} timesteps that the run was "

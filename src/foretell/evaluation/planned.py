@@ -22,7 +22,7 @@ from foretell.values.asking import Asking
 from foretell.values.functions import ValueFunctions
 
 BEHAVIOURS: dict[Condition, Behaviour] = {"return": "return", "value": "value", "none": "imitation"}
-"""What the behaviour `auto` is under each condition."""
+"""What the behaviour `auto` is under each condition; where the model is told what to earn, it is expectation."""
 
 
 class PlanningPolicy(ConditionedPolicy[TrajectoryTransformer]):
@@ -41,33 +41,38 @@ class PlanningPolicy(ConditionedPolicy[TrajectoryTransformer]):
         functions: ValueFunctions | None = None,
     ):
         super().__init__(model, normalization, asking)
-        behaviour = BEHAVIOURS[condition] if planning.behaviour == "auto" else planning.behaviour
+        behaviour = planning.behaviour
+        if behaviour == "auto":
+            behaviour = "expectation" if model.config.told else BEHAVIOURS[condition]
         self.planning, self.functions = replace(planning, behaviour=behaviour), functions
-        check_planning(planning, context_length=model.config.context_length, goals=model.config.goals)
+        check_planning(
+            planning, context_length=model.config.context_length, goals=model.config.goals, told=model.config.told
+        )
         if behaviour == "value" and functions is None:
             raise UsageError("behaviour value: the run has no value functions; train it with --condition value.")
-        self._goal = self._goal_symbols(planning.goal) if planning.goal else None
+        self._goal = self._goal_units(planning.goal) if planning.goal else None
 
-    def _goal_symbols(self, goal: tuple[float, ...]) -> Int[Tensor, "1 observation_slots"]:
+    def _goal_units(self, goal: tuple[float, ...]) -> Float[Tensor, "1 observation_slots"]:
         if len(goal) != self.model.observation_slots:
             raise UsageError(f"goal {goal}; expected {self.model.observation_slots} numbers, as an observation has.")
-        units = self.normalization.observations(np.array([goal], np.float32))
-        return self.model.goal_symbols(torch.from_numpy(units))
+        return torch.from_numpy(self.normalization.observations(np.array([goal], np.float32)))
 
     def _choose(self, batch: SequenceBatch) -> Float[Tensor, "batch action_dim"]:
         model, planning = self.model, self.planning
-        goals = None if self._goal is None else self._goal.expand(len(batch.mask), -1)
+        if self._goal is not None:
+            batch = replace(batch, goals=self._goal.expand(len(batch.mask), -1))
+        front = model.front(batch)
         if planning.behaviour == "expectation":
-            return model.next_actions(model.symbols(batch), batch.mask, goals=goals)
+            return model.next_actions(model.symbols(batch), batch.mask, front=front)
         past = model.config.context_length - planning.horizon
         timesteps = model.symbols(batch)[:, -past - 1 :]
         symbols = timesteps.flatten(1)[:, : (timesteps.shape[1] - 1) * model.slots + model.observation_slots]
         if planning.behaviour == "imitation":
             ahead = (planning.horizon - 1) * model.slots + model.action_slots
-            found = likeliest(model, symbols, ahead, planning.beam_width, goals)[:, : model.action_slots]
+            found = likeliest(model, symbols, ahead, planning.beam_width, front)[:, : model.action_slots]
         else:
             worth = self._worth(batch, timesteps[:, -1]) if planning.behaviour == "value" else None
-            found = best_actions(model, symbols, planning, worth, self.normalization.return_scale, goals)
+            found = best_actions(model, symbols, planning, worth, self.normalization.return_scale, front)
         return self._actions_of(found)
 
     def _actions_of(self, symbols: Int[Tensor, "*batch action_slots"]) -> Float[Tensor, "*batch action_dim"]:

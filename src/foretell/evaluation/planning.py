@@ -33,10 +33,10 @@ class _Beams:
         cls,
         model: TrajectoryTransformer,
         symbols: Int[Tensor, "batch tokens"],
-        goals: Int[Tensor, "batch observation_slots"] | None,
+        front: Float[Tensor, "batch front width"] | None,
         count: int,
     ) -> _Beams:
-        logits, read = model.read(symbols, goals)
+        logits, read = model.read(symbols, front)
         batch, place = symbols.shape
         several = logits[:, None].expand(-1, count, -1)
         return cls(model, read, place, several, model.no_branches(batch, count), symbols.new_zeros(batch, count, 0))
@@ -70,13 +70,13 @@ def likeliest(
     symbols: Int[Tensor, "batch tokens"],
     steps: int,
     beam_width: int,
-    goals: Int[Tensor, "batch observation_slots"] | None = None,
+    front: Float[Tensor, "batch front width"] | None = None,
 ) -> Int[Tensor, "batch steps"]:
     """Return the likeliest next `steps` symbols of each window, found by beam search (the paper's Algorithm 1).
 
     A width of at least vocabulary ** (steps - 1) leaves nothing out.
     """
-    beams = _Beams.start(model, symbols, goals, 1)
+    beams = _Beams.start(model, symbols, front, 1)
     scores = torch.zeros(len(symbols), 1)
     for step in range(steps):
         logits = _allowed(model, beams.logits, beams.slot)
@@ -96,7 +96,7 @@ def best_actions(
     config: PlanningConfig,
     worth: Worth | None = None,
     return_scale: float = 1.0,
-    goals: Int[Tensor, "batch observation_slots"] | None = None,
+    front: Float[Tensor, "batch front width"] | None = None,
 ) -> Int[Tensor, "batch action_slots"]:
     r"""Return the action that begins the best plan of each window, which ends with the newest observation.
 
@@ -105,7 +105,7 @@ def best_actions(
     After every timestep the best `beam_width` stay.
     """
     count, first = config.beam_width * config.expansion, model.observation_slots
-    beams = _Beams.start(model, symbols, goals, count)
+    beams = _Beams.start(model, symbols, front, count)
     observations = symbols[:, None, -first:].expand(-1, count, -1)
     earned = torch.zeros(len(symbols), count)
     ended = torch.zeros(len(symbols), count, dtype=torch.bool)

@@ -103,7 +103,7 @@ def restore_policy(
 
 def plans(config: Mapping[str, Any]) -> bool:
     """Whether a run searches for plans, and is not told what to earn."""
-    return ACTING.get(config["algorithm"]) is PlanningConfig
+    return ACTING.get(config["algorithm"]) is PlanningConfig and not config["model"].get("told")
 
 
 def _acting_of(config: Mapping[str, Any], changes: Mapping[str, Any]) -> ActingConfig | None:

@@ -19,7 +19,6 @@ from foretell.evaluation.protocol import Policy, evaluate, validation_starts
 from foretell.facade.environments import same_shapes
 from foretell.facade.evaluation import load_policy
 from foretell.models.attention_maps import AttentionMap, attention_maps
-from foretell.models.trajectory_transformer import TrajectoryTransformer
 from foretell.reporting.attention_figure import AttentionPanels, draw_attention
 from foretell.sequences.batch import SequenceBatch
 from foretell.sequences.windows import WindowSampler
@@ -158,7 +157,7 @@ def told_of_episode(
     policy: ConditionedPolicy, config: dict[str, Any], episode: Dataset
 ) -> Float32[np.ndarray, " timesteps"]:
     """Return what every timestep is told: what is asked for, less what was earned; of a planner, what it foretells."""
-    if isinstance(policy, PlanningPolicy) and isinstance(policy.model, TrajectoryTransformer):
+    if isinstance(policy, PlanningPolicy) and not policy.model.config.told:
         numbers = foretold_of(
             config["condition"], episode, policy.normalization, policy.functions,
             discount=policy.model.config.discount,

@@ -10,6 +10,7 @@ from typing import Any
 from foretell.core.errors import UsageError
 from foretell.core.progress import Progress, silent
 from foretell.environments.making import environment_spec
+from foretell.evaluation.configs import ACTING, PlanningConfig
 from foretell.evaluation.policies import UniformPolicy, plans, restore_policy, restore_values
 from foretell.evaluation.protocol import Policy, evaluation_starts, validation_starts
 from foretell.evaluation.protocol import evaluate as run_episodes
@@ -34,7 +35,7 @@ def load_policy(run: str | Path, *, acting: Mapping[str, Any] | None = None) -> 
 def _restored(
     run: Path, config: Mapping[str, Any], tensors: Mapping[str, Any], acting: Mapping[str, Any] | None
 ) -> Policy:
-    needed = config.get("kind") == "sequence" and plans(config) and config["condition"] == "value"
+    needed = ACTING.get(config.get("algorithm", "")) is PlanningConfig and config["condition"] == "value"
     functions = restore_values(*load_run(run / "values")) if needed else None
     return restore_policy(config, tensors, functions=functions, acting=acting)
 

@@ -18,7 +18,7 @@ from foretell.core.progress import Progress, silent
 from foretell.core.seeding import derive_seed
 from foretell.datasets.dataset import IMAGINED_FROM, Dataset
 from foretell.evaluation.acting import acting_policy, check_acting
-from foretell.evaluation.configs import ActingConfig, PlanningConfig, acting_settings
+from foretell.evaluation.configs import ActingConfig, acting_settings
 from foretell.evaluation.policies import ASKED, restore_values
 from foretell.evaluation.protocol import VALIDATION_STARTS
 from foretell.facade.source import Source
@@ -73,7 +73,7 @@ def train(
     alone, those that earned most of the ones that began alike.
 
     `acting` are settings of how the model acts, where it has any: a planner's, for the Trajectory Transformer, which
-    foretells what its condition names and asks for nothing.
+    foretells what its condition names and asks for nothing, unless its settings say `told`.
 
     `compute` says on which device and in which numbers to train; `processes` are those that train this run together
     (`training.processes.joined`), each of which calls this function.
@@ -89,7 +89,7 @@ def train(
     place = Place.of(compute or ComputeConfig(), processes)
     place.check(algorithm, training.batch_size)
     acting = acting_settings(algorithm, acting)
-    planner = isinstance(acting, PlanningConfig)
+    planner = model if isinstance(model, TrajectoryTransformerConfig) and not model.told else None
     shape = SequenceShape(
         observation_shape=data.observation_shape, action_dim=spec.action_dim, discrete=data.discrete,
         max_timesteps=max(spec.horizon or 0, int(data.episode_lengths.max())),
@@ -98,7 +98,9 @@ def train(
     if condition not in get_args(Condition):
         raise UsageError(f"condition {condition!r}; expected one of {', '.join(get_args(Condition))}.")
     if planner and (condition == "advantage" or target != "auto"):
-        raise UsageError(f"{algorithm} plans and asks for nothing: no --target, no --condition advantage.")
+        raise UsageError(
+            f"{algorithm} plans and asks for nothing: no --target, no --condition advantage; expected --model.told."
+        )
     check_acting(model, acting, condition)
     if values and values_from:
         raise UsageError("values are settings of value functions to learn, values_from are learned ones; give one.")
@@ -142,8 +144,8 @@ def train(
                     seed=seed, progress=stages.stage(0),
                 ))  # fmt: skip
             functions = restore_values(*load_run(out / "values"))
-        if isinstance(model, TrajectoryTransformerConfig):
-            told = foretold_of(condition, data, normalization, functions, discount=model.discount)
+        if planner:
+            told = foretold_of(condition, data, normalization, functions, discount=planner.discount)
         else:
             told = told_of(condition, data, normalization, functions, seed=seed)
         asking = asking_of(told, data, normalization, target, max_timesteps=shape.max_timesteps, seed=seed)

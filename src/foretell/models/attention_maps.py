@@ -74,13 +74,13 @@ def _of_decision_transformer(model: DecisionTransformer, batch: SequenceBatch) -
 
 
 def _of_trajectory_transformer(model: TrajectoryTransformer, batch: SequenceBatch) -> AttentionMap:
-    goals = model.goal_symbols(batch.goals) if model.config.goals and batch.goals is not None else None
     with _read_by(model.blocks) as read:
-        model.logits(model.symbols(batch), batch.mask, goals=goals)
+        model.logits(model.symbols(batch), batch.mask, front=model.front(batch))
     numbered = _numbered("s", model.observation_slots)
     slots = (*numbered, *_numbered("a", model.action_slots), "r", "R")
-    front = () if goals is None else tuple((f"goal {name}", None) for name in numbered)
-    return _self_attention(read, (*front, *_tokens(slots, batch)))
+    goal = tuple((f"goal {name}", None) for name in numbered) if model.config.goals and batch.goals is not None else ()
+    told = (("R asked", None),) if model.config.told else ()
+    return _self_attention(read, (*told, *goal, *_tokens(slots, batch)))
 
 
 def _of_encoder_decoder(model: EncoderDecoder, batch: SequenceBatch) -> list[AttentionMap]:

@@ -141,9 +141,12 @@ class TrajectoryTransformerConfig:
     return_weight: float = 1.0
     """Weight of a return-to-go's symbol in the loss."""
     discount: float = 0.99
-    """Of the returns-to-go that are told and predicted, a timestep."""
+    """Of the returns-to-go that are predicted, a timestep; what is asked for (`told`) counts all rewards alike."""
     goals: bool = False
     """Put an observation in front of the window that the episode came to later, so that one can be asked for."""
+    told: bool = False
+    """Put in front of the window what its first timestep is told, and which timestep that is, so that a return can be
+    asked for, as of a Decision Transformer (ours)."""
     smoothing: float = 0.0
     """Training targets spread over neighbouring bins as a normal distribution of this deviation, in bins (ours, after
     the histogram losses of Imani and White 2018): what is close is learned together."""

@@ -47,7 +47,8 @@ class Read:
 class TrajectoryTransformer(SequenceModel[TrajectoryTransformerConfig]):
     """A distribution over the next symbol of a trajectory, for each slot of a timestep by a head of its own.
 
-    Returns-to-go are predicted and seen by no other token. Positions count from the window's first timestep.
+    Returns-to-go are predicted and seen by no other token. Positions count from the window's first timestep. What
+    stands in `front` of a window, a goal or what it is told, every token sees.
     """
 
     def __init__(self, config: TrajectoryTransformerConfig, shape: SequenceShape, generator: torch.Generator):
@@ -69,6 +70,7 @@ class TrajectoryTransformer(SequenceModel[TrajectoryTransformerConfig]):
         self.embed_position = nn.Embedding(goals + config.context_length * self.slots, width)
         self.blocks = nn.ModuleList(Block(width, config.heads, config.dropout, "gelu") for _ in range(config.layers))
         self.norm = nn.LayerNorm(width)
+        self.embed_told = nn.Linear(2, width) if config.told else None
         self.heads = nn.Parameter(torch.empty(self.slots, self.vocabulary, width))
         initialize(self, generator)
         with torch.no_grad():
@@ -92,6 +94,20 @@ class TrajectoryTransformer(SequenceModel[TrajectoryTransformerConfig]):
             symbols[..., self.observation_slots] = batch.actions
         return symbols
 
+    def front(self, batch: SequenceBatch) -> Float[Tensor, "batch front width"] | None:
+        """Return what stands in front of the windows, embedded: what they are told, then the goal; None for neither."""
+        parts = [self._told(batch)] if self.embed_told is not None else []
+        if self.config.goals and batch.goals is not None:
+            parts.append(self._embed_goals(self.goal_symbols(batch.goals)))
+        return torch.cat(parts, 1) if parts else None
+
+    def _told(self, batch: SequenceBatch) -> Float[Tensor, "batch 1 width"]:
+        """Embed what the first real timestep is told; a return says little without the timesteps that are left."""
+        assert self.embed_told is not None
+        rows, first = torch.arange(len(batch.mask)), batch.mask.int().argmax(1)
+        time = batch.timesteps[rows, first, None] / self.shape.max_timesteps  # in [0, 1)
+        return self.embed_told(torch.cat([batch.returns_to_go[rows, first], time], 1))[:, None]
+
     def goal_symbols(self, goals: Float[Tensor, "batch observation_slots"]) -> Int[Tensor, "batch observation_slots"]:
         """Return observations to be reached, in the networks' units, as symbols."""
         filling = goals.new_zeros(len(goals), self.slots - self.observation_slots)
@@ -104,8 +120,7 @@ class TrajectoryTransformer(SequenceModel[TrajectoryTransformerConfig]):
         of a window is not predicted. After a termination the next timestep's symbols are all `stop`.
         """
         symbols, mask = self._with_ends(self.symbols(batch), batch)
-        goals = self.goal_symbols(batch.goals) if self.config.goals and batch.goals is not None else None
-        logits = self.logits(symbols, mask, generator, goals=goals)[:, :-1]
+        logits = self.logits(symbols, mask, generator, front=self.front(batch))[:, :-1]
         known = mask.repeat_interleave(self.slots, 1)
         weights = self._weights().repeat(mask.shape[1])[1:] * (known[:, 1:] & known[:, :-1])
         if self.spread is not None:  # every slot has its own rows of the table
@@ -122,9 +137,8 @@ class TrajectoryTransformer(SequenceModel[TrajectoryTransformerConfig]):
         Every timestep is a pass of its own (the others' actions are read as they were taken).
         """
         times = [batch.mask.shape[1]] if last_only else range(1, batch.mask.shape[1] + 1)
-        symbols = self.symbols(batch)
-        goals = self.goal_symbols(batch.goals) if self.config.goals and batch.goals is not None else None
-        found = [self.next_actions(symbols[:, :t], batch.mask[:, :t], generator, goals=goals) for t in times]
+        symbols, front = self.symbols(batch), self.front(batch)
+        found = [self.next_actions(symbols[:, :t], batch.mask[:, :t], generator, front=front) for t in times]
         return torch.stack(found, dim=1)
 
     def next_actions(
@@ -133,13 +147,13 @@ class TrajectoryTransformer(SequenceModel[TrajectoryTransformerConfig]):
         mask: Bool[Tensor, "batch time"],
         generator: torch.Generator | None = None,
         *,
-        goals: Int[Tensor, "batch observation_slots"] | None = None,
+        front: Float[Tensor, "batch front width"] | None = None,
     ) -> Float[Tensor, "batch action_dim"]:
         """Return the mean action, or the logits, at the last timestep; what fills its action's place is not read."""
         symbols, first, found = symbols.clone(), self.observation_slots, []
         for slot in range(first, first + self.action_slots):
             token = symbols[0].numel() - self.slots + slot - 1
-            logits = self.logits(symbols, mask, generator, goals=goals, only=token)[:, 0]
+            logits = self.logits(symbols, mask, generator, front=front, only=token)[:, 0]
             if self.shape.discrete:
                 return logits[:, : self.shape.action_dim]
             found.append(self.mean(logits, slot))
@@ -161,35 +175,31 @@ class TrajectoryTransformer(SequenceModel[TrajectoryTransformerConfig]):
         mask: Bool[Tensor, "batch time"],
         generator: torch.Generator | None = None,
         *,
-        goals: Int[Tensor, "batch observation_slots"] | None = None,
+        front: Float[Tensor, "batch front width"] | None = None,
         only: int | None = None,
     ) -> Float[Tensor, "batch outputs vocabulary"]:
         """Return logits of the symbol after every token of the windows, or after token `only` alone."""
         real = mask.repeat_interleave(self.slots, 1)
         places = (real.cumsum(1) - 1).clamp_min(0)  # padding before the first real token moves nothing
         embedded, seen = self._embed(symbols.flatten(1), places), real & self._seen(real.shape[1])
-        front = 0 if goals is None else goals.shape[1]
-        if goals is not None:
-            embedded = torch.cat([self._embed_goals(goals), embedded], 1)
-            seen = torch.cat([torch.ones_like(goals, dtype=torch.bool), seen], 1)
+        before = 0 if front is None else front.shape[1]
+        embedded, seen = _behind(front, embedded, seen)
         embedded = dropout(embedded, self.config.dropout, generator)
         allowed = causal_mask(seen[: 1 if bool(mask.all()) else None])
         embedded = through_blocks(self.blocks, embedded, allowed, generator)
         if only is not None:
-            return self._head(embedded[:, front + only : front + only + 1], (only + 1) % self.slots)
-        hidden = self.norm(embedded[:, front:]).unflatten(1, (-1, self.slots))
+            return self._head(embedded[:, before + only : before + only + 1], (only + 1) % self.slots)
+        hidden = self.norm(embedded[:, before:]).unflatten(1, (-1, self.slots))
         predicted = torch.einsum("btsw,svw->btsv", hidden, self.heads.roll(-1, 0))  # slot s predicts slot s + 1
         return predicted.flatten(1, 2)
 
     def read(
-        self, symbols: Int[Tensor, "batch tokens"], goals: Int[Tensor, "batch observation_slots"] | None = None
+        self, symbols: Int[Tensor, "batch tokens"], front: Float[Tensor, "batch front width"] | None = None
     ) -> tuple[Float[Tensor, "batch vocabulary"], Read]:
         """Read the beginning of a window, whole timesteps and the start of one; return logits of the next symbol."""
         tokens = symbols.shape[1]
         embedded, seen = self._embed(symbols, torch.arange(tokens)), self._seen(tokens).expand(len(symbols), -1)
-        if goals is not None:
-            embedded = torch.cat([self._embed_goals(goals), embedded], 1)
-            seen = torch.cat([torch.ones_like(goals, dtype=torch.bool), seen], 1)
+        embedded, seen = _behind(front, embedded, seen)
         allowed, keys, values = causal_mask(seen[:1]), [], []
         for block in self._blocks():
             embedded, found = block.with_memory(embedded, allowed)
@@ -266,6 +276,17 @@ class TrajectoryTransformer(SequenceModel[TrajectoryTransformerConfig]):
             [1.0] * self.observation_slots + [config.action_weight] * self.action_slots
             + [config.reward_weight, config.return_weight]
         )  # fmt: skip
+
+
+def _behind(
+    front: Float[Tensor, "batch front width"] | None,
+    embedded: Float[Tensor, "batch tokens width"],
+    seen: Bool[Tensor, "batch tokens"],
+) -> tuple[Float[Tensor, "batch all width"], Bool[Tensor, "batch all"]]:
+    """Return the tokens with what stands in front of them, which all may see."""
+    if front is None:
+        return embedded, seen
+    return torch.cat([front, embedded], 1), torch.cat([seen.new_ones(front.shape[:2]), seen], 1)
 
 
 def _columns(batch: SequenceBatch, shape: SequenceShape) -> Float[Tensor, "batch time slots"]:
