@@ -25,7 +25,7 @@ from foretell.values.configs import IQLConfig
 from foretell.values.functions import ValueFunctions
 from reference.making import SHAPES, VECTOR, each, random_batch, scaled, small_config, small_model
 from reference.planning import best_slowly, tiny
-from reference.trajectory import trajectory_model
+from reference.trajectory import logits_slowly, probabilities, trajectory_model
 
 NOTHING = Asking(telling=Telling(condition="none", scale=10.0), target=0.0)
 BRIEF = PlanningConfig(beam_width=4)
@@ -144,8 +144,24 @@ def test_a_planner_is_told_nothing():
 # What the behaviours do.
 
 
+def middle_action(model, batch):
+    """Of each dimension the bin where the running sum of probabilities reaches a half, the others' likeliest known."""
+    symbols = model.symbols(batch)
+    rows = []
+    for row in range(len(symbols)):
+        tokens, found = symbols[row].flatten()[: -model.slots + model.observation_slots].tolist(), []
+        for slot in range(model.observation_slots, model.observation_slots + model.action_slots):
+            logits = logits_slowly(model, tokens)[-1]
+            shares = probabilities(logits[: model.config.bins])
+            middle = next(bin for bin in range(len(shares)) if shares[: bin + 1].sum() >= 0.5)
+            found.append(float(model.discretizer.centers[slot][middle]))
+            tokens.append(int(shares.argmax()))
+        rows.append(torch.from_numpy(logits[: model.shape.action_dim]).float() if model.shape.discrete else found)
+    return torch.stack(rows) if model.shape.discrete else torch.tensor(rows)
+
+
 @pytest.mark.parametrize("kind", SHAPES)
-@pytest.mark.parametrize("behaviour", ["expectation", "imitation", "return"])
+@pytest.mark.parametrize("behaviour", ["expectation", "median", "imitation", "return"])
 @torch.inference_mode()
 def test_behaviours_are_those_of_the_search(kind, behaviour):
     """The plan's beginning is the last K - h + 1 timesteps; what fills the newest action's place is not read."""
@@ -155,6 +171,8 @@ def test_behaviours_are_those_of_the_search(kind, behaviour):
     found = policy._choose(batch)
     if behaviour == "expectation":
         expected = model(batch, last_only=True)[:, 0]
+    elif behaviour == "median":
+        expected = middle_action(model, batch)
     else:
         begun = symbols[:, -3:].flatten(1)[:, : 2 * model.slots + 3]
         if behaviour == "imitation":
@@ -178,7 +196,7 @@ def test_the_behaviours_differ():
     functions = value_functions()
     found = {
         behaviour: planner(model, replace(BRIEF, behaviour=behaviour), functions=functions)._choose(batch)
-        for behaviour in ("expectation", "imitation", "return", "value")
+        for behaviour in ("expectation", "median", "imitation", "return", "value")
     }
     for one, other in itertools.combinations(found, 2):
         assert float((found[one] - found[other]).abs().max()) > 1e-2, (one, other)

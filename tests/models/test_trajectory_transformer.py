@@ -35,11 +35,11 @@ kinds = pytest.mark.parametrize("kind", SHAPES)
 
 @kinds
 @pytest.mark.parametrize("front", FRONTS, ids=" ".join)
-@pytest.mark.parametrize("smoothing", [0.0, 0.7], ids=["", "smoothing"])
+@pytest.mark.parametrize("smoothing", [{}, {"smoothing": 0.7}, {"table_smoothing": 0.9}], ids=" ".join)
 @torch.no_grad()
 def test_the_loss_is_that_of_the_slow_reference(kind, front, smoothing):
     """Padding, terminations at the end of full and of padded windows, weights, fronts; a row at a time and together."""
-    model = trajectory_model(kind, **front, smoothing=smoothing)
+    model = trajectory_model(kind, **front, **smoothing)
     batch = ended(random_batch(SHAPES[kind], real=(4, 4, 2, 1), padding_seed=4), 1, 2)
     batch = toward(batch) if "goals" in front else batch
     assert float(model.loss(batch)) == pytest.approx(loss_slowly(model, batch), rel=1e-5)

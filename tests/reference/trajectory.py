@@ -81,9 +81,15 @@ def front_of(model, batch, row):
         numbers = np.array([float(batch.returns_to_go[row, first, 0]), time])
         found.append(w["embed_told.weight"] @ numbers + w["embed_told.bias"])
     for i, symbol in enumerate(goal_of(model, batch, row) if model.config.goals else ()):
-        embedded = w["embed_symbol.weight"][(model.slots + i) * model.vocabulary + symbol]
+        embedded = _embedding(model, w["embed_symbol.weight"], model.slots + i, symbol)
         found.append(embedded + w["embed_position.weight"][model.config.context_length * model.slots + i])
     return found
+
+
+def _embedding(model, rows, table, symbol):
+    """A symbol's embedding: its row, or the mean of the rows near it."""
+    weights = _near(model, table, symbol, model.config.table_smoothing)
+    return sum(weights[other] * rows[table * model.vocabulary + other] for other in np.flatnonzero(weights))
 
 
 def _norm(values, weight, bias):
@@ -98,10 +104,10 @@ def _gelu(values):
 def logits_slowly(model, tokens, front=()):
     """Logits `(tokens, vocabulary)` of the symbol after each of the tokens, which begin with a whole timestep."""
     w = {name: value.double().numpy() for name, value in model.state_dict().items()}
-    slots, size, before, heads = model.slots, model.vocabulary, len(front), model.config.heads
+    slots, before, heads = model.slots, len(front), model.config.heads
     inputs = list(front)
     inputs += [
-        w["embed_symbol.weight"][k % slots * size + symbol] + w["embed_position.weight"][k]
+        _embedding(model, w["embed_symbol.weight"], k % slots, symbol) + w["embed_position.weight"][k]
         for k, symbol in enumerate(tokens)
     ]
     hidden = np.stack(inputs)
@@ -134,9 +140,9 @@ def probabilities(logits):
     return shares / shares.sum()
 
 
-def _targets(model, slot, symbol):
-    """What training makes of a symbol: itself, or a normal distribution over the numbers near it."""
-    deviation, shape = model.config.smoothing, model.shape
+def _near(model, slot, symbol, deviation):
+    """A symbol by itself, or a normal distribution over the numbers near it."""
+    shape = model.shape
     wanted = np.zeros(model.vocabulary)
     choice = shape.discrete and slot == model.observation_slots
     if not deviation or choice or symbol == model.stop:
@@ -157,7 +163,7 @@ def loss_slowly(model, batch):
         logits = logits_slowly(model, tokens, front_of(model, batch, row))
         for k in range(1, len(tokens)):
             slot = k % model.slots
-            wanted = _targets(model, slot, tokens[k])
+            wanted = _near(model, slot, tokens[k], config.smoothing)
             total -= of_slot[slot] * float(wanted @ np.log(probabilities(logits[k - 1])))
             weights += of_slot[slot]
     return total / weights

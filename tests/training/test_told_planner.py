@@ -52,9 +52,9 @@ def _earned(policy, target=None):
 
 
 def test_what_is_asked_for_is_earned(tmp_path):
-    """By the mean action and by the likeliest; and what the rule asks for."""
+    """By the middle action, the mean and the likeliest; and what the rule asks for."""
     run = _train(tmp_path / "run", training=TrainingConfig(updates=300, batch_size=64, learning_rate=3e-3))
-    for behaviour in ("auto", "imitation"):
+    for behaviour in ("auto", "expectation", "imitation"):
         policy = facade.load_policy(run, acting={"behaviour": behaviour})
         for target in (-8.0, 0.0, 8.0):
             earned = _earned(policy, target)
@@ -83,7 +83,7 @@ def test_values_are_told_and_actions_picked_by_them(tmp_path):
     """Told relabelled returns, a model proposes what earns them; value functions choose among that if asked to."""
     values = IQLConfig(updates=20, batch_size=8, hidden_sizes=(8, 8))
     run = _train(tmp_path / "run", condition="value", values=values)
-    assert facade.load_policy(run).planning.behaviour == "expectation"
+    assert facade.load_policy(run).planning.behaviour == "median"
     guided = facade.load_policy(run, acting={"behaviour": "value"})
     assert np.isfinite(_earned(guided)).all()
 
@@ -106,5 +106,5 @@ def test_what_makes_no_sense_is_refused(tmp_path):
         _train(tmp_path / "run", condition="none")
     with pytest.raises(UsageError, match="told returns and foretells none"):
         _train(tmp_path / "run", acting=PlanningConfig(behaviour="return"))
-    with pytest.raises(UsageError, match=r"expected --model\.told"):
+    with pytest.raises(UsageError, match=r"train it with --trajectory-transformer\.told"):
         _train(tmp_path / "run", model=replace(MODEL, told=False), target=3.0)

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 from foretell.core.errors import UsageError
 
-Behaviour = Literal["auto", "imitation", "expectation", "return", "value"]
+Behaviour = Literal["auto", "imitation", "expectation", "median", "return", "value"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,9 +16,10 @@ class PlanningConfig:
     """Beam search with a Trajectory Transformer (Janner et al. 2021, Algorithm 1 and section 3.2)."""
 
     behaviour: Behaviour = "auto"
-    """imitation: the likeliest continuation. expectation: the mean action, without search. return: the largest sum of
-    rewards and return-to-go, all predicted. value: the same with learned value functions in place of the return-to-go.
-    auto: what the condition names, imitation where that is nothing; expectation of a model that is `told`."""
+    """imitation: the likeliest continuation. expectation, median: the mean action or the middle one, without search.
+    return: the largest sum of rewards and return-to-go, all predicted. value: the same with learned value functions in
+    place of the return-to-go. auto: what the condition names, imitation where that is nothing; median of a model that
+    is `told`."""
     horizon: int = 1
     """Timesteps planned ahead, the present one among them; the rest of the window's context is the past."""
     beam_width: int = 32
@@ -77,7 +78,7 @@ def check_planning(planning: PlanningConfig, *, context_length: int, goals: bool
     """Raise `UsageError` where a Trajectory Transformer of this window cannot plan so."""
     if told and planning.behaviour == "return":
         raise UsageError(
-            "behaviour return: the run is told returns and foretells none; expected auto, expectation or imitation."
+            "behaviour return: the run is told returns and foretells none; expected auto, median or expectation."
         )
     if planning.horizon > context_length:
         raise UsageError(

@@ -22,7 +22,7 @@ from foretell.values.asking import Asking
 from foretell.values.functions import ValueFunctions
 
 BEHAVIOURS: dict[Condition, Behaviour] = {"return": "return", "value": "value", "none": "imitation"}
-"""What the behaviour `auto` is under each condition; where the model is told what to earn, it is expectation."""
+"""What the behaviour `auto` is under each condition; where the model is told what to earn, it is median."""
 
 
 class PlanningPolicy(ConditionedPolicy[TrajectoryTransformer]):
@@ -43,7 +43,7 @@ class PlanningPolicy(ConditionedPolicy[TrajectoryTransformer]):
         super().__init__(model, normalization, asking)
         behaviour = planning.behaviour
         if behaviour == "auto":
-            behaviour = "expectation" if model.config.told else BEHAVIOURS[condition]
+            behaviour = "median" if model.config.told else BEHAVIOURS[condition]
         self.planning, self.functions = replace(planning, behaviour=behaviour), functions
         check_planning(
             planning, context_length=model.config.context_length, goals=model.config.goals, told=model.config.told
@@ -62,8 +62,9 @@ class PlanningPolicy(ConditionedPolicy[TrajectoryTransformer]):
         if self._goal is not None:
             batch = replace(batch, goals=self._goal.expand(len(batch.mask), -1))
         front = model.front(batch)
-        if planning.behaviour == "expectation":
-            return model.next_actions(model.symbols(batch), batch.mask, front=front)
+        if planning.behaviour in ("expectation", "median"):
+            median = planning.behaviour == "median"
+            return model.next_actions(model.symbols(batch), batch.mask, front=front, median=median)
         past = model.config.context_length - planning.horizon
         timesteps = model.symbols(batch)[:, -past - 1 :]
         symbols = timesteps.flatten(1)[:, : (timesteps.shape[1] - 1) * model.slots + model.observation_slots]

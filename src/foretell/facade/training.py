@@ -99,7 +99,8 @@ def train(
         raise UsageError(f"condition {condition!r}; expected one of {', '.join(get_args(Condition))}.")
     if planner and (condition == "advantage" or target != "auto"):
         raise UsageError(
-            f"{algorithm} plans and asks for nothing: no --target, no --condition advantage; expected --model.told."
+            f"{algorithm} plans and asks for nothing: no --target, no --condition advantage; to ask, "
+            "train it with --trajectory-transformer.told."
         )
     check_acting(model, acting, condition)
     if values and values_from:

@@ -147,6 +147,9 @@ class TrajectoryTransformerConfig:
     told: bool = False
     """Put in front of the window what its first timestep is told, and which timestep that is, so that a return can be
     asked for, as of a Decision Transformer (ours)."""
+    table_smoothing: float = 0.0
+    """Embeddings of a number's symbols are means over neighbouring bins, weighted as a normal distribution of this
+    deviation, in bins (ours): what is learned of one number holds for those close to it."""
     smoothing: float = 0.0
     """Training targets spread over neighbouring bins as a normal distribution of this deviation, in bins (ours, after
     the histogram losses of Imani and White 2018): what is close is learned together."""
@@ -157,7 +160,7 @@ class TrajectoryTransformerConfig:
             raise UsageError(f"width {self.width} is not divisible by {self.heads} heads; choose a multiple.")
         _check_dropout(self.dropout)
         _check_choice("binning", self.binning, Binning)
-        for name in ("action_weight", "reward_weight", "return_weight", "smoothing"):
+        for name in ("action_weight", "reward_weight", "return_weight", "table_smoothing", "smoothing"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise UsageError(f"{name} is {getattr(self, name)}; expected a number of 0 or more.")
         if not 0 < self.discount <= 1:

@@ -49,6 +49,17 @@ def causal_mask(mask: Bool[Tensor, "batch tokens"]) -> Bool[Tensor, "batch 1 tok
     return ((earlier & mask[:, None, :]) | itself)[:, None]
 
 
+def behind(
+    front: Float[Tensor, "batch front width"] | None,
+    embedded: Float[Tensor, "batch tokens width"],
+    seen: Bool[Tensor, "batch tokens"],
+) -> tuple[Float[Tensor, "batch all width"], Bool[Tensor, "batch all"]]:
+    """Return the tokens with what stands in front of them, which all may see."""
+    if front is None:
+        return embedded, seen
+    return torch.cat([front, embedded], 1), torch.cat([seen.new_ones(front.shape[:2]), seen], 1)
+
+
 @lru_cache(maxsize=8)
 def unpadded_mask(tokens: int) -> Bool[Tensor, "1 1 tokens tokens"]:
     """Return the causal mask on the CPU where nothing is padded: the same at every call, so it is made once.

@@ -1,4 +1,4 @@
-"""Tables of symbols that stand for neighbouring numbers."""
+"""Numbers of a timestep, and tables of symbols that stand for neighbouring ones."""
 
 from __future__ import annotations
 
@@ -9,8 +9,17 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
+from foretell.models.configs import SequenceShape
+from foretell.sequences.batch import SequenceBatch
+
 WAVES = 8
 """Cosines over the range that initial tables are sums of."""
+
+
+def columns(batch: SequenceBatch, shape: SequenceShape) -> Float[Tensor, "batch time slots"]:
+    """Return every number of a timestep in the order of the slots; discrete actions as zeros."""
+    actions = torch.zeros_like(batch.rewards)[..., None] if shape.discrete else batch.actions
+    return torch.cat([batch.observations, actions, batch.rewards[..., None], batch.returns_to_go], dim=-1)
 
 
 def smooth_tables(
@@ -28,7 +37,7 @@ def smooth_tables(
 
 
 def neighbourhood(symbols: int, deviation: float, numbers: int | None = None) -> Float[Tensor, "symbols symbols"]:
-    """Return for each symbol the training target that it becomes: a normal distribution over its neighbours.
+    """Return for each symbol what it shares with others: a normal distribution over its neighbours.
 
     The first `numbers` symbols stand for numbers, by default all but the last; the others stay alone.
 

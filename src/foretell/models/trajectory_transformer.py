@@ -18,12 +18,13 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.nn import functional
 
 from foretell.core.errors import UsageError
 from foretell.models.configs import SequenceShape, TrajectoryTransformerConfig
 from foretell.models.interface import SequenceModel
-from foretell.models.layers import EMBEDDING_STD, Block, causal_mask, dropout, initialize, through_blocks
-from foretell.models.symbols import neighbourhood, smooth_tables, symbol_errors
+from foretell.models.layers import EMBEDDING_STD, Block, behind, causal_mask, dropout, initialize, through_blocks
+from foretell.models.symbols import columns, neighbourhood, smooth_tables, symbol_errors
 from foretell.sequences.batch import SequenceBatch
 from foretell.sequences.discretization import Discretizer
 from foretell.sequences.windows import WindowSampler
@@ -77,19 +78,22 @@ class TrajectoryTransformer(SequenceModel[TrajectoryTransformerConfig]):
             tables = smooth_tables(self.slots + goals, self.vocabulary, width, generator)
             self.embed_symbol.weight.copy_(EMBEDDING_STD * tables.flatten(0, 1))
             self.heads.copy_(smooth_tables(self.slots, self.vocabulary, width, generator) / width**0.5)
-        self.register_buffer("spread", self._spread() if config.smoothing else None, persistent=False)
+        targets = self._spread(self.slots, config.smoothing).flatten(0, 1) if config.smoothing else None
+        near = self._spread(self.slots + goals, config.table_smoothing) if config.table_smoothing else None
+        self.register_buffer("targets", targets, persistent=False)
+        self.register_buffer("near", near, persistent=False)
 
     @torch.no_grad()
     def prepare(self, sampler: WindowSampler) -> None:
         """Fit the bins on the data, evenly spaced rows of them."""
         rows = np.linspace(0, sampler.num_steps - 1, min(sampler.num_steps, FITTED_ROWS)).astype(np.int64)
         parts = np.array_split(rows, 1 + len(rows) // 4096)
-        columns = [_columns(sampler.windows(part), self.shape)[:, -1] for part in parts]
-        self.discretizer.fit(torch.cat(columns).numpy(), self.config.binning)
+        found = [columns(sampler.windows(part), self.shape)[:, -1] for part in parts]
+        self.discretizer.fit(torch.cat(found).numpy(), self.config.binning)
 
     def symbols(self, batch: SequenceBatch) -> Int[Tensor, "batch time slots"]:
         """Return every timestep as symbols; of what is not known yet, the newest action say, those of the filling."""
-        symbols = self.discretizer.encode(_columns(batch, self.shape))
+        symbols = self.discretizer.encode(columns(batch, self.shape))
         if self.shape.discrete:
             symbols[..., self.observation_slots] = batch.actions
         return symbols
@@ -123,9 +127,9 @@ class TrajectoryTransformer(SequenceModel[TrajectoryTransformerConfig]):
         logits = self.logits(symbols, mask, generator, front=self.front(batch))[:, :-1]
         known = mask.repeat_interleave(self.slots, 1)
         weights = self._weights().repeat(mask.shape[1])[1:] * (known[:, 1:] & known[:, :-1])
-        if self.spread is not None:  # every slot has its own rows of the table
+        if self.targets is not None:  # every slot has its own rows of the table
             symbols = symbols + torch.arange(self.slots) * self.vocabulary
-        errors = symbol_errors(logits.flatten(0, 1), symbols.flatten(1)[:, 1:].flatten(), self.spread)
+        errors = symbol_errors(logits.flatten(0, 1), symbols.flatten(1)[:, 1:].flatten(), self.targets)
         return (errors.view_as(weights) * weights).sum() / weights.sum()
 
     def forward(
@@ -148,21 +152,27 @@ class TrajectoryTransformer(SequenceModel[TrajectoryTransformerConfig]):
         generator: torch.Generator | None = None,
         *,
         front: Float[Tensor, "batch front width"] | None = None,
+        median: bool = False,
     ) -> Float[Tensor, "batch action_dim"]:
-        """Return the mean action, or the logits, at the last timestep; what fills its action's place is not read."""
+        """Return the last timestep's mean action, `median`, or logits; what fills the action's place is not read."""
         symbols, first, found = symbols.clone(), self.observation_slots, []
         for slot in range(first, first + self.action_slots):
             token = symbols[0].numel() - self.slots + slot - 1
             logits = self.logits(symbols, mask, generator, front=front, only=token)[:, 0]
             if self.shape.discrete:
                 return logits[:, : self.shape.action_dim]
-            found.append(self.mean(logits, slot))
+            found.append(self.median(logits, slot) if median else self.mean(logits, slot))
             symbols[:, -1, slot] = logits[:, : self.config.bins].argmax(-1)
         return torch.stack(found, dim=-1)
 
     def mean(self, logits: Float[Tensor, "*batch vocabulary"], slot: int) -> Float[Tensor, "*batch"]:
         """Return the mean of a slot's number under its distribution, the end of the episode left out; network units."""
         return logits[..., : self.config.bins].softmax(-1) @ self.discretizer.centers[slot]
+
+    def median(self, logits: Float[Tensor, "*batch vocabulary"], slot: int) -> Float[Tensor, "*batch"]:
+        """Return the number below which half of a slot's probability lies, as the middle of its bin; network units."""
+        below = logits[..., : self.config.bins].softmax(-1).cumsum(-1) < 0.5
+        return self.discretizer.centers[slot][below.sum(-1).clamp_max(self.config.bins - 1)]
 
     def numbers(self, symbols: Int[Tensor, "*batch slots"], first: int) -> Float[Tensor, "*batch slots"]:
         """Return what the symbols of slot `first` and those behind it stand for, in the networks' units."""
@@ -183,7 +193,7 @@ class TrajectoryTransformer(SequenceModel[TrajectoryTransformerConfig]):
         places = (real.cumsum(1) - 1).clamp_min(0)  # padding before the first real token moves nothing
         embedded, seen = self._embed(symbols.flatten(1), places), real & self._seen(real.shape[1])
         before = 0 if front is None else front.shape[1]
-        embedded, seen = _behind(front, embedded, seen)
+        embedded, seen = behind(front, embedded, seen)
         embedded = dropout(embedded, self.config.dropout, generator)
         allowed = causal_mask(seen[: 1 if bool(mask.all()) else None])
         embedded = through_blocks(self.blocks, embedded, allowed, generator)
@@ -199,7 +209,7 @@ class TrajectoryTransformer(SequenceModel[TrajectoryTransformerConfig]):
         """Read the beginning of a window, whole timesteps and the start of one; return logits of the next symbol."""
         tokens = symbols.shape[1]
         embedded, seen = self._embed(symbols, torch.arange(tokens)), self._seen(tokens).expand(len(symbols), -1)
-        embedded, seen = _behind(front, embedded, seen)
+        embedded, seen = behind(front, embedded, seen)
         allowed, keys, values = causal_mask(seen[:1]), [], []
         for block in self._blocks():
             embedded, found = block.with_memory(embedded, allowed)
@@ -236,14 +246,21 @@ class TrajectoryTransformer(SequenceModel[TrajectoryTransformerConfig]):
         self, symbols: Int[Tensor, "batch tokens"], places: Int[Tensor, "*places"]
     ) -> Float[Tensor, "batch tokens width"]:
         own = symbols + places % self.slots * self.vocabulary
-        return self.embed_symbol(own) + self.embed_position(places)
+        return functional.embedding(own, self._table()) + self.embed_position(places)
+
+    def _table(self) -> Float[Tensor, "rows width"]:
+        """Return the embeddings of all symbols, slot after slot."""
+        rows = self.embed_symbol.weight
+        return rows if self.near is None else (self.near @ rows.unflatten(0, (-1, self.vocabulary))).flatten(0, 1)
 
     def _embed_goals(
         self, goals: Int[Tensor, "batch observation_slots"]
     ) -> Float[Tensor, "batch observation_slots width"]:
         slots = torch.arange(self.observation_slots)
         own = goals + (self.slots + slots) * self.vocabulary
-        return self.embed_symbol(own) + self.embed_position(self.config.context_length * self.slots + slots)
+        return functional.embedding(own, self._table()) + self.embed_position(
+            self.config.context_length * self.slots + slots
+        )
 
     def _seen(self, tokens: int) -> Bool[Tensor, " tokens"]:
         """Which tokens others may see: all but returns-to-go."""
@@ -262,13 +279,12 @@ class TrajectoryTransformer(SequenceModel[TrajectoryTransformerConfig]):
         symbols[ended, -1] = self.stop
         return symbols, mask
 
-    def _spread(self) -> Float[Tensor, "rows vocabulary"]:
-        """Return what each slot's symbols become as training targets; choices are no numbers and stay alone."""
-        numbers = neighbourhood(self.vocabulary, self.config.smoothing, self.config.bins)
-        tables = numbers.repeat(self.slots, 1, 1)
+    def _spread(self, count: int, deviation: float) -> Float[Tensor, "count vocabulary vocabulary"]:
+        """Return what symbols of the first `count` tables share with others; choices are no numbers and stay alone."""
+        tables = neighbourhood(self.vocabulary, deviation, self.config.bins).repeat(count, 1, 1)
         if self.shape.discrete:
             tables[self.observation_slots] = torch.eye(self.vocabulary)
-        return tables.flatten(0, 1)
+        return tables
 
     def _weights(self) -> Float[Tensor, " slots"]:
         config = self.config
@@ -276,20 +292,3 @@ class TrajectoryTransformer(SequenceModel[TrajectoryTransformerConfig]):
             [1.0] * self.observation_slots + [config.action_weight] * self.action_slots
             + [config.reward_weight, config.return_weight]
         )  # fmt: skip
-
-
-def _behind(
-    front: Float[Tensor, "batch front width"] | None,
-    embedded: Float[Tensor, "batch tokens width"],
-    seen: Bool[Tensor, "batch tokens"],
-) -> tuple[Float[Tensor, "batch all width"], Bool[Tensor, "batch all"]]:
-    """Return the tokens with what stands in front of them, which all may see."""
-    if front is None:
-        return embedded, seen
-    return torch.cat([front, embedded], 1), torch.cat([seen.new_ones(front.shape[:2]), seen], 1)
-
-
-def _columns(batch: SequenceBatch, shape: SequenceShape) -> Float[Tensor, "batch time slots"]:
-    """Return every number of a timestep in the order of the slots; discrete actions as zeros."""
-    actions = torch.zeros_like(batch.rewards)[..., None] if shape.discrete else batch.actions
-    return torch.cat([batch.observations, actions, batch.rewards[..., None], batch.returns_to_go], dim=-1)
