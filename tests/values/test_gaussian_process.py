@@ -8,7 +8,7 @@ import torch
 from scipy.stats import multivariate_normal
 
 from foretell.core.errors import DivergedError
-from foretell.values.gaussian_process import GaussianProcess, PosteriorDraws
+from foretell.values.gaussian_process import TOGETHER, GaussianProcess, PosteriorDraws
 
 
 def _process(inputs=2, targets=2, degree=2, seed=0, noise=-1.5):
@@ -53,6 +53,16 @@ def test_the_kernel_is_the_formula():
     np.testing.assert_array_equal(process.kernel(one, other, slice(1, 2))[0], process.kernel(one, other)[1])
 
 
+def test_the_kernel_is_the_same_whether_settings_are_learned_or_not():
+    process, one, other = _process(targets=3), _numbers(4, 2), 9 * _numbers(3, 2, seed=2)
+    process.lengths.fill_(-2.0)
+    frozen, factor = process.kernel(one, other), process.factor(one)
+    assert float(frozen.min()) < 1e-12
+    process.requires_grad_(True)
+    np.testing.assert_allclose(process.kernel(one, other).detach(), frozen, rtol=1e-12, atol=1e-300)
+    np.testing.assert_allclose(process.factor(one).detach(), factor, rtol=1e-12)
+
+
 def test_the_evidence_is_the_normal_density():
     process, x, y = _process(), _numbers(7, 2), _numbers(7, 2, seed=3)
     found = process.negative_log_evidence(x, y)
@@ -86,6 +96,14 @@ def test_draws_pass_exact_data():
     np.testing.assert_allclose(draws(x), y.T[:, :, None].expand(2, 12, 4), atol=0.01)
     elsewhere = draws(3 * _numbers(12, 2, seed=5))
     assert float(elsewhere.std(-1).mean()) > 0.1
+
+
+def test_answers_do_not_depend_on_how_many_are_asked_for():
+    process, x, y = _process(), _numbers(12, 2), _numbers(12, 2, seed=3)
+    draws = PosteriorDraws(process, x, y, members=4, cosines=50, generator=torch.Generator().manual_seed(0))
+    asked = 3 * _numbers(2 * TOGETHER + 5, 2, seed=5)
+    one_by_one = torch.cat([draws(row) for row in asked.split(1)], 1)
+    np.testing.assert_allclose(draws(asked), one_by_one, rtol=1e-9, atol=1e-12)
 
 
 def test_evidence_prefers_few_terms_and_so_goes_on_beyond_the_data():

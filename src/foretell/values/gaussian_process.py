@@ -22,6 +22,11 @@ from foretell.core.errors import DivergedError
 
 JITTER = (1e-10, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4)
 """Added to the diagonal, in shares of its mean, until the matrix can be factored in float64."""
+TOGETHER = 128
+"""Inputs that are answered at a time: their covariances with all timesteps stay in the processor's cache."""
+LOWEST_EXPONENT = -700.0
+"""e^-700 is nothing beside what it is added to; of less, and of the subnormal numbers that come of it, a processor is
+four times slower."""
 LENGTHS, COEFFICIENTS, LOWEST_NOISE = (-2.0, 6.0), (-12.0, 4.0), -10.0
 """Bounds of the logarithms while they are learned; inputs and targets have unit deviation, so e^6 is no dependence and
 e^-12 no term. Recorded float32 numbers are good to e^-16; a noise below e^-10 would outrun float64's factorisation."""
@@ -69,11 +74,36 @@ class GaussianProcess(nn.Module):
 
         Its exponent $2 \\ln b - |a - b|^2 / 2$ is one product: $(a, -a^2/2, 1) \\cdot (b, 1, 2 \\ln b - b^2/2)$.
         """
-        a, b = one / self.lengths[targets].exp(), other / self.lengths[targets].exp()
-        height, ones = 2 * self.bell[targets], torch.ones_like
-        rows = torch.cat([a, -0.5 * a.square().sum(-1, keepdim=True), ones(a[..., :1])], -1)
-        columns = torch.cat([b, ones(b[..., :1]), height - 0.5 * b.square().sum(-1, keepdim=True)], -1)
-        return torch.minimum(rows @ columns.mT, height).exp()
+        return self.smooth_part_of(self.smooth_rows(one, targets), self.smooth_columns(other, targets), targets)
+
+    def smooth_rows(
+        self, inputs: Float[Tensor, "rows inputs"], targets: slice = slice(None)
+    ) -> Float[Tensor, "targets rows terms"]:
+        """Return the left factor of the exponents, $(a, -a^2/2, 1)$."""
+        a = inputs / self.lengths[targets].exp()
+        return torch.cat([a, -0.5 * a.square().sum(-1, keepdim=True), torch.ones_like(a[..., :1])], -1)
+
+    def smooth_columns(
+        self, inputs: Float[Tensor, "others inputs"], targets: slice = slice(None)
+    ) -> Float[Tensor, "targets others terms"]:
+        """Return the right factor of the exponents, $(b, 1, 2 \\ln b - b^2/2)$."""
+        b, height = inputs / self.lengths[targets].exp(), 2 * self.bell[targets]
+        return torch.cat([b, torch.ones_like(b[..., :1]), height - 0.5 * b.square().sum(-1, keepdim=True)], -1)
+
+    def smooth_part_of(
+        self,
+        rows: Float[Tensor, "targets rows terms"],
+        columns: Float[Tensor, "targets others terms"],
+        targets: slice = slice(None),
+        out: Tensor | None = None,
+    ) -> Float[Tensor, "targets rows others"]:
+        """Return the second term of the kernel, given the factors of its exponents; written to `out` if given."""
+        exponents, height = torch.matmul(rows, columns.mT, out=out), 2 * self.bell[targets]
+        if exponents.requires_grad:
+            return torch.minimum(exponents, height).exp_()
+        for of_target, highest in zip(exponents, height.flatten().tolist()):
+            of_target.clamp_(LOWEST_EXPONENT, highest)
+        return exponents.exp_()
 
     def kernel(
         self, one: Float[Tensor, "rows inputs"], other: Float[Tensor, "others inputs"], targets: slice = slice(None)
@@ -81,24 +111,33 @@ class GaussianProcess(nn.Module):
         """Return the prior covariance of every target between two sets of inputs."""
         variances = (2 * self.coefficients[targets]).exp()[:, None]
         polynomial = (self.features(one) * variances) @ self.features(other).T
-        return polynomial + self.smooth_part(one, other, targets)
+        return polynomial.add_(self.smooth_part(one, other, targets))
 
     def factor(
         self, inputs: Float[Tensor, "rows inputs"], targets: slice = slice(None)
     ) -> Float[Tensor, "targets rows rows"]:
         """Return the Cholesky factor of the covariance of noisy targets. Raises `DivergedError` where there is none."""
-        matrix = self.kernel(inputs, inputs, targets)
-        eye = torch.eye(len(inputs), dtype=matrix.dtype)
-        matrix = matrix + (2 * self.noise[targets]).exp() * eye
-        level = matrix.detach().diagonal(dim1=1, dim2=2).mean(1)[:, None, None]
+        matrix = self._noisy(self.kernel(inputs, inputs, targets), targets)
+        diagonal = matrix.detach().diagonal(dim1=1, dim2=2)
+        recorded = diagonal.clone()
+        level = recorded.mean(1, keepdim=True)
         for jitter in JITTER:
-            factor, failed = torch.linalg.cholesky_ex(matrix + jitter * level * eye)
+            diagonal.copy_(recorded + jitter * level)
+            factor, failed = torch.linalg.cholesky_ex(matrix)
             if not bool(failed.any()):
                 return factor
         raise DivergedError(
             f"dynamics: a covariance of {len(inputs)} timesteps cannot be factored; expected finite, distinct inputs. "
             "Run `foretell inspect` on the data, or lower the learning_rate of the dynamics."
         )
+
+    def _noisy(self, matrix: Tensor, targets: slice) -> Tensor:
+        """Add the variance of the noise to the diagonal; in place where nothing is learned, for then rows are many."""
+        noise = (2 * self.noise[targets]).exp()
+        if matrix.requires_grad:
+            return matrix + noise * torch.eye(matrix.shape[-1], dtype=matrix.dtype)
+        matrix.diagonal(dim1=1, dim2=2).add_(noise[:, :, 0])
+        return matrix
 
     def negative_log_evidence(
         self, inputs: Float[Tensor, "rows inputs"], targets: Float[Tensor, "rows targets"]
@@ -126,6 +165,7 @@ class PosteriorDraws(nn.Module):
     """
 
     inputs: Tensor
+    columns: Tensor
     corrections: Tensor
     polynomials: Tensor
     frequencies: Tensor
@@ -147,6 +187,8 @@ class PosteriorDraws(nn.Module):
         deviations = process.coefficients.exp()[:, :, None]
         polynomials = normal(*deviations.shape[:2], members) * deviations
         self.register_buffer("inputs", inputs)
+        self.register_buffer("columns", process.smooth_columns(inputs))
+        self._near = inputs.new_empty(1, TOGETHER, len(inputs))  # kept: made anew each time, it would tear the heap
         self.register_buffer("frequencies", normal(count, cosines, inputs.shape[1]) / process.lengths.exp())
         phases = torch.rand(count, 1, cosines, generator=generator, dtype=torch.float64)
         self.register_buffer("phases", 2 * math.pi * phases)
@@ -164,9 +206,15 @@ class PosteriorDraws(nn.Module):
     @torch.no_grad()
     def forward(self, inputs: Float[Tensor, "rows inputs"]) -> Float[Tensor, "targets rows members"]:
         """Return every member's answer."""
-        features, answers = self.process.features(inputs), []
+        return torch.cat([self._answers(some) for some in inputs.split(TOGETHER)], 1)
+
+    def _answers(self, inputs: Tensor) -> Tensor:
+        process, features, answers = self.process, self.process.features(inputs), []
         for i in range(len(self.corrections)):
-            near = self.process.smooth_part(inputs, self.inputs, slice(i, i + 1))[0]
+            target = slice(i, i + 1)
+            near = process.smooth_part_of(
+                process.smooth_rows(inputs, target), self.columns[target], target, out=self._near[:, : len(inputs)]
+            )[0]
             answers.append(features @ self.polynomials[i] + self._cosines(inputs, i) + near @ self.corrections[i])
         return torch.stack(answers)
 
