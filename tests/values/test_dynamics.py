@@ -62,6 +62,15 @@ def test_every_member_predicts_the_spring_in_its_own_units_and_beyond_the_data(s
         assert not found.terminations.any()
 
 
+def test_one_world_a_row_says_what_that_world_says_among_all(spring):
+    observations, actions = _probe(scale=3.0)
+    worlds = np.arange(20) % 3
+    found, own = spring.predict(observations, actions), spring.predict(observations, actions, worlds)
+    for name in ("next_observations", "rewards", "terminations"):
+        np.testing.assert_array_equal(getattr(own, name), getattr(found, name)[worlds, np.arange(20)])
+    np.testing.assert_array_equal(own.disagreement, found.disagreement)
+
+
 def test_rewards_scale_with_the_data(spring):
     observations, actions = _probe()
     large = DynamicsEnsemble(_spring(reward_scale=1_000.0), QUICK, seed=0)

@@ -98,14 +98,13 @@ def _episodes(
     steps: list[Columns] = []
     for _ in range(horizon):
         actions, log_probs = actor.act(observations, rng)
-        found = ensemble.predict(observations, actions)
-        own = (worlds[running], np.arange(len(running)))
-        following, ended = found.next_observations[own], found.terminations[own]
+        found = ensemble.predict(observations, actions, worlds[running])
+        following, ended = found.next_observations, found.terminations
         penalty = config.pessimism * ensemble.reward_deviation * found.disagreement
         kept = (found.disagreement <= config.max_disagreement) & ensemble.supports(following)
         columns = {
             "episode": running, "observations": observations, "actions": actions, "next_observations": following,
-            "rewards": (found.rewards[own] - penalty).astype(np.float32), "terminations": ended,
+            "rewards": (found.rewards - penalty).astype(np.float32), "terminations": ended,
             "infos/action_log_probs": log_probs,
         }  # fmt: skip
         steps.append({name: values[kept] for name, values in columns.items()})
