@@ -3,11 +3,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from foretell.core.returns import returns_to_go
-from foretell.values import labels
+from foretell.values import candidates, labels
 from foretell.values.configs import IQLConfig
 from foretell.values.labels import action_ranks, label, relabelled_returns_to_go
 from foretell.values.training import train_values
@@ -63,6 +64,16 @@ def test_ranks_count_the_actions_that_are_worse(monkeypatch):
     for row, (observation, action) in enumerate(zip(dataset.observations, dataset.actions)):
         q = functions.q_values(np.repeat(observation[None], 21, 0), grid)
         assert found[row] == np.float32((q < functions.q_values(observation[None], action[None])).mean())
+
+
+def test_the_smaller_q_does_not_depend_on_how_many_rows_are_computed_at_a_time(monkeypatch):
+    shape = replace(CHOICES, action_dim=1, discrete=False)
+    functions = _learned(make_dataset([30, 25], shape=shape), scaled(1))
+    states, actions = torch.randn(57, functions.observation_dim), torch.rand(57, functions.action_dim)
+    with torch.no_grad():
+        expected = functions.q(states, actions).min(0).values
+        monkeypatch.setattr(candidates, "CACHED_ROWS", 10)
+        np.testing.assert_allclose(candidates.smaller_q(functions, states, actions), expected, rtol=1e-5)
 
 
 def test_the_best_choice_has_rank_one_and_the_worst_none():

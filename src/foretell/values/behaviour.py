@@ -11,6 +11,7 @@ from foretell.agents.networks import EnsembleMLP
 from foretell.core.progress import Progress, silent
 from foretell.core.seeding import derive_seed, stream
 from foretell.datasets.dataset import Dataset
+from foretell.values.candidates import q_of_candidates, smaller_q
 from foretell.values.fitting import batches, fit
 from foretell.values.functions import ValueFunctions
 
@@ -34,17 +35,27 @@ class Behaviour(nn.Module):
 
     def gaussian(self, states: Float[Tensor, "rows obs_dim"]) -> tuple[Tensor, Tensor]:
         """Return mean and log standard deviation, `(rows, action_dim)` each."""
-        mean, log_std = self.network(states)[0].chunk(2, dim=1)
-        return mean, log_std.clamp(*LOG_STD_RANGE)
+        return self._parts(self.network(states))
 
     def loss(
         self, states: Float[Tensor, "rows obs_dim"], actions: Float[Tensor, "rows action_dim"]
     ) -> Float[Tensor, ""]:
         """Minus the mean log-likelihood, up to constants; choices are one-hot."""
+        return self.loss_of(self.network(states), actions)
+
+    def loss_of(
+        self, outputs: Float[Tensor, "1 rows outputs"], actions: Float[Tensor, "rows action_dim"]
+    ) -> Float[Tensor, ""]:
+        """Return `loss`, given what the network gives out."""
         if self.discrete:
-            return -(actions * self.network(states)[0].log_softmax(1)).sum(1).mean()
-        mean, log_std = self.gaussian(states)
+            return -(actions * outputs[0].log_softmax(1)).sum(1).mean()
+        mean, log_std = self._parts(outputs)
         return (0.5 * ((actions - mean) * (-log_std).exp()).square() + log_std).sum(1).mean()
+
+    @staticmethod
+    def _parts(outputs: Tensor) -> tuple[Tensor, Tensor]:
+        mean, log_std = outputs[0].chunk(2, dim=1)
+        return mean, log_std.clamp(*LOG_STD_RANGE)
 
 
 def fit_behaviour(functions: ValueFunctions, dataset: Dataset, seed: int) -> Behaviour:
@@ -61,8 +72,8 @@ def fit_behaviour(functions: ValueFunctions, dataset: Dataset, seed: int) -> Beh
     def read(rows: np.ndarray) -> tuple[Tensor, ...]:
         return functions.inputs(dataset.observations[rows]), functions.action_inputs(dataset.actions[rows])
 
-    losses = (behaviour.loss(states, actions) for states, actions in batches(draw, read, updates))
-    fit(behaviour, losses, updates=updates, learning_rate=LEARNING_RATE)
+    drawn = batches(draw, read, updates)
+    fit(behaviour.network, drawn, behaviour.loss_of, updates=updates, learning_rate=LEARNING_RATE)
     return behaviour
 
 
@@ -105,8 +116,8 @@ def _among_draws(
     mean, log_std = behaviour.gaussian(states)
     count = len(offsets)
     candidates = (mean[:, None] + log_std.exp()[:, None] * offsets).clamp(-1, 1)  # (rows, candidates, action_dim)
-    q = functions.q(states.repeat_interleave(count, 0), candidates.flatten(0, 1)).amin(0)
-    return quantile_among(functions.q(states, taken).amin(0), q.reshape(len(states), count))
+    q = smaller_q(functions, states.repeat_interleave(count, 0), candidates.flatten(0, 1))
+    return quantile_among(smaller_q(functions, states, taken), q.reshape(len(states), count))
 
 
 def quantile_among(values: Float[Tensor, " rows"], others: Float[Tensor, "rows candidates"]) -> Float[Tensor, " rows"]:
@@ -135,8 +146,7 @@ def _among_choices(
 ) -> Float[Tensor, " rows"]:
     count = functions.action_dim
     choices = torch.eye(count)
-    q = functions.q(states.repeat_interleave(count, 0), choices.repeat(len(states), 1)).amin(0)
-    q = q.reshape(len(states), count)
+    q = q_of_candidates(functions, states, choices)
     own = q.gather(1, taken.argmax(1, keepdim=True))
     likely = behaviour.network(states)[0].softmax(1)
     return (likely * ((q < own) + 0.5 * (q == own))).sum(1)

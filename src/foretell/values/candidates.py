@@ -15,6 +15,9 @@ GRID = 41
 SAMPLES = 256
 """Candidates where an action has more components."""
 
+CACHED_ROWS = 1_024
+"""Rows that go through the networks at a time: their hidden layers stay in the processor's cache."""
+
 
 def candidate_actions(
     functions: ValueFunctions, *, grid: int = GRID, seed: int = 0
@@ -33,4 +36,12 @@ def q_of_candidates(
 ) -> Float[Tensor, "rows candidates"]:
     """Return Q of each candidate in each state, the smaller of two, in network units."""
     rows, count = len(states), len(candidates)
-    return functions.q(states.repeat_interleave(count, 0), candidates.repeat(rows, 1)).amin(0).reshape(rows, count)
+    return smaller_q(functions, states.repeat_interleave(count, 0), candidates.repeat(rows, 1)).reshape(rows, count)
+
+
+def smaller_q(
+    functions: ValueFunctions, states: Float[Tensor, "rows obs_dim"], actions: Float[Tensor, "rows action_dim"]
+) -> Float[Tensor, " rows"]:
+    """Return Q of each action in its state, the smaller of two, in network units; for any number of rows."""
+    pairs = zip(states.split(CACHED_ROWS), actions.split(CACHED_ROWS))
+    return torch.cat([functions.q(some, taken).amin(0) for some, taken in pairs])

@@ -7,24 +7,47 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
-from jaxtyping import Int
-from torch import Tensor, nn
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.optim.adam import adam
 
+from foretell.agents.backpropagation import TorchPass
+from foretell.agents.networks import EnsembleMLP
+
+BETAS, EPSILON = (0.9, 0.999), 1e-8
+"""Kingma and Ba 2015, section 2, as in PyTorch."""
 TOGETHER = 64
 """Updates whose rows are read at once: reading takes as long as computing where it is done batch by batch."""
 
 
-def fit(network: nn.Module, losses: Iterator[Tensor], *, updates: int, learning_rate: float) -> None:
-    """Take one step for each of `updates` losses, each computed when it is asked for; freeze the network."""
-    optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate, fused=True)
+def fit(
+    network: EnsembleMLP, drawn: Iterator[tuple[Tensor, ...]], loss: Callable[..., Float[Tensor, ""]], *, updates: int,
+    learning_rate: float,
+) -> None:  # fmt: skip
+    """Take a step for each of `updates` batches: inputs, and what `loss` reads beside the outputs; freeze the network.
+
+    The numbers are autograd's and `torch.optim.Adam`'s, without what these do around them for any network.
+    """
+    passes, parameters = TorchPass(network), list(network.parameters())
+    gradients, first, second = ([torch.zeros_like(one) for one in parameters] for _ in range(3))
+    steps = [torch.zeros(()) for _ in parameters]
+    for parameter, gradient in zip(parameters, gradients):
+        parameter.grad = gradient
     for update in range(updates):
-        loss = next(losses)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate * 0.5 * (1 + math.cos(math.pi * update / updates))
-        optimizer.step()
+        inputs, *told = next(drawn)
+        with torch.no_grad():
+            outputs = passes.forward(inputs)
+        (slopes,) = torch.autograd.grad(loss(outputs.requires_grad_(), *told), outputs)
+        with torch.no_grad():
+            passes.backward(slopes)
+            adam(
+                parameters, gradients, first, second, [], steps, fused=True, amsgrad=False, maximize=False,
+                lr=learning_rate * 0.5 * (1 + math.cos(math.pi * update / updates)), beta1=BETAS[0], beta2=BETAS[1],
+                weight_decay=0.0, eps=EPSILON,
+            )  # fmt: skip
     network.requires_grad_(False)
+    for parameter in parameters:
+        parameter.grad = None
 
 
 def batches(

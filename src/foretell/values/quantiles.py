@@ -66,8 +66,13 @@ class StateQuantile(nn.Module):
         self, observations: Float[Tensor, "rows obs_dim"], timesteps: Float[Tensor, " rows"]
     ) -> Float[Tensor, " rows"]:
         """Return the quantile of what is told, both in the networks' units."""
-        inputs = torch.cat([observations, timesteps[:, None] / self.max_timesteps], dim=1)
-        return self.network(inputs)[0, :, 0]
+        return self.network(self.inputs(observations, timesteps))[0, :, 0]
+
+    def inputs(
+        self, observations: Float[Tensor, "rows obs_dim"], timesteps: Float[Tensor, " rows"]
+    ) -> Float[Tensor, "rows inputs"]:
+        """Return what the network reads."""
+        return torch.cat([observations, timesteps[:, None] / self.max_timesteps], dim=1)
 
     @torch.inference_mode()
     def at_start(self, observations: np.ndarray) -> Float[np.ndarray, " rows"]:
@@ -91,11 +96,12 @@ def fit_state_quantile(
 
     def read(rows: np.ndarray) -> tuple[Tensor, ...]:
         windows = sampler.windows(rows)
-        return windows.observations[:, 0], windows.timesteps[:, 0].float(), windows.returns_to_go[:, 0, 0]
+        observations, timesteps = windows.observations[:, 0], windows.timesteps[:, 0].float()
+        return found.inputs(observations, timesteps), windows.returns_to_go[:, 0, 0]
 
-    losses = (
-        pinball_loss(told - found(observations, timesteps), quantile).mean()
-        for observations, timesteps, told in batches(lambda n: sampler.draw(n, BATCH_SIZE)[0], read, updates)
-    )
-    fit(found, losses, updates=updates, learning_rate=LEARNING_RATE)
+    def loss(outputs: Tensor, told: Tensor) -> Float[Tensor, ""]:
+        return pinball_loss(told - outputs[0, :, 0], quantile).mean()
+
+    drawn = batches(lambda update: sampler.draw(update, BATCH_SIZE)[0], read, updates)
+    fit(found.network, drawn, loss, updates=updates, learning_rate=LEARNING_RATE)
     return found
