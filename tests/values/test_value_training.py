@@ -7,6 +7,7 @@ import torch
 from foretell.core.errors import CheckpointError, DatasetError, UsageError
 from foretell.sequences.normalization import Normalization
 from foretell.sequences.scaling import ActionRange
+from foretell.values import transitions
 from foretell.values.acting import GreedyPolicy, ImitationPolicy
 from foretell.values.configs import IQLConfig
 from foretell.values.functions import ValueFunctions
@@ -209,3 +210,17 @@ def test_choices_are_read_as_one_hot():
     functions = ValueFunctions(SMALL, IDENTITY, 3, 4, torch.Generator())
     assert functions.action_inputs(np.array([2, 0])).tolist() == [[0, 0, 1, 0], [1, 0, 0, 0]]
     assert GreedyPolicy(functions).candidates.tolist() == np.eye(4).tolist()
+
+
+def test_a_batch_is_the_same_whichever_was_read_before(monkeypatch):
+    dataset = make_dataset([30, 25])
+    sampler = TransitionSampler(dataset, _functions(dataset), 0)
+    monkeypatch.setattr(transitions, "TOGETHER", 1)
+    alone = [sampler.batch(update, 6) for update in range(9)]
+    monkeypatch.setattr(transitions, "TOGETHER", 25)  # four updates of six timesteps
+    for update in (0, 1, 8, 3, 4, 4, 2, 7, 5, 6, 0):
+        found = sampler.batch(update, 6)
+        for name, column in vars(alone[update]).items():
+            assert torch.equal(getattr(found, name), column), (update, name)
+    assert len(sampler.batch(0, 3).rewards) == 3
+    assert not torch.equal(alone[0].observations, alone[1].observations)

@@ -60,6 +60,7 @@ class ImplicitQLearning(nn.Module):
         self.q_target.requires_grad_(False)
         self.optimizer = SmallAdam(list(functions.parameters()), self.config.learning_rate)
         self._passes = Passes()
+        self._followed = list(self.q_target.parameters()), list(functions.q.parameters())
         for parameter in functions.parameters():
             parameter.grad = torch.zeros_like(parameter)
 
@@ -95,7 +96,7 @@ class ImplicitQLearning(nn.Module):
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.learning_rate_at(update)
         self.optimizer.advance()
-        follow(list(self.q_target.parameters()), list(self.functions.q.parameters()), self.config.target_rate)
+        follow(*self._followed, self.config.target_rate)
         return found
 
     def write_gradients(self, batch: Transitions) -> dict[str, Tensor]:
