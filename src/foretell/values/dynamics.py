@@ -155,7 +155,10 @@ def farthest_points(points: Float[Tensor, "rows columns"], count: int) -> Int[Te
 
 
 def _squared_distances(columns: list[np.ndarray], row: int) -> Float[np.ndarray, " rows"]:
-    return sum(np.square(column - column[row]) for column in columns)
+    found = np.zeros(len(columns[0]), columns[0].dtype)
+    for column in columns:
+        found += np.square(column - column[row])
+    return found
 
 
 def _degree(inputs: int, wanted: int) -> int:

@@ -28,7 +28,8 @@ def fit(
 
     The numbers are autograd's and `torch.optim.Adam`'s, without what these do around them for any network.
     """
-    passes, parameters = TorchPass(network), list(network.parameters())
+    passes = TorchPass(network)
+    parameters: list[Tensor] = list(network.parameters())
     gradients, first, second = ([torch.zeros_like(one) for one in parameters] for _ in range(3))
     steps = [torch.zeros(()) for _ in parameters]
     for parameter, gradient in zip(parameters, gradients):
