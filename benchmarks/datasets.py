@@ -1,6 +1,6 @@
 """Opening datasets of 10,000 to 100,000,000 steps and drawing batches from them: time and memory against size.
 
-Unless --quick is given, also draws what was measured: `docs/results/datasets.png`.
+Unless --quick is given, also draws what was measured: `benchmarks/results/datasets.png`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from foretell.collection.recipes import collect_random
 from foretell.reporting.style import OURS, PNG_DPI, REPORT_COLOR, STYLE
 
 SIZES = (10_000, 100_000, 1_000_000, 10_000_000, 100_000_000)
-FIGURE = ROOT / "docs/results/datasets.png"
+FIGURE = ROOT / "benchmarks/results/datasets.png"
 SMALL, LARGE = 1_000_000, 100_000_000
 BATCH_BOUND = 1.2
 """Most that a batch from 100,000,000 steps may cost, in batches from 1,000,000."""

@@ -1,6 +1,6 @@
 """How the cost of an update grows with context length and width, and that of acting with the number of episodes.
 
-Unless --quick is given, also draws what was measured: `docs/results/growth.png`.
+Unless --quick is given, also draws what was measured: `benchmarks/results/growth.png`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from foretell.presets.league import MODEL
 from foretell.reporting.style import OURS, PNG_DPI, STYLE
 from foretell.training.sequence import SequenceTraining
 
-FIGURE = ROOT / "docs/results/growth.png"
+FIGURE = ROOT / "benchmarks/results/growth.png"
 CONTEXT_LENGTHS, WIDTHS, EPISODES = (5, 10, 20, 40, 80), (16, 32, 64, 128, 256), (1, 10, 50, 200, 1000)
 REPETITIONS = 3
 
