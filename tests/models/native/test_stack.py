@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from conformance.checks import notices
 from foretell.models import layers
 from foretell.models.layers import CausalTransformer, initialize
 from foretell.models.native import building
+from foretell.models.native import stack as native_stack
 
 CASES = {
     "padded, some outputs": {
@@ -131,6 +133,57 @@ def test_products_take_one_thread_and_the_blas_gets_its_own_back(monkeypatch):
     stack, tokens, mask, _ = _made(CASES["one window"])
     stack(tokens, mask).sum().backward()
     assert limits == [7, 1, 7, 1, 7], "once forward, once backward"
+
+
+def check_graphs_do_not_share_memory():
+    """Gradients of two windows whose graphs are alive together, of one twice, and of a graph that outlives others."""
+    stack, tokens, mask, outputs = _made(CASES["padded, some outputs"])
+
+    def gradient(upstream, graph):
+        return torch.autograd.grad(graph[1], graph[0], upstream, retain_graph=True)[0]
+
+    def graph(numbers):
+        numbers = numbers.clone().requires_grad_()
+        return numbers, stack(numbers, mask, None, outputs)
+
+    other = tokens.flip(0)
+    upstream = torch.randn(stack(tokens, mask, None, outputs).shape, generator=torch.Generator().manual_seed(3))
+    alone = [gradient(upstream, graph(numbers)) for numbers in (tokens, other)]
+    assert not torch.equal(*alone)
+    first, second = graph(tokens), graph(other)
+    for made, expected in ((first, alone[0]), (second, alone[1]), (first, alone[0])):
+        assert torch.equal(gradient(upstream, made), expected)
+    del second
+    graph(other)
+    assert torch.equal(gradient(upstream, first), alone[0])
+
+
+def test_graphs_that_are_alive_together_do_not_share_memory():
+    check_graphs_do_not_share_memory()
+
+
+def test_shared_memory_is_noticed(monkeypatch):
+    memory = torch.empty(1 << 20)
+    monkeypatch.setattr(native_stack._workspace, "lend", lambda floats: memory[:floats])
+    notices(check_graphs_do_not_share_memory)
+
+
+def test_updates_take_the_memory_of_the_one_before():
+    """The next graph's memory begins where the last one's did, once that is gone; two threads have their own."""
+    stack, tokens, mask, outputs = _made(CASES["all outputs"])
+    places = []
+
+    def update():
+        hidden = stack(tokens, mask, None, outputs)
+        places.append(native_stack._workspace._lent().data_ptr())
+        hidden.sum().backward()
+
+    update()
+    update()
+    other = threading.Thread(target=update)
+    other.start()
+    other.join()
+    assert places[0] == places[1] != places[2]
 
 
 def test_the_same_generator_drops_the_same_units_and_another_others():

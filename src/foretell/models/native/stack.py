@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+import threading
+import weakref
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,6 +75,31 @@ def run_stack(
     return _forward(_loaded(), shape, tokens, allowed, parameters)[0]
 
 
+class _Workspace(threading.local):
+    """Memory for what a backward pass needs, which the next update of this thread takes again.
+
+    Made anew each time it is megabytes of pages that the system first has to clear. While a graph still holds it,
+    another graph gets memory of its own.
+    """
+
+    def __init__(self) -> None:
+        self._memory = torch.empty(0)
+        self._lent: Callable[[], Tensor | None] = lambda: None
+
+    def lend(self, floats: int) -> Float[Tensor, " floats"]:
+        if self._lent() is not None:
+            return torch.empty(floats)
+        if len(self._memory) != floats:
+            self._memory = torch.empty(0)  # the old is gone before the new is there
+            self._memory = torch.empty(floats)
+        lent = self._memory[:]
+        self._lent = weakref.ref(lent)
+        return lent
+
+
+_workspace = _Workspace()
+
+
 class _Stack(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, tokens: Tensor, allowed: Tensor, shape: _Shape, *parameters: Tensor) -> Tensor:
@@ -105,7 +132,7 @@ def _forward(
     library: Native, shape: _Shape, tokens: Tensor, allowed: Tensor, parameters: Sequence[Tensor]
 ) -> tuple[Tensor, Tensor]:
     hidden = tokens.new_empty(shape.windows, shape.outputs, shape.width)
-    kept = tokens.new_empty(library.kept_floats(ctypes.byref(shape)))
+    kept = _workspace.lend(library.kept_floats(ctypes.byref(shape))) if shape.keep else tokens.new_empty(0)
     with library.one_thread_a_product():
         failed = library.forward(
             ctypes.byref(shape), library.product, _addresses(parameters), _address(allowed), _address(tokens),
