@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from foretell.agents.adam import SmallAdam, follow
+from foretell.agents.adam import Following, SmallAdam
 from foretell.agents.backpropagation import Pass, Passes
 from foretell.agents.configs import SACConfig
 from foretell.agents.networks import LOG_STD_RANGE, EnsembleMLP, GaussianPolicy, QFunctions, ValueFunction
@@ -89,6 +89,9 @@ class SoftActorCritic(nn.Module):
         for target, source in self._pairs:
             target.load_state_dict(source.state_dict())
             target.requires_grad_(False)
+        self._following = [
+            Following(list(target.parameters()), list(source.parameters())) for target, source in self._pairs
+        ]
         parameters = {name: list(network.parameters()) for name, network in learned.items()}
         if config.form == "twin-q":
             parameters["temperature"] = [self.log_temperature]
@@ -190,5 +193,5 @@ class SoftActorCritic(nn.Module):
         self.optimizers[name].advance()
 
     def _move_targets(self) -> None:
-        for target, source in self._pairs:
-            follow(list(target.parameters()), list(source.parameters()), self.config.target_rate)
+        for following in self._following:
+            following.move(self.config.target_rate)

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 
 import numpy as np
 
 from foretell.core.errors import UsageError
 
 
+WORD = 2**32
+"""Smaller numbers are one word of what a sequence is seeded with."""
+
+
 def _sequence(root_seed: int, name: str, indices: tuple[int, ...]) -> np.random.SeedSequence:
+    entropy = [root_seed, *_words(name), *indices]
     if root_seed < 0:
         raise UsageError(f"seed {root_seed}; expected 0 or a larger whole number.")
-    words = np.frombuffer(hashlib.sha256(name.encode()).digest()[:16], dtype="<u4")
-    return np.random.SeedSequence([root_seed, *map(int, words), *indices])
+    if 0 <= min(entropy) <= max(entropy) < WORD:  # the words that NumPy would make of them, in a third of the time
+        return np.random.SeedSequence(np.array(entropy, np.uint32))
+    return np.random.SeedSequence(entropy)
+
+
+@lru_cache(maxsize=1024)
+def _words(name: str) -> tuple[int, ...]:
+    return tuple(map(int, np.frombuffer(hashlib.sha256(name.encode()).digest()[:16], dtype="<u4")))
 
 
 def stream(root_seed: int, name: str, *indices: int) -> np.random.Generator:
