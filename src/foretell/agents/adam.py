@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.optim.adam import adam
@@ -37,18 +39,31 @@ class SmallAdam(torch.optim.Adam):
 
     def advance(self) -> None:
         """Step along `grad` of every parameter; each has one."""
-        if not self.state:
-            self.step()  # makes the moments
-            self._tables = None
-        elif (tables := self._found()).functions:
+        self._advance(checked=False)
+
+    def advance_if_finite(self, loss: float) -> bool:
+        """Step where `loss` and every gradient are finite; return whether they are.
+
+        Gradients of which the squares outgrow float32 are taken for infinite.
+        """
+        return self._advance(checked=True, loss=loss)
+
+    def _advance(self, *, checked: bool, loss: float = 0.0) -> bool:
+        if self.state and (tables := self._found()).functions:
             group = self.param_groups[0]
             beta1, beta2 = group["betas"]
-            tables.functions.adam(
+            return bool(tables.functions.adam(
                 tables.count, tables.counts, *tables.addresses, group["lr"], beta1, beta2, group["eps"], NEGLIGIBLE,
-                torch.get_num_threads(),
-            )  # fmt: skip
-        else:
+                checked, loss, torch.get_num_threads(),
+            ))  # fmt: skip
+        if checked and not math.isfinite(loss + self.squared_norm()):
+            return False
+        if self.state:
             self._advance_by_operators()
+        else:
+            self.step()  # makes the moments
+            self._tables = None
+        return True
 
     @torch.no_grad()
     def _advance_by_operators(self) -> None:
