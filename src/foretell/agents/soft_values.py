@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -12,6 +12,7 @@ from foretell.agents.native.building import usable
 from foretell.agents.native.soft_values import NativeSoftValues
 
 
+@runtime_checkable
 class SoftValues(Protocol):
     """What is done to the values of all members; in C the numbers are those of PyTorch's operators, bit for bit."""
 

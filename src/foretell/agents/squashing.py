@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -14,6 +14,7 @@ from foretell.agents.networks import LOG_STD_RANGE, GaussianPolicy
 from foretell.agents.squashed_gaussian import Squashed, sample_squashed
 
 
+@runtime_checkable
 class Squashing(Protocol):
     """Both directions; in C they give the numbers of PyTorch's operators, bit for bit."""
 

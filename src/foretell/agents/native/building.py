@@ -31,7 +31,7 @@ class Library:
             library.foretell_adam, library.foretell_squares, library.foretell_follow,
         )  # fmt: skip
         self.forward.argtypes = [_POINTER, _POINTER, _COUNT]
-        self.backward.argtypes = [_POINTER, _NUMBER, _POINTER, _POINTER, _NUMBER, _NUMBER, _POINTER, _COUNT]
+        self.backward.argtypes = [_POINTER, _NUMBER, *[_POINTER] * 3, _NUMBER, _NUMBER, _POINTER, _COUNT]
         self.adam.argtypes = [_NUMBER, *[_POINTER] * 6, *[_REAL] * 5, _COUNT, _REAL, _COUNT]
         self.squares.argtypes = [_NUMBER, _POINTER, _POINTER]
         self.follow.argtypes = [_NUMBER, *[_POINTER] * 3, _REAL, _COUNT]

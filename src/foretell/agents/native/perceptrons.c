@@ -10,27 +10,27 @@ typedef void (*sgemm_function)(const char *, const char *, const int *, const in
 
 typedef struct {
     sgemm_function sgemm; /* Fortran's, of the BLAS that PyTorch has loaded: matrices by columns */
-    int64_t members, rows, layers;
+    int64_t members, rows, layers, widest;
     const int64_t *sizes;                   /* layers + 1 widths */
     float *const *weights, *const *biases;  /* a layer: (members, inputs, outputs), (members, 1, outputs) */
     float *const *weight_gradients, *const *bias_gradients;
     float *const *kept;                     /* what layer l gives out, (members, rows, width), l from 0 */
-    float *scratch[2];                      /* (members, rows, widest) each */
+    float *scratch[2];                      /* (members, rows, widest) each, for gradients on their way down */
 } Perceptrons;
 
-/* Threads share out members, and rows or columns of each where there are more threads than members; a product is one
-   thread's. With one thread everything is computed in one piece. */
+/* Threads share out members, and rows of each where there are more threads than members; a product is one thread's.
+   With one thread everything is computed in one piece. */
 typedef struct {
-    int64_t member, begin, end;
+    int64_t member, place, begin, end; /* rows from begin to end are the member's part number `place` */
 } Part;
 
 static int64_t parts_of(const Perceptrons *of, int threads) {
     return of->members * ((threads + of->members - 1) / of->members);
 }
 
-static Part part(const Perceptrons *of, int64_t parts, int64_t number, int64_t length) {
+static Part part(const Perceptrons *of, int64_t parts, int64_t number, int64_t rows) {
     int64_t each = parts / of->members, place = number % each;
-    Part found = {number / each, length * place / each, length * (place + 1) / each};
+    Part found = {number / each, place, rows * place / each, rows * (place + 1) / each};
     return found;
 }
 
@@ -72,51 +72,100 @@ void foretell_perceptrons_forward(const Perceptrons *of, const float *inputs, in
     }
 }
 
-static void sum_rows(const float *values, int64_t rows, int64_t width, int64_t columns, float *sums) {
-    for (int64_t i = 0; i < columns; i++) sums[i] = 0.0f;
-    for (int64_t row = 0; row < rows; row++, values += width)
-        for (int64_t i = 0; i < columns; i++) sums[i] += values[i];
+/* Numbers (rows, width), one row `apart` numbers after the other. */
+typedef struct {
+    const float *values;
+    int64_t rows, width, apart;
+} Rows;
+
+static void sum_rows(Rows of, float *sums) {
+    for (int64_t i = 0; i < of.width; i++) sums[i] = 0.0f;
+    for (int64_t row = 0; row < of.rows; row++, of.values += of.apart)
+        for (int64_t i = 0; i < of.width; i++) sums[i] += of.values[i];
 }
 
 /* What relu let through; of its derivative at 0 we take 0, as PyTorch does. */
-static void mask(float *gradient, const float *hidden, int64_t count) {
-    for (int64_t i = 0; i < count; i++) gradient[i] = hidden[i] <= 0.0f ? 0.0f : gradient[i];
+static void mask(float *gradient, int64_t apart, const float *hidden, int64_t rows, int64_t width) {
+    for (int64_t row = 0; row < rows; row++, gradient += apart, hidden += width)
+        for (int64_t i = 0; i < width; i++) gradient[i] = hidden[i] <= 0.0f ? 0.0f : gradient[i];
+}
+
+/* Number of weights and biases of one member below `layer`. */
+static int64_t size_below(const Perceptrons *of, int64_t layer) {
+    int64_t size = 0;
+    for (int64_t i = 0; i < layer; i++) size += (of->sizes[i] + 1) * of->sizes[i + 1];
+    return size;
+}
+
+/* The gradient of a member's weights, then of its biases: the first part of its rows writes where it belongs, the
+   others into `partial` (parts of a member after the first, members, numbers of a member). */
+static void weight_gradient(const Perceptrons *of, Part p, int64_t layer, Rows above, const float *inputs,
+                            float *partial) {
+    int64_t in = of->sizes[layer], out = above.width;
+    const float *read = layer ? of->kept[layer - 1] + (p.member * of->rows + p.begin) * in : inputs + p.begin * in;
+    float *weights = of->weight_gradients[layer] + p.member * in * out;
+    float *biases = of->bias_gradients[layer] + p.member * out;
+    if (p.place) {
+        weights = partial + ((p.place - 1) * of->members + p.member) * size_below(of, of->layers) +
+                  size_below(of, layer);
+        biases = weights + in * out;
+    }
+    product(of, "T", "N", in, out, above.rows, read, in, above.values, above.apart, 0.0f, weights, out);
+    sum_rows(above, biases);
+}
+
+/* One part of the rows goes back through all layers; at the end scratch[1] holds the gradient of what relu read first. */
+static void part_backward(const Perceptrons *of, Part p, int64_t rows, const float *gradient, const float *inputs,
+                          float *partial) {
+    int64_t outputs = of->sizes[of->layers];
+    Rows above = {gradient + (p.member * rows + p.begin) * outputs, p.end - p.begin, outputs, outputs};
+    for (int64_t layer = of->layers - 1; layer >= 0; layer--) {
+        int64_t in = of->sizes[layer], out = above.width;
+        if (inputs) weight_gradient(of, p, layer, above, inputs, partial);
+        if (layer == 0) break;
+        float *below = of->scratch[layer % 2] + (p.member * rows + p.begin) * of->widest;
+        product(of, "N", "T", above.rows, in, out, above.values, above.apart,
+                of->weights[layer] + p.member * in * out, out, 0.0f, below, of->widest);
+        mask(below, of->widest, of->kept[layer - 1] + (p.member * of->rows + p.begin) * in, above.rows, in);
+        above = (Rows){below, above.rows, in, of->widest};
+    }
+}
+
+static void add_partial(const Perceptrons *of, int64_t partials, const float *partial, int64_t share, int64_t shares) {
+    int64_t size = size_below(of, of->layers);
+    for (int64_t number = 0; number < partials * of->members; number++)
+        for (int64_t layer = 0; layer < of->layers; layer++) {
+            int64_t member = number % of->members, out = of->sizes[layer + 1], count = of->sizes[layer] * out;
+            const float *from = partial + number * size + size_below(of, layer);
+            float *weights = of->weight_gradients[layer] + member * count;
+            float *biases = of->bias_gradients[layer] + member * out;
+            for (int64_t i = count * share / shares; i < count * (share + 1) / shares; i++) weights[i] += from[i];
+            for (int64_t i = out * share / shares; i < out * (share + 1) / shares; i++) biases[i] += from[count + i];
+        }
 }
 
 /* The first `rows` of each member go back. gradient: (members, rows, outputs). Writes the gradients of weights and
    biases where `inputs` are given, and where `wanted` is above 0 that of the inputs from number `first` on, summed over
-   the members: (rows, wanted). */
+   the members: (rows, wanted). `partial` has room for the weights of a member for each part of one but the first. */
 void foretell_perceptrons_backward(const Perceptrons *of, int64_t rows, const float *gradient, const float *inputs,
-                                   int64_t first, int64_t wanted, float *input_gradient, int threads) {
-    int64_t parts = parts_of(of, threads);
+                                   float *partial, int64_t first, int64_t wanted, float *input_gradient, int threads) {
+    int64_t parts = parts_of(of, threads), shares = parts > of->members && inputs ? threads : 0, out = of->sizes[1];
+    int64_t apart = of->layers == 1 ? out : of->widest;
+    const float *lowest = of->layers == 1 ? gradient : of->scratch[1];
 #pragma omp parallel num_threads(threads) if (threads > 1)
-    for (int64_t layer = of->layers - 1; layer >= 0; layer--) {
-        int64_t in = of->sizes[layer], out = of->sizes[layer + 1];
-        const float *all_above = layer + 1 == of->layers ? gradient : of->scratch[(layer + 1) % 2];
-#pragma omp for nowait
-        for (int64_t number = 0; number < (inputs ? parts : 0); number++) {
-            Part p = part(of, parts, number, out);
-            const float *above = all_above + p.member * rows * out + p.begin;
-            const float *hidden = layer ? of->kept[layer - 1] + p.member * of->rows * in : inputs;
-            product(of, "T", "N", in, p.end - p.begin, rows, hidden, in, above, out, 0.0f,
-                    of->weight_gradients[layer] + p.member * in * out + p.begin, out);
-            sum_rows(above, rows, out, p.end - p.begin, of->bias_gradients[layer] + p.member * out + p.begin);
-        }
-#pragma omp for
-        for (int64_t number = 0; number < (layer ? parts : 0); number++) {
-            Part p = part(of, parts, number, rows);
-            const float *above = all_above + (p.member * rows + p.begin) * out;
-            float *below = of->scratch[layer % 2] + (p.member * rows + p.begin) * in;
-            product(of, "N", "T", p.end - p.begin, in, out, above, out, of->weights[layer] + p.member * in * out, out,
-                    0.0f, below, in);
-            mask(below, of->kept[layer - 1] + (p.member * of->rows + p.begin) * in, (p.end - p.begin) * in);
-        }
-#pragma omp for
-        for (int64_t number = 0; number < (layer || !wanted ? 0 : threads); number++) {
+    {
+#pragma omp for schedule(static, 1)
+        for (int64_t number = 0; number < parts; number++)
+            part_backward(of, part(of, parts, number, rows), rows, gradient, inputs, partial);
+#pragma omp for schedule(static, 1)
+        for (int64_t share = 0; share < shares; share++)
+            add_partial(of, parts / of->members - 1, partial, share, shares);
+#pragma omp for schedule(static, 1)
+        for (int64_t number = 0; number < (wanted ? threads : 0); number++) {
             int64_t begin = rows * number / threads, end = rows * (number + 1) / threads;
             for (int64_t member = 0; member < of->members; member++)
-                product(of, "N", "T", end - begin, wanted, out, all_above + (member * rows + begin) * out, out,
-                        of->weights[0] + member * in * out + first * out, out, member ? 1.0f : 0.0f,
+                product(of, "N", "T", end - begin, wanted, out, lowest + (member * rows + begin) * apart,
+                        apart, of->weights[0] + member * of->sizes[0] * out + first * out, out, member ? 1.0f : 0.0f,
                         input_gradient + begin * wanted, wanted);
         }
     }
