@@ -49,10 +49,11 @@ class SmallAdam(torch.optim.Adam):
         return self._advance(checked=True, loss=loss)
 
     def _advance(self, *, checked: bool, loss: float = 0.0) -> bool:
-        if self.state and (tables := self._found()).functions:
+        tables = self._found()
+        if self.state and (functions := tables.functions):
             group = self.param_groups[0]
             beta1, beta2 = group["betas"]
-            return bool(tables.functions.adam(
+            return bool(functions.adam(
                 tables.count, tables.counts, *tables.addresses, group["lr"], beta1, beta2, group["eps"], NEGLIGIBLE,
                 checked, loss, torch.get_num_threads(),
             ))  # fmt: skip
@@ -84,8 +85,9 @@ class SmallAdam(torch.optim.Adam):
 
     def squared_norm(self) -> float:
         """Return the sum of the squared gradients; not finite where one of them is not, or outgrows float32."""
-        if (tables := self._found()).functions:
-            return tables.functions.squares(tables.count, tables.counts, tables.addresses[1])
+        tables = self._found()
+        if functions := tables.functions:
+            return functions.squares(tables.count, tables.counts, tables.addresses[1])
         return float(torch.stack([gradient.square().sum() for gradient in self.gradients()]).sum())
 
     def _moments(self) -> list[list[Tensor]]:

@@ -128,15 +128,14 @@ class SoftActorCritic(nn.Module):
     ) -> Float[Tensor, ""]:
         """Return half the mean squared error, added over the members, and write its gradient."""
         passes = self._passes.of(network, len(targets))
-        errors, gradient = compute.errors(passes.forward(inputs), targets)
+        squares, gradient = compute.squared_errors(passes.forward(inputs), targets)
         passes.backward(gradient)
-        return 0.5 * errors.square().mean(-1).sum()
+        return 0.5 * squares.mean(-1).sum()
 
     def _temperature_loss(self, log_probs: Float[Tensor, " batch"]) -> Float[Tensor, ""]:
         """Return the loss of the temperature (2018b, Eq. 18 in log alpha), and write its gradient."""
         entropy_gap = (log_probs + self.target_entropy).mean()
-        torch.neg(entropy_gap, out=self.log_temperature.grad)
-        return -self.log_temperature * entropy_gap
+        return self.log_temperature * torch.neg(entropy_gap, out=self.log_temperature.grad)
 
     @property
     def temperature(self) -> float:

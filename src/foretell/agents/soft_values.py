@@ -28,14 +28,17 @@ class SoftValues(Protocol):
         """Return the Bellman target of the lowest next value, less the temperature times the log-density if given."""
         ...
 
-    def errors(
+    def squared_errors(
         self, values: Float[Tensor, "members batch 1"], targets: Float[Tensor, " batch"]
     ) -> tuple[Float[Tensor, "members batch"], Float[Tensor, "members batch 1"]]:
-        """Return values - targets, and the gradient of half their mean square."""
+        """Return (values - targets)^2, and the gradient of half its mean with respect to the values."""
         ...
 
     def lowest(
-        self, values: Float[Tensor, "members batch 1"], log_probs: Float[Tensor, " batch"], temperature: Float[Tensor, ""]
+        self,
+        values: Float[Tensor, "members batch 1"],
+        log_probs: Float[Tensor, " batch"],
+        temperature: Float[Tensor, ""],
     ) -> tuple[Float[Tensor, " batch"], Float[Tensor, "members batch 1"]]:
         """Return the soft value of each row, of its lowest member, and the gradient of minus their mean."""
         ...
@@ -79,15 +82,18 @@ class TorchSoftValues:
             lowest = lowest - temperature * next_log_probs
         return bellman_target(rewards, terminations, lowest, discount)
 
-    def errors(
+    def squared_errors(
         self, values: Float[Tensor, "members batch 1"], targets: Float[Tensor, " batch"]
     ) -> tuple[Float[Tensor, "members batch"], Float[Tensor, "members batch 1"]]:
         """See `SoftValues`."""
         errors = values.squeeze(-1) - targets
-        return errors, (errors / len(targets)).unsqueeze(-1)
+        return errors.square(), (errors / len(targets)).unsqueeze(-1)
 
     def lowest(
-        self, values: Float[Tensor, "members batch 1"], log_probs: Float[Tensor, " batch"], temperature: Float[Tensor, ""]
+        self,
+        values: Float[Tensor, "members batch 1"],
+        log_probs: Float[Tensor, " batch"],
+        temperature: Float[Tensor, ""],
     ) -> tuple[Float[Tensor, " batch"], Float[Tensor, "members batch 1"]]:
         """See `SoftValues`."""
         found, chosen = values.min(0)

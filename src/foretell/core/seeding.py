@@ -9,7 +9,6 @@ import numpy as np
 
 from foretell.core.errors import UsageError
 
-
 WORD = 2**32
 """Smaller numbers are one word of what a sequence is seeded with."""
 

@@ -58,13 +58,16 @@ class Replay:
     def sample(self, batch_size: int, action_range: ActionRange, generator: torch.Generator) -> Transitions:
         """Draw timesteps uniformly, with replacement."""
         rows = torch.randint(self.size, (batch_size,), generator=generator).numpy()
-        columns = {name: self.columns[name][rows] for name in ("observations", "actions", "rewards", "terminations")}
+        observations, actions, rewards, next_observations, terminations = (
+            self.columns[name].take(rows, 0)
+            for name in ("observations", "actions", "rewards", "next_observations", "terminations")
+        )
         return Transitions(
-            observations=torch.from_numpy(columns["observations"]).flatten(1),
-            actions=torch.from_numpy(action_range.to_unit(columns["actions"])),
-            rewards=torch.from_numpy(columns["rewards"]),
-            next_observations=torch.from_numpy(self.columns["next_observations"][rows]).flatten(1),
-            terminations=torch.from_numpy(columns["terminations"]),
+            observations=torch.from_numpy(observations.reshape(batch_size, -1)),
+            actions=torch.from_numpy(action_range.to_unit(actions)),
+            rewards=torch.from_numpy(rewards),
+            next_observations=torch.from_numpy(next_observations.reshape(batch_size, -1)),
+            terminations=torch.from_numpy(terminations),
         )
 
 

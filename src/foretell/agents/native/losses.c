@@ -62,14 +62,15 @@ void foretell_targets(int64_t members, int64_t rows, const float *values, const 
     }
 }
 
-/* values - targets for each member, and that over the number of rows. */
+/* Squares of values - targets for each member, and the gradient of half their mean. */
 void foretell_errors(int64_t members, int64_t rows, const float *restrict values, const float *restrict targets,
-                     float *restrict errors, float *restrict gradient) {
+                     float *restrict squares, float *restrict gradient) {
     for (int64_t member = 0; member < members; member++)
         for (int64_t row = 0; row < rows; row++) {
             int64_t at = member * rows + row;
-            errors[at] = values[at] - targets[row];
-            gradient[at] = errors[at] / (float)rows;
+            float error = values[at] - targets[row];
+            squares[at] = error * error;
+            gradient[at] = error / (float)rows;
         }
 }
 

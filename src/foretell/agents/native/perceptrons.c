@@ -21,7 +21,7 @@ typedef struct {
 /* Threads share out members, and rows of each where there are more threads than members; a product is one thread's.
    With one thread everything is computed in one piece. */
 typedef struct {
-    int64_t member, place, begin, end; /* rows from begin to end are the member's part number `place` */
+    int64_t member, place, places, begin, end; /* rows from begin to end: part `place` of the member's `places` */
 } Part;
 
 static int64_t parts_of(const Perceptrons *of, int threads) {
@@ -30,7 +30,7 @@ static int64_t parts_of(const Perceptrons *of, int threads) {
 
 static Part part(const Perceptrons *of, int64_t parts, int64_t number, int64_t rows) {
     int64_t each = parts / of->members, place = number % each;
-    Part found = {number / each, place, rows * place / each, rows * (place + 1) / each};
+    Part found = {number / each, place, each, rows * place / each, rows * (place + 1) / each};
     return found;
 }
 
@@ -74,7 +74,7 @@ void foretell_perceptrons_forward(const Perceptrons *of, const float *inputs, in
 
 /* Numbers (rows, width), one row `apart` numbers after the other. */
 typedef struct {
-    const float *values;
+    float *values;
     int64_t rows, width, apart;
 } Rows;
 
@@ -85,9 +85,9 @@ static void sum_rows(Rows of, float *sums) {
 }
 
 /* What relu let through; of its derivative at 0 we take 0, as PyTorch does. */
-static void mask(float *gradient, int64_t apart, const float *hidden, int64_t rows, int64_t width) {
-    for (int64_t row = 0; row < rows; row++, gradient += apart, hidden += width)
-        for (int64_t i = 0; i < width; i++) gradient[i] = hidden[i] <= 0.0f ? 0.0f : gradient[i];
+static void mask(Rows of, const float *hidden) {
+    for (int64_t row = 0; row < of.rows; row++, of.values += of.apart, hidden += of.width)
+        for (int64_t i = 0; i < of.width; i++) of.values[i] = hidden[i] <= 0.0f ? 0.0f : of.values[i];
 }
 
 /* Number of weights and biases of one member below `layer`. */
@@ -114,20 +114,29 @@ static void weight_gradient(const Perceptrons *of, Part p, int64_t layer, Rows a
     sum_rows(above, biases);
 }
 
-/* One part of the rows goes back through all layers; at the end scratch[1] holds the gradient of what relu read first. */
+/* Where the gradient of what layer - 1 gives out lies: that of the last was given, the others are in the scratch. There
+   the parts of one member may be at layers of different widths at a time, so rows lie as far apart as the widest. */
+static Rows gradient_at(const Perceptrons *of, int64_t layer, Part p, int64_t rows, const float *given) {
+    int64_t width = of->sizes[layer], apart = p.places > 1 ? of->widest : width;
+    if (layer == of->layers)
+        return (Rows){(float *)given + (p.member * rows + p.begin) * width, p.end - p.begin, width, width};
+    return (Rows){of->scratch[layer % 2] + p.member * rows * of->widest + p.begin * apart, p.end - p.begin, width,
+                  apart};
+}
+
+/* One part of the rows goes back through all layers. */
 static void part_backward(const Perceptrons *of, Part p, int64_t rows, const float *gradient, const float *inputs,
                           float *partial) {
-    int64_t outputs = of->sizes[of->layers];
-    Rows above = {gradient + (p.member * rows + p.begin) * outputs, p.end - p.begin, outputs, outputs};
+    Rows above = gradient_at(of, of->layers, p, rows, gradient);
     for (int64_t layer = of->layers - 1; layer >= 0; layer--) {
         int64_t in = of->sizes[layer], out = above.width;
         if (inputs) weight_gradient(of, p, layer, above, inputs, partial);
         if (layer == 0) break;
-        float *below = of->scratch[layer % 2] + (p.member * rows + p.begin) * of->widest;
+        Rows below = gradient_at(of, layer, p, rows, gradient);
         product(of, "N", "T", above.rows, in, out, above.values, above.apart,
-                of->weights[layer] + p.member * in * out, out, 0.0f, below, of->widest);
-        mask(below, of->widest, of->kept[layer - 1] + (p.member * of->rows + p.begin) * in, above.rows, in);
-        above = (Rows){below, above.rows, in, of->widest};
+                of->weights[layer] + p.member * in * out, out, 0.0f, below.values, below.apart);
+        mask(below, of->kept[layer - 1] + (p.member * of->rows + p.begin) * in);
+        above = below;
     }
 }
 
@@ -150,8 +159,6 @@ static void add_partial(const Perceptrons *of, int64_t partials, const float *pa
 void foretell_perceptrons_backward(const Perceptrons *of, int64_t rows, const float *gradient, const float *inputs,
                                    float *partial, int64_t first, int64_t wanted, float *input_gradient, int threads) {
     int64_t parts = parts_of(of, threads), shares = parts > of->members && inputs ? threads : 0, out = of->sizes[1];
-    int64_t apart = of->layers == 1 ? out : of->widest;
-    const float *lowest = of->layers == 1 ? gradient : of->scratch[1];
 #pragma omp parallel num_threads(threads) if (threads > 1)
     {
 #pragma omp for schedule(static, 1)
@@ -162,11 +169,13 @@ void foretell_perceptrons_backward(const Perceptrons *of, int64_t rows, const fl
             add_partial(of, parts / of->members - 1, partial, share, shares);
 #pragma omp for schedule(static, 1)
         for (int64_t number = 0; number < (wanted ? threads : 0); number++) {
-            int64_t begin = rows * number / threads, end = rows * (number + 1) / threads;
-            for (int64_t member = 0; member < of->members; member++)
-                product(of, "N", "T", end - begin, wanted, out, lowest + (member * rows + begin) * apart,
-                        apart, of->weights[0] + member * of->sizes[0] * out + first * out, out, member ? 1.0f : 0.0f,
-                        input_gradient + begin * wanted, wanted);
+            Part p = {0, 0, parts / of->members, rows * number / threads, rows * (number + 1) / threads};
+            for (; p.member < of->members; p.member++) {
+                Rows lowest = gradient_at(of, 1, p, rows, gradient);
+                product(of, "N", "T", lowest.rows, wanted, out, lowest.values, lowest.apart,
+                        of->weights[0] + (p.member * of->sizes[0] + first) * out, out, p.member ? 1.0f : 0.0f,
+                        input_gradient + p.begin * wanted, wanted);
+            }
         }
     }
 }

@@ -13,7 +13,8 @@ from foretell.agents.networks import EnsembleMLP
 
 class _Perceptrons(ctypes.Structure):
     _fields_ = [
-        ("sgemm", ctypes.c_void_p), ("members", ctypes.c_int64), ("rows", ctypes.c_int64), ("layers", ctypes.c_int64), ("widest", ctypes.c_int64),
+        ("sgemm", ctypes.c_void_p),
+        *((name, ctypes.c_int64) for name in ("members", "rows", "layers", "widest")),
         *((name, ctypes.c_void_p) for name in (
             "sizes", "weights", "biases", "weight_gradients", "bias_gradients", "kept", "first_scratch",
             "second_scratch",

@@ -32,14 +32,14 @@ class NativeSoftValues:
         )  # fmt: skip
         return targets
 
-    def errors(self, values: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Return errors `(members, batch)` and the gradient `(members, batch, 1)`."""
+    def squared_errors(self, values: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Return squared errors `(members, batch)` and the gradient `(members, batch, 1)`."""
         members, rows = values.shape[:2]
-        errors, gradient = torch.empty(members, rows), torch.empty(members, rows, 1)
+        squares, gradient = torch.empty(members, rows), torch.empty(members, rows, 1)
         self._functions.errors(
-            members, rows, values.data_ptr(), targets.data_ptr(), errors.data_ptr(), gradient.data_ptr()
+            members, rows, values.data_ptr(), targets.data_ptr(), squares.data_ptr(), gradient.data_ptr()
         )
-        return errors, gradient
+        return squares, gradient
 
     def lowest(self, values: Tensor, log_probs: Tensor, temperature: Tensor) -> tuple[Tensor, Tensor]:
         """Return soft values `(batch,)` and the gradient `(members, batch, 1)`."""
