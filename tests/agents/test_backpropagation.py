@@ -65,6 +65,22 @@ def test_the_gradient_of_inputs_leaves_the_weights_gradients_alone(network_and_p
     assert all(bool((parameter.grad == 9.0).all()) for parameter in network.parameters())
 
 
+def test_the_gradient_of_inputs_where_one_member_of_each_row_counts(network_and_pass, threads):
+    """Rows without a gradient may be left out; NaN is one."""
+    network, passes = network_and_pass
+    inputs = _drawn(7, 4).requires_grad_()
+    for chosen in ([0, 1, 1, 0, 1, 1, 1], [1] * 7, [0] * 7):
+        gradient = torch.zeros(2, 7, 2)
+        gradient[torch.tensor(chosen), torch.arange(7)] = _drawn(7, 2, seed=3)
+        gradient[:, 5] = 0.0
+        (expected,) = torch.autograd.grad((network(inputs) * gradient).sum(), [inputs])
+        with torch.no_grad():
+            passes.forward(inputs.detach())
+            torch.testing.assert_close(passes.gradient_of_inputs(gradient, 0), expected, rtol=1e-5, atol=1e-6)
+            gradient[0, 3, 1] = torch.nan
+            assert passes.gradient_of_inputs(gradient, 2).isnan().all(1).tolist() == [n == 3 for n in range(7)]
+
+
 def test_nan_is_passed_on(network_and_pass):
     network, passes = network_and_pass
     with torch.no_grad():

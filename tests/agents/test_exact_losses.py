@@ -42,6 +42,7 @@ def _squashings(outputs, noise):
 def test_squashing_and_its_gradient(rows, action_dim):
     outputs, noise = _drawn(1, rows, 2 * action_dim, scale=3.0), _drawn(rows, action_dim, seed=1)
     outputs[0, 0, action_dim], outputs[0, -1, -1] = 2.5, -21.0  # out of the range of log standard deviations
+    outputs[0, rows // 2, 0] = torch.nan
     native, plain = _squashings(outputs, noise)
     found, expected = native.sample(outputs, noise), plain.sample(outputs, noise)
     _assert_same_bits(vars(found).values(), vars(expected).values())

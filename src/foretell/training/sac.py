@@ -29,7 +29,7 @@ from foretell.training.run_folder import RunFolder, run_versions
 LOG_EVERY = 500
 """Timesteps between events that hold the losses."""
 AHEAD = 64
-"""Timesteps whose random streams are made together: one between two updates, which empty caches, takes thrice as long."""
+"""Timesteps whose random streams are made together: one alone takes three times as long, after an update's memory."""
 KEPT_EVERY = 100
 """Updates between copies of the agent in memory, from which an update that fails half-way is taken back."""
 

@@ -31,27 +31,31 @@ class Library:
             library.foretell_adam, library.foretell_squares, library.foretell_follow,
         )  # fmt: skip
         self.forward.argtypes = [_POINTER, _POINTER, _COUNT]
-        self.backward.argtypes = [_POINTER, _NUMBER, *[_POINTER] * 3, _NUMBER, _NUMBER, _POINTER, _COUNT]
+        self.inputs = library.foretell_perceptrons_inputs
+        self.backward.argtypes = [_POINTER, _NUMBER, *[_POINTER] * 3, _COUNT]
+        self.inputs.argtypes = [_POINTER, _NUMBER, _POINTER, _NUMBER, _NUMBER, _POINTER, _POINTER, _COUNT]
         self.adam.argtypes = [_NUMBER, *[_POINTER] * 6, *[_REAL] * 5, _COUNT, _REAL, _COUNT]
         self.squares.argtypes = [_NUMBER, _POINTER, _POINTER]
         self.follow.argtypes = [_NUMBER, *[_POINTER] * 3, _REAL, _COUNT]
-        self.forward.restype = self.backward.restype = self.follow.restype = None
+        self.forward.restype = self.backward.restype = self.inputs.restype = self.follow.restype = None
         self.adam.restype, self.squares.restype = _COUNT, _SINGLE
         self._declare_losses(ctypes.CDLL(str(exact_path)))
 
     def _declare_losses(self, library: ctypes.CDLL) -> None:
-        self.unsquashed, self.squashed = library.foretell_unsquashed, library.foretell_squashed
+        self.clamped, self.unsquashed, self.squashed = (
+            library.foretell_clamped, library.foretell_unsquashed, library.foretell_squashed,
+        )  # fmt: skip
         self.policy_gradient, self.targets = library.foretell_policy_gradient, library.foretell_targets
         self.errors, self.soft_values = library.foretell_errors, library.foretell_soft_values
+        self.clamped.argtypes = [_NUMBER, _NUMBER, _POINTER, _SINGLE, _SINGLE, _POINTER]
         self.unsquashed.argtypes = [_NUMBER, _NUMBER, *[_POINTER] * 8]
         self.squashed.argtypes = [_NUMBER, *[_POINTER] * 3]
         self.policy_gradient.argtypes = [_NUMBER, _NUMBER, *[_POINTER] * 5, _SINGLE, _SINGLE, _POINTER]
         self.targets.argtypes = [_NUMBER, _NUMBER, *[_POINTER] * 5, _SINGLE, _POINTER]
         self.errors.argtypes = [_NUMBER, _NUMBER, *[_POINTER] * 4]
         self.soft_values.argtypes = [_NUMBER, _NUMBER, *[_POINTER] * 5]
-        for function in (self.unsquashed, self.squashed, self.policy_gradient, self.targets, self.errors):
-            function.restype = None
-        self.soft_values.restype = None
+        self.clamped.restype = self.unsquashed.restype = self.squashed.restype = self.policy_gradient.restype = None
+        self.targets.restype = self.errors.restype = self.soft_values.restype = None
 
 
 @cache

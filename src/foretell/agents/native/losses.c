@@ -5,8 +5,18 @@
 
 static const float LOG_2 = 0.69314718055994530942, HALF_LOG_2_PI = 0.91893853320467274178;
 
-/* outputs (rows, 2 dim): means, then what log_std was clamped from. Writes deviations std * noise, unsquashed actions u,
-   -2 u, and the log-density of u, each (rows, dim). */
+/* outputs (rows, 2 dim): means, then log standard deviations, which are kept in their range: (rows, dim). */
+void foretell_clamped(int64_t rows, int64_t dim, const float *restrict outputs, float low, float high,
+                      float *restrict log_std) {
+    for (int64_t row = 0; row < rows; row++)
+        for (int64_t i = 0; i < dim; i++) {
+            float raw = outputs[(row * 2 + 1) * dim + i];
+            log_std[row * dim + i] = raw < low ? low : raw > high ? high : raw; /* NaN stays */
+        }
+}
+
+/* Writes deviations std * noise, unsquashed actions u = mean + deviation, -2 u, and the log-density of u, each (rows,
+   dim). */
 void foretell_unsquashed(int64_t rows, int64_t dim, const float *restrict outputs, const float *restrict log_std,
                          const float *restrict std, const float *restrict noise, float *restrict deviations,
                          float *restrict unsquashed, float *restrict minus_twice, float *restrict gaussian) {

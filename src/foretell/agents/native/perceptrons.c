@@ -154,11 +154,10 @@ static void add_partial(const Perceptrons *of, int64_t partials, const float *pa
 }
 
 /* The first `rows` of each member go back. gradient: (members, rows, outputs). Writes the gradients of weights and
-   biases where `inputs` are given, and where `wanted` is above 0 that of the inputs from number `first` on, summed over
-   the members: (rows, wanted). `partial` has room for the weights of a member for each part of one but the first. */
+   biases. `partial` has room for the weights of a member for each part of one but the first. */
 void foretell_perceptrons_backward(const Perceptrons *of, int64_t rows, const float *gradient, const float *inputs,
-                                   float *partial, int64_t first, int64_t wanted, float *input_gradient, int threads) {
-    int64_t parts = parts_of(of, threads), shares = parts > of->members && inputs ? threads : 0, out = of->sizes[1];
+                                   float *partial, int threads) {
+    int64_t parts = parts_of(of, threads), shares = parts > of->members ? threads : 0;
 #pragma omp parallel num_threads(threads) if (threads > 1)
     {
 #pragma omp for schedule(static, 1)
@@ -167,15 +166,70 @@ void foretell_perceptrons_backward(const Perceptrons *of, int64_t rows, const fl
 #pragma omp for schedule(static, 1)
         for (int64_t share = 0; share < shares; share++)
             add_partial(of, parts / of->members - 1, partial, share, shares);
-#pragma omp for schedule(static, 1)
-        for (int64_t number = 0; number < (wanted ? threads : 0); number++) {
-            Part p = {0, 0, parts / of->members, rows * number / threads, rows * (number + 1) / threads};
-            for (; p.member < of->members; p.member++) {
-                Rows lowest = gradient_at(of, 1, p, rows, gradient);
-                product(of, "N", "T", lowest.rows, wanted, out, lowest.values, lowest.apart,
-                        of->weights[0] + (p.member * of->sizes[0] + first) * out, out, p.member ? 1.0f : 0.0f,
-                        input_gradient + p.begin * wanted, wanted);
-            }
+    }
+}
+
+static void member_inputs(const Perceptrons *of, Part p, int64_t rows, const float *gradient, int64_t first,
+                          int64_t wanted, float *input_gradient) {
+    part_backward(of, p, rows, gradient, 0, 0);
+    Rows lowest = gradient_at(of, 1, p, rows, gradient);
+    product(of, "N", "T", rows, wanted, lowest.width, lowest.values, lowest.apart,
+            of->weights[0] + (p.member * of->sizes[0] + first) * lowest.width, lowest.width, p.member ? 1.0f : 0.0f,
+            input_gradient, wanted);
+}
+
+/* Rows of all members, one after another: those with a gradient other than 0. Returns how many. */
+static int64_t rows_with_gradient(const Perceptrons *of, int64_t rows, const float *gradient, int64_t *found) {
+    int64_t count = 0, outputs = of->sizes[of->layers];
+    for (int64_t at = 0; at < of->members * rows; at++) {
+        int any = 0;
+        for (int64_t i = 0; i < outputs; i++) any |= gradient[at * outputs + i] != 0.0f;
+        if (any) found[count++] = at;
+    }
+    return count;
+}
+
+/* Rows found[begin] to found[end], all of one member, go back; their gradients of the inputs end in scratch[0]. */
+static void found_backward(const Perceptrons *of, const int64_t *found, int64_t begin, int64_t end, int64_t rows,
+                           const float *gradient, int64_t first, int64_t wanted) {
+    int64_t member = found[begin] / rows, outputs = of->sizes[of->layers];
+    float *above = of->scratch[of->layers % 2] + begin * of->widest;
+    for (int64_t i = 0; i < end - begin; i++)
+        for (int64_t k = 0; k < outputs; k++) above[i * of->widest + k] = gradient[found[begin + i] * outputs + k];
+    for (int64_t layer = of->layers - 1; layer >= 0; layer--) {
+        int64_t in = of->sizes[layer], out = of->sizes[layer + 1], from = layer ? 0 : first;
+        float *below = of->scratch[layer % 2] + begin * of->widest;
+        product(of, "N", "T", end - begin, layer ? in : wanted, out, above, of->widest,
+                of->weights[layer] + (member * in + from) * out, out, 0.0f, below, of->widest);
+        for (int64_t i = 0; i < (layer ? end - begin : 0); i++) {
+            int64_t row = found[begin + i] - member * rows;
+            mask((Rows){below + i * of->widest, 1, in, in}, of->kept[layer - 1] + (member * of->rows + row) * in);
+        }
+        above = below;
+    }
+}
+
+/* Writes the gradient of the inputs from number `first` on, summed over the members: (rows, wanted). Several threads
+   leave out what has no gradient: where only the lowest member of a row counts, that is half of the work for two.
+   `found` has room for a number for each row of each member. */
+void foretell_perceptrons_inputs(const Perceptrons *of, int64_t rows, const float *gradient, int64_t first,
+                                 int64_t wanted, float *input_gradient, int64_t *found, int threads) {
+    if (threads == 1) {
+        for (int64_t member = 0; member < of->members; member++)
+            member_inputs(of, part(of, of->members, member, rows), rows, gradient, first, wanted, input_gradient);
+        return;
+    }
+    int64_t count = rows_with_gradient(of, rows, gradient, found);
+#pragma omp parallel for schedule(static, 1) num_threads(threads)
+    for (int64_t share = 0; share < threads; share++) {
+        int64_t begin = count * share / threads, last = count * (share + 1) / threads;
+        for (int64_t end = begin; begin < last; begin = end) {
+            while (end < last && found[end] / rows == found[begin] / rows) end++;
+            found_backward(of, found, begin, end, rows, gradient, first, wanted);
         }
     }
+    for (int64_t i = 0; i < rows * wanted; i++) input_gradient[i] = 0.0f;
+    for (int64_t i = 0; i < count; i++)
+        for (int64_t k = 0; k < wanted; k++)
+            input_gradient[found[i] % rows * wanted + k] += of->scratch[0][i * of->widest + k];
 }

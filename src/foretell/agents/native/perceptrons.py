@@ -58,7 +58,7 @@ class NativePass:
             *(one.data_ptr() for one in scratch),
         )  # fmt: skip
         self._address = ctypes.addressof(self._of)
-        self._partial = torch.empty(0)
+        self._partial, self._found = torch.empty(0), torch.empty(network.members * rows, dtype=torch.int64)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the outputs `(members, rows, outputs)`."""
@@ -71,15 +71,15 @@ class NativePass:
         gradient, threads = gradient.contiguous(), torch.get_num_threads()
         self._functions.backward(
             self._address, gradient.shape[1], gradient.data_ptr(), self._inputs.data_ptr(),
-            self._partial_for(threads).data_ptr(), 0, 0, None, threads,
+            self._partial_for(threads).data_ptr(), threads,
         )  # fmt: skip
 
     def gradient_of_inputs(self, gradient: Tensor, first: int) -> Tensor:
         """Return the gradient `(rows, wanted)` with respect to the inputs from number `first` on, over all members."""
         gradient, found = gradient.contiguous(), torch.empty(gradient.shape[1], self._inputs.shape[1] - first)
-        self._functions.backward(
-            self._address, gradient.shape[1], gradient.data_ptr(), None, None, first, found.shape[1],
-            found.data_ptr(), torch.get_num_threads(),
+        self._functions.inputs(
+            self._address, gradient.shape[1], gradient.data_ptr(), first, found.shape[1], found.data_ptr(),
+            self._found.data_ptr(), torch.get_num_threads(),
         )  # fmt: skip
         return found
 

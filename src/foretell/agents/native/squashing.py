@@ -20,9 +20,9 @@ class NativeSquashing:
     def sample(self, outputs: Tensor, noise: Tensor) -> Squashed:
         """Return actions `(rows, action_dim)` for outputs `(1, rows, 2 action_dim)` and noise like the actions."""
         rows, action_dim = noise.shape
-        log_std = outputs[0, :, action_dim:].clamp(*LOG_STD_RANGE)
+        log_std, deviations, unsquashed, minus_twice, gaussian = torch.empty(5, rows, action_dim).unbind()
+        self._functions.clamped(rows, action_dim, outputs.data_ptr(), *LOG_STD_RANGE, log_std.data_ptr())
         std = log_std.exp()
-        deviations, unsquashed, minus_twice, gaussian = torch.empty(4, rows, action_dim).unbind()
         self._functions.unsquashed(
             rows, action_dim, outputs.data_ptr(), log_std.data_ptr(), std.data_ptr(), noise.data_ptr(),
             deviations.data_ptr(), unsquashed.data_ptr(), minus_twice.data_ptr(), gaussian.data_ptr(),
