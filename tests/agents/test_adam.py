@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from foretell.agents import adam
-from foretell.agents.adam import FLUSH_EVERY, SmallAdam, follow
+from foretell.agents.adam import FLUSH_EVERY, Following, SmallAdam, follow
 from foretell.agents.native.building import library
 
 
@@ -96,8 +96,56 @@ def test_the_squared_norm_is_that_of_all_gradients_and_tells_what_is_not_finite(
         assert not torch.isfinite(torch.tensor(small.squared_norm()))
 
 
+def test_a_step_is_taken_only_where_loss_and_gradients_are_finite(exact):
+    parameters, _, _ = _twins()
+    small = SmallAdam(parameters, 1e-2)
+    for parameter in parameters:
+        parameter.grad = torch.ones_like(parameter)
+    assert small.advance_if_finite(1.0)
+    for step in (1, 2):  # the first step makes the moments, the later ones may be C's
+        before = [parameter.detach().clone() for parameter in parameters]
+        assert not small.advance_if_finite(float("nan"))
+        parameters[0].grad[4, 2] = 3e25
+        assert not small.advance_if_finite(1.0)
+        parameters[0].grad[4, 2] = 1.0
+        assert all(torch.equal(one, other) for one, other in zip(parameters, before))
+        assert float(small.state[parameters[1]]["step"]) == step
+        assert small.advance_if_finite(-1.0)
+        assert not any(torch.equal(one, other) for one, other in zip(parameters, before))
+
+
+def test_no_step_makes_no_moments():
+    parameters, _, _ = _twins()
+    small = SmallAdam(parameters, 1e-2)
+    for parameter in parameters:
+        parameter.grad = torch.full_like(parameter, torch.inf)
+    assert not small.advance_if_finite(1.0)
+    assert not small.state
+
+
+def test_a_gradient_that_was_replaced_is_stepped_along(exact):
+    (parameter,), (twin,) = (group[:1] for group in _twins()[:2])
+    small, plain = SmallAdam([parameter], 1e-2), torch.optim.Adam([twin], lr=1e-2, fused=True)
+    kept = []  # so that no new gradient lies where an old one lay
+    for sign in (1.0, -1.0, 1.0):
+        kept.append(torch.full_like(parameter, sign))
+        parameter.grad, twin.grad = kept[-1], kept[-1].clone()
+        small.advance()
+        plain.step()
+    _assert_same(parameter, twin, exact)
+
+
 def test_following_moves_by_a_share_of_the_way(exact):
     old, new = [torch.zeros(2, 3), torch.ones(4)], [torch.ones(2, 3), torch.full((4,), 3.0)]
     follow(old, new, 0.25)
     assert old[0].tolist() == [[0.25] * 3] * 2
     assert old[1].tolist() == [1.5] * 4
+
+
+def test_what_is_followed_may_move_to_other_memory(exact):
+    old, new = nn.Parameter(torch.zeros(3)), nn.Parameter(torch.ones(3))
+    following = Following([old], [new])
+    following.move(0.5)
+    new.data = torch.full((3,), 2.5)
+    following.move(0.5)
+    assert old.tolist() == [1.5] * 3

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from foretell.agents import backpropagation
-from foretell.agents.backpropagation import TorchPass, make_pass
+from foretell.agents.backpropagation import Passes, TorchPass, make_pass
 from foretell.agents.native.building import library
 from foretell.agents.native.perceptrons import NativePass
 from foretell.agents.networks import EnsembleMLP
@@ -65,6 +65,22 @@ def test_the_gradient_of_inputs_leaves_the_weights_gradients_alone(network_and_p
     assert all(bool((parameter.grad == 9.0).all()) for parameter in network.parameters())
 
 
+def test_the_gradient_of_inputs_where_one_member_of_each_row_counts(network_and_pass, threads):
+    """Rows without a gradient may be left out; NaN is one."""
+    network, passes = network_and_pass
+    inputs = _drawn(7, 4).requires_grad_()
+    for chosen in ([0, 1, 1, 0, 1, 1, 1], [1] * 7, [0] * 7):
+        gradient = torch.zeros(2, 7, 2)
+        gradient[torch.tensor(chosen), torch.arange(7)] = _drawn(7, 2, seed=3)
+        gradient[:, 5] = 0.0
+        (expected,) = torch.autograd.grad((network(inputs) * gradient).sum(), [inputs])
+        with torch.no_grad():
+            passes.forward(inputs.detach())
+            torch.testing.assert_close(passes.gradient_of_inputs(gradient, 0), expected, rtol=1e-5, atol=1e-6)
+            gradient[0, 3, 1] = torch.nan
+            assert passes.gradient_of_inputs(gradient, 2).isnan().all(1).tolist() == [n == 3 for n in range(7)]
+
+
 def test_nan_is_passed_on(network_and_pass):
     network, passes = network_and_pass
     with torch.no_grad():
@@ -80,3 +96,23 @@ def test_nan_is_passed_on(network_and_pass):
 def test_numbers_of_another_type_go_through_pytorch():
     network = EnsembleMLP(1, (2, 3, 1), torch.Generator().manual_seed(0)).double()
     assert isinstance(make_pass(network, 2), TorchPass)
+
+
+@pytest.mark.parametrize("hidden", [(16, 16, 16), (16, 9)])
+def test_a_network_without_gradients_may_share_memory_with_one_that_has_them(hidden, threads):
+    """Its pass between another's forward and backward changes neither."""
+    assert library() is not None, "no C compiler on this machine"
+    learned, target = (EnsembleMLP(2, (4, *hidden, 1), torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    for parameter in learned.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    target.requires_grad_(False)
+    shared, inputs, gradient = Passes(), _drawn(7, 4), _drawn(2, 7, 1)
+    outputs = learned(inputs)
+    expected = torch.autograd.grad((outputs * gradient).sum(), list(learned.parameters()))
+    with torch.no_grad():
+        found = shared.of(learned, 7).forward(inputs)
+        torch.testing.assert_close(shared.of(target, 7).forward(inputs), target(inputs), rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(found, outputs, rtol=1e-5, atol=1e-6)
+        shared.of(learned, 7).backward(gradient)
+    for parameter, wanted in zip(learned.parameters(), expected):
+        torch.testing.assert_close(parameter.grad, wanted, rtol=1e-5, atol=1e-6)

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from foretell.agents.configs import SACConfig
-from foretell.agents.sac import SoftActorCritic, Transitions, bellman_target
+from foretell.agents.sac import SoftActorCritic, Transitions
+from foretell.agents.soft_values import bellman_target
 from foretell.core.errors import UsageError
 from reference import sac as reference
 

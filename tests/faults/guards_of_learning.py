@@ -37,7 +37,7 @@ guard("padded rows see themselves", "models/layers.py", "(earlier & mask[:, None
 guard("windows within an episode", "sequences/windows.py", "mask = elapsed >= 0",
       "mask = elapsed + starts[:, None] >= 0",
       "sequences/test_windows.py::test_equal_to_the_slow_reference")  # fmt: skip
-guard("terminations stop value", "agents/sac.py", "rewards + discount * ~terminations * next_values",
+guard("terminations stop value", "agents/soft_values.py", "rewards + discount * ~terminations * next_values",
       "rewards + discount * next_values", "agents/test_sac_update.py::test_bellman_target_by_hand",
       "values/test_iql_update.py::test_terminations_stop_value_and_nothing_else_does")  # fmt: skip
 guard("truncations do not stop value", "values/transitions.py", "torch.from_numpy(data.terminations[rows])",

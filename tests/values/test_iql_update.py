@@ -8,7 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from foretell.agents.sac import Transitions, bellman_target
+from foretell.agents.sac import Transitions
+from foretell.agents.soft_values import bellman_target
 from foretell.core.errors import DivergedError, UsageError
 from foretell.values.configs import IQLConfig
 from foretell.values.functions import ValueFunctions

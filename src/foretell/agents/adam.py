@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.optim.adam import adam
+from torch.optim.optimizer import StateDict
 
-from foretell.agents.native.building import addresses, counts, usable
+from foretell.agents.native.building import usable
+from foretell.agents.native.tables import Tables
 
 NEGLIGIBLE = 1e-30
 """First moments below it move no float32 weight: their step is below learning rate / eps * 1e-30."""
@@ -23,29 +27,53 @@ class SmallAdam(torch.optim.Adam):
     numbers and stays there, where a processor is ten times slower: a third of all moments after 20,000 steps of SAC.
     """
 
+    _tables: Tables | None = None
+
     def __init__(self, parameters: list[nn.Parameter], learning_rate: float):
         super().__init__(parameters, lr=learning_rate, fused=True)
 
-    @torch.no_grad()
+    def load_state_dict(self, state_dict: StateDict) -> None:
+        """Put back moments; they lie elsewhere then."""
+        super().load_state_dict(state_dict)
+        self._tables = None
+
     def advance(self) -> None:
         """Step along `grad` of every parameter; each has one."""
-        group = self.param_groups[0]
-        if not self.state:
+        self._advance(checked=False)
+
+    def advance_if_finite(self, loss: float) -> bool:
+        """Step where `loss` and every gradient are finite; return whether they are.
+
+        Gradients of which the squares outgrow float32 are taken for infinite.
+        """
+        return self._advance(checked=True, loss=loss)
+
+    def _advance(self, *, checked: bool, loss: float = 0.0) -> bool:
+        tables = self._found()
+        if self.state and (functions := tables.functions):
+            group = self.param_groups[0]
+            beta1, beta2 = group["betas"]
+            return bool(functions.adam(
+                tables.count, tables.counts, *tables.addresses, group["lr"], beta1, beta2, group["eps"], NEGLIGIBLE,
+                checked, loss, torch.get_num_threads(),
+            ))  # fmt: skip
+        if checked and not math.isfinite(loss + self.squared_norm()):
+            return False
+        if self.state:
+            self._advance_by_operators()
+        else:
             self.step()  # makes the moments
-            return
-        states: list[dict[str, Tensor]] = [self.state[parameter] for parameter in group["params"]]
-        first, second, steps = ([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq", "step"))
-        parameters, gradients, (beta1, beta2) = group["params"], self.gradients(), group["betas"]
-        if functions := usable(parameters[0], gradients[0]):
-            tables = map(addresses, (parameters, gradients, first, second, steps))
-            functions.adam(
-                len(parameters), counts(parameters), *tables, group["lr"], beta1, beta2, group["eps"], NEGLIGIBLE,
-                torch.get_num_threads(),
-            )  # fmt: skip
-            return
+            self._tables = None
+        return True
+
+    @torch.no_grad()
+    def _advance_by_operators(self) -> None:
+        group = self.param_groups[0]
+        first, second, steps = self._moments()
+        beta1, beta2 = group["betas"]
         adam(
-            parameters, gradients, first, second, [], steps, fused=True, amsgrad=False, beta1=beta1, beta2=beta2,
-            lr=group["lr"], weight_decay=0.0, eps=group["eps"], maximize=False,
+            group["params"], self.gradients(), first, second, [], steps, fused=True, amsgrad=False, beta1=beta1,
+            beta2=beta2, lr=group["lr"], weight_decay=0.0, eps=group["eps"], maximize=False,
         )  # fmt: skip
         if int(steps[0]) % FLUSH_EVERY == 0:
             for moments in first:
@@ -57,17 +85,47 @@ class SmallAdam(torch.optim.Adam):
 
     def squared_norm(self) -> float:
         """Return the sum of the squared gradients; not finite where one of them is not, or outgrows float32."""
-        gradients = self.gradients()
-        if functions := usable(*gradients):
-            return functions.squares(len(gradients), counts(gradients), addresses(gradients))
-        return float(torch.stack([gradient.square().sum() for gradient in gradients]).sum())
+        tables = self._found()
+        if functions := tables.functions:
+            return functions.squares(tables.count, tables.counts, tables.addresses[1])
+        return float(torch.stack([gradient.square().sum() for gradient in self.gradients()]).sum())
+
+    def _moments(self) -> list[list[Tensor]]:
+        """First moments, second moments and numbers of steps; none before the first step."""
+        states = [self.state[parameter] for parameter in self.param_groups[0]["params"]] if self.state else []
+        return [[state[name] for state in states] for name in ("exp_avg", "exp_avg_sq", "step")]
+
+    def _found(self) -> Tables:
+        """Where parameters, gradients and moments lie."""
+        groups = self.param_groups[0]["params"], self.gradients()
+        watched = [*groups[0], *groups[1]]
+        if self._tables is None or not self._tables.hold(watched):
+            self._tables = Tables(usable(*watched), watched, *groups, *self._moments())
+        return self._tables
 
 
-@torch.no_grad()
+class Following:
+    """Tensors that move after others, such as the weights of a target network."""
+
+    def __init__(self, old: list[Tensor], new: list[Tensor]):
+        self._old, self._new = old, new
+        self._tables: Tables | None = None
+
+    def move(self, rate: float) -> None:
+        """Move each of the old tensors by `rate` of the way to the new one."""
+        watched = [*self._old, *self._new]
+        if self._tables is None or not self._tables.hold(watched):
+            self._tables = Tables(usable(*watched), watched, self._old, self._new)
+        if functions := self._tables.functions:
+            functions.follow(
+                self._tables.count, self._tables.counts, *self._tables.addresses, rate, torch.get_num_threads()
+            )
+            return
+        with torch.no_grad():
+            for target, source in zip(self._old, self._new):
+                target.lerp_(source, rate)
+
+
 def follow(old: list[Tensor], new: list[Tensor], rate: float) -> None:
-    """Move each of the old tensors by `rate` of the way to the new one."""
-    if functions := usable(*old, *new):
-        functions.follow(len(old), counts(old), addresses(old), addresses(new), rate, torch.get_num_threads())
-        return
-    for target, source in zip(old, new):
-        target.lerp_(source, rate)
+    """Move each of the old tensors by `rate` of the way to the new one, once."""
+    Following(old, new).move(rate)

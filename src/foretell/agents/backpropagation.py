@@ -8,17 +8,18 @@ For networks as small as those of SAC, autograd's bookkeeping costs as much as t
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from foretell.agents.native.building import usable
-from foretell.agents.native.perceptrons import NativePass
+from foretell.agents.native.perceptrons import NativePass, Scratch
 from foretell.agents.networks import EnsembleMLP
 
 
+@runtime_checkable
 class Pass(Protocol):
     """One network at one batch size; each call reads what the last `forward` computed."""
 
@@ -40,13 +41,13 @@ class Pass(Protocol):
         ...
 
 
-def make_pass(network: EnsembleMLP, rows: int) -> Pass:
+def make_pass(network: EnsembleMLP, rows: int, scratch: Scratch | None = None) -> Pass:
     """Return passes through `network` for batches of `rows`, in C where that can be had.
 
-    To go back into the weights, they need a `grad` that is there already.
+    To go back, they need a `grad` of the weights that is there already.
     """
     if functions := usable(*network.parameters()):
-        return NativePass(functions, network, rows)
+        return NativePass(functions, network, rows, scratch or Scratch())
     return TorchPass(network)
 
 
@@ -55,12 +56,13 @@ class Passes:
 
     def __init__(self) -> None:
         self._made: dict[tuple[int, int, int], Pass] = {}
+        self._scratch = Scratch()
 
     def of(self, network: EnsembleMLP, rows: int) -> Pass:
         """Return the passes for this batch size; new ones where the weights lie elsewhere since."""
         key = id(network), rows, network.layers[0][0].data_ptr()
         if key not in self._made:
-            self._made[key] = make_pass(network, rows)
+            self._made[key] = make_pass(network, rows, self._scratch)
         return self._made[key]
 
 

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Float32
 
 from foretell.agents.networks import GaussianPolicy
-from foretell.agents.squashed_gaussian import sample_squashed
+from foretell.agents.squashing import squashing
 from foretell.sequences.scaling import ActionRange
 
 
@@ -23,12 +23,12 @@ class SACPolicy:
         self, observations: Float[np.ndarray, "num_envs obs_dim"], rng: np.random.Generator
     ) -> tuple[Float32[np.ndarray, "num_envs action_dim"], Float32[np.ndarray, " num_envs"]]:
         """Sample actions; return them with their log-densities, both in the environment's units."""
-        mean, log_std = self.network(torch.as_tensor(observations, dtype=torch.float32))
-        noise = torch.from_numpy(rng.standard_normal(mean.shape, dtype=np.float32))
-        actions, log_probs = sample_squashed(mean, log_std, noise)
-        return self.action_range.to_environment(actions.numpy()), log_probs.numpy() - np.float32(
-            self.action_range.log_volume()
-        )
+        outputs = self.network.mlp(torch.as_tensor(observations, dtype=torch.float32))
+        shape = len(observations), outputs.shape[-1] // 2
+        noise = torch.from_numpy(rng.standard_normal(shape, dtype=np.float32))
+        sampled = squashing(outputs, noise).sample(outputs, noise)
+        log_probs = sampled.log_probs.numpy() - np.float32(self.action_range.log_volume())
+        return self.action_range.to_environment(sampled.actions.numpy()), log_probs
 
     @torch.inference_mode()
     def best(self, observations: Float[np.ndarray, "num_envs obs_dim"]) -> Float32[np.ndarray, "num_envs action_dim"]:

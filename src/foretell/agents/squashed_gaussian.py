@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import softplus
+
+
+@dataclass(frozen=True, kw_only=True)
+class Squashed:
+    """Actions in [-1, 1] with their log-densities, and how they came about."""
+
+    actions: Float[Tensor, "rows action_dim"]
+    log_probs: Float[Tensor, " rows"]
+    deviations: Float[Tensor, "rows action_dim"]
+    """Standard deviation times noise, before squashing."""
 
 
 def sample_squashed(

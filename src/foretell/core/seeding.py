@@ -9,18 +9,22 @@ import numpy as np
 
 from foretell.core.errors import UsageError
 
+WORD = 2**32
+"""Smaller numbers are one word of what a sequence is seeded with."""
+
 
 def _sequence(root_seed: int, name: str, indices: tuple[int, ...]) -> np.random.SeedSequence:
     if root_seed < 0:
         raise UsageError(f"seed {root_seed}; expected 0 or a larger whole number.")
-    words = [root_seed, *_words(name), *indices]
-    short = max(words) < 1 << 32  # NumPy then reads an array of them as it reads the list, in a third of the time
-    return np.random.SeedSequence(np.array(words, np.uint32) if short else words)
+    entropy = [root_seed, *_words(name), *indices]
+    if 0 <= min(entropy) <= max(entropy) < WORD:  # the words that NumPy would make of them, in a third of the time
+        return np.random.SeedSequence(np.array(entropy, np.uint32))
+    return np.random.SeedSequence(entropy)
 
 
 @lru_cache(maxsize=64)
 def _words(name: str) -> tuple[int, ...]:
-    return tuple(np.frombuffer(hashlib.sha256(name.encode()).digest()[:16], dtype="<u4").tolist())
+    return tuple(map(int, np.frombuffer(hashlib.sha256(name.encode()).digest()[:16], dtype="<u4")))
 
 
 def stream(root_seed: int, name: str, *indices: int) -> np.random.Generator:

@@ -42,11 +42,12 @@ class BatchedPendulum:
     ]:
         """Apply one torque to each; return observations, rewards, terminations, truncations."""
         angle, velocity = self.state[:, 0], self.state[:, 1]
-        torque = np.clip(actions[:, 0], -MAX_TORQUE, MAX_TORQUE)
+        torque = _clip(actions[:, 0], MAX_TORQUE)
         costs = _normalize(angle) ** 2 + 0.1 * velocity**2 + 0.001 * (torque**2)
         acceleration = 3 * GRAVITY / (2 * LENGTH) * np.sin(angle) + 3.0 / (MASS * LENGTH**2) * torque
-        velocity = np.clip(velocity + acceleration * STEP_SECONDS, -MAX_SPEED, MAX_SPEED)
-        self.state = np.stack([angle + velocity * STEP_SECONDS, velocity], axis=1)
+        velocity = _clip(velocity + acceleration * STEP_SECONDS, MAX_SPEED)
+        self.state = np.empty_like(self.state)
+        self.state[:, 0], self.state[:, 1] = angle + velocity * STEP_SECONDS, velocity
         self.elapsed += 1
         ended = np.full(self.num_envs, self.elapsed >= HORIZON)
         return self._observe(), -costs, np.zeros(self.num_envs, bool), ended
@@ -57,11 +58,17 @@ class BatchedPendulum:
 
     def _observe(self) -> Float32[np.ndarray, "num_envs 3"]:
         angle, velocity = self.state[:, 0], self.state[:, 1]
-        return np.stack([np.cos(angle), np.sin(angle), velocity], axis=1).astype(np.float32)
+        observations = np.empty((self.num_envs, 3), np.float32)
+        observations[:, 0], observations[:, 1], observations[:, 2] = np.cos(angle), np.sin(angle), velocity
+        return observations
 
 
 def _start(seed: int) -> np.ndarray:
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed))).uniform(-START_BOUND, START_BOUND)
+
+
+def _clip(values: np.ndarray, bound: float) -> np.ndarray:
+    return np.minimum(np.maximum(values, -bound), bound)  # np.clip takes three times as long for one environment
 
 
 def _normalize(angle: np.ndarray) -> np.ndarray:

@@ -25,8 +25,7 @@ class ActionRange:
         >>> ActionRange(low=(-2.0,), high=(2.0,)).to_unit(np.array([[1.0]]))
         array([[0.5]], dtype=float32)
         """
-        low, factor = self._to_unit
-        return ((actions - low) * factor - 1).astype(np.float32, copy=False)
+        return ((actions - self._limits[0]) * self._to_unit - 1).astype(np.float32, copy=False)
 
     def to_environment(self, actions: Float[np.ndarray, "*batch action_dim"]) -> Float[np.ndarray, "*batch action_dim"]:
         """[-1, 1] to environment units, clipped to the bounds, float32.
@@ -36,18 +35,27 @@ class ActionRange:
                [2.]], dtype=float32)
         """
         low, high = self._limits
-        actions = (actions + 1) * ((high - low) / 2) + low
-        return np.minimum(np.maximum(actions, low), high).astype(np.float32)
+        actions = (actions + 1) * self._half_width + low
+        return np.minimum(np.maximum(actions, low), high).astype(np.float32, copy=False)
 
     @cached_property
     def _limits(self) -> tuple[Float[np.ndarray, " action_dim"], Float[np.ndarray, " action_dim"]]:
         return np.asarray(self.low, np.float32), np.asarray(self.high, np.float32)
 
     @cached_property
-    def _to_unit(self) -> tuple[Float[np.ndarray, " action_dim"], Float[np.ndarray, " action_dim"]]:
+    def _half_width(self) -> Float[np.ndarray, " action_dim"]:
         low, high = self._limits
-        return low, 2 / np.where(high > low, high - low, 1.0)  # a component that never changes is -1
+        return (high - low) / 2
+
+    @cached_property
+    def _to_unit(self) -> Float[np.ndarray, " action_dim"]:
+        low, high = self._limits
+        return 2 / np.where(high > low, high - low, 1.0)  # a component that never changes is -1
 
     def log_volume(self) -> float:
         """Log of the volume ratio of environment units to [-1, 1], to turn one log-density into the other."""
+        return self._log_volume
+
+    @cached_property
+    def _log_volume(self) -> float:
         return float(np.sum(np.log((np.asarray(self.high) - np.asarray(self.low)) / 2)))

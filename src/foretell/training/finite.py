@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from torch import Tensor
 
 from foretell.agents.sac import SoftActorCritic, Transitions
@@ -27,9 +25,8 @@ class CheckedActorCritic(SoftActorCritic):
     """
 
     def _step(self, name: str, loss: Tensor) -> None:
-        if not math.isfinite(float(loss) + self.optimizers[name].squared_norm()):
+        if not self.optimizers[name].advance_if_finite(float(loss)):
             raise NotFiniteError(name, loss)
-        super()._step(name, loss)
 
     def diverged(self, step: int, batch: Transitions, found: NotFiniteError) -> DivergedError:
         """Return the error that says what is not finite, and where."""

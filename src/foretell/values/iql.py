@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from foretell.agents.adam import SmallAdam, follow
 from foretell.agents.backpropagation import Passes
-from foretell.agents.sac import Transitions, bellman_target
+from foretell.agents.sac import Transitions
+from foretell.agents.soft_values import bellman_target
 from foretell.core.errors import DivergedError
 from foretell.values.functions import ValueFunctions
 

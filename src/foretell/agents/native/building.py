@@ -1,4 +1,4 @@
-"""The C library of this folder, loaded once a process."""
+"""The C libraries of this folder, loaded once a process."""
 
 from __future__ import annotations
 
@@ -13,13 +13,17 @@ from torch import Tensor
 
 from foretell.core.compiling import shared_library
 
-_POINTER, _NUMBER, _REAL, _COUNT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double, ctypes.c_int
+_POINTER, _NUMBER, _REAL, _SINGLE, _COUNT = (
+    ctypes.c_void_p, ctypes.c_int64, ctypes.c_double, ctypes.c_float, ctypes.c_int,
+)  # fmt: skip
+EXACT = ("-ffp-contract=off", "-fno-associative-math", "-fno-reciprocal-math", "-fsigned-zeros")
+"""Each operation as it is written, rounded once: the numbers are then those of PyTorch's operators."""
 
 
 class Library:
     """The loaded functions, and the address of the matrix product of the BLAS that PyTorch brings."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, exact_path: Path):
         library, torchs = ctypes.CDLL(str(path)), ctypes.CDLL(str(Path(torch.__file__).parent / "lib/libtorch_cpu.so"))
         self.sgemm = ctypes.cast(torchs.sgemm_, _POINTER).value
         self.forward, self.backward = library.foretell_perceptrons_forward, library.foretell_perceptrons_backward
@@ -27,12 +31,31 @@ class Library:
             library.foretell_adam, library.foretell_squares, library.foretell_follow,
         )  # fmt: skip
         self.forward.argtypes = [_POINTER, _POINTER, _COUNT]
-        self.backward.argtypes = [_POINTER, _NUMBER, _POINTER, _POINTER, _NUMBER, _NUMBER, _POINTER, _COUNT]
-        self.adam.argtypes = [_NUMBER, *[_POINTER] * 6, *[_REAL] * 5, _COUNT]
+        self.inputs = library.foretell_perceptrons_inputs
+        self.backward.argtypes = [_POINTER, _NUMBER, *[_POINTER] * 3, _COUNT]
+        self.inputs.argtypes = [_POINTER, _NUMBER, _POINTER, _NUMBER, _NUMBER, _POINTER, _POINTER, _COUNT]
+        self.adam.argtypes = [_NUMBER, *[_POINTER] * 6, *[_REAL] * 5, _COUNT, _REAL, _COUNT]
         self.squares.argtypes = [_NUMBER, _POINTER, _POINTER]
         self.follow.argtypes = [_NUMBER, *[_POINTER] * 3, _REAL, _COUNT]
-        self.forward.restype = self.backward.restype = self.adam.restype = self.follow.restype = None
-        self.squares.restype = ctypes.c_float
+        self.forward.restype = self.backward.restype = self.inputs.restype = self.follow.restype = None
+        self.adam.restype, self.squares.restype = _COUNT, _SINGLE
+        self._declare_losses(ctypes.CDLL(str(exact_path)))
+
+    def _declare_losses(self, library: ctypes.CDLL) -> None:
+        self.clamped, self.unsquashed, self.squashed = (
+            library.foretell_clamped, library.foretell_unsquashed, library.foretell_squashed,
+        )  # fmt: skip
+        self.policy_gradient, self.targets = library.foretell_policy_gradient, library.foretell_targets
+        self.errors, self.soft_values = library.foretell_errors, library.foretell_soft_values
+        self.clamped.argtypes = [_NUMBER, _NUMBER, _POINTER, _SINGLE, _SINGLE, _POINTER]
+        self.unsquashed.argtypes = [_NUMBER, _NUMBER, *[_POINTER] * 8]
+        self.squashed.argtypes = [_NUMBER, *[_POINTER] * 3]
+        self.policy_gradient.argtypes = [_NUMBER, _NUMBER, *[_POINTER] * 5, _SINGLE, _SINGLE, _POINTER]
+        self.targets.argtypes = [_NUMBER, _NUMBER, *[_POINTER] * 5, _SINGLE, _POINTER]
+        self.errors.argtypes = [_NUMBER, _NUMBER, *[_POINTER] * 4]
+        self.soft_values.argtypes = [_NUMBER, _NUMBER, *[_POINTER] * 5]
+        self.clamped.restype = self.unsquashed.restype = self.squashed.restype = self.policy_gradient.restype = None
+        self.targets.restype = self.errors.restype = self.soft_values.restype = None
 
 
 @cache
@@ -41,7 +64,8 @@ def library() -> Library | None:
     folder = Path(__file__).parent
     try:
         path = shared_library(folder / "perceptrons.c", [folder / "steps.h"], ["-fopenmp"])
-        return None if path is None else Library(path)
+        exact_path = shared_library(folder / "losses.c", flags=EXACT)
+        return None if path is None or exact_path is None else Library(path, exact_path)
     except (OSError, AttributeError, subprocess.SubprocessError):
         return None
 

@@ -10,27 +10,27 @@ typedef void (*sgemm_function)(const char *, const char *, const int *, const in
 
 typedef struct {
     sgemm_function sgemm; /* Fortran's, of the BLAS that PyTorch has loaded: matrices by columns */
-    int64_t members, rows, layers;
+    int64_t members, rows, layers, widest;
     const int64_t *sizes;                   /* layers + 1 widths */
     float *const *weights, *const *biases;  /* a layer: (members, inputs, outputs), (members, 1, outputs) */
     float *const *weight_gradients, *const *bias_gradients;
     float *const *kept;                     /* what layer l gives out, (members, rows, width), l from 0 */
-    float *scratch[2];                      /* (members, rows, widest) each */
+    float *scratch[2];                      /* (members, rows, widest) each, for gradients on their way down */
 } Perceptrons;
 
-/* Threads share out members, and rows or columns of each where there are more threads than members; a product is one
-   thread's. With one thread everything is computed in one piece. */
+/* Threads share out members, and rows of each where there are more threads than members; a product is one thread's.
+   With one thread everything is computed in one piece. */
 typedef struct {
-    int64_t member, begin, end;
+    int64_t member, place, places, begin, end; /* rows from begin to end: part `place` of the member's `places` */
 } Part;
 
 static int64_t parts_of(const Perceptrons *of, int threads) {
     return of->members * ((threads + of->members - 1) / of->members);
 }
 
-static Part part(const Perceptrons *of, int64_t parts, int64_t number, int64_t length) {
+static Part part(const Perceptrons *of, int64_t parts, int64_t number, int64_t rows) {
     int64_t each = parts / of->members, place = number % each;
-    Part found = {number / each, length * place / each, length * (place + 1) / each};
+    Part found = {number / each, place, each, rows * place / each, rows * (place + 1) / each};
     return found;
 }
 
@@ -72,52 +72,164 @@ void foretell_perceptrons_forward(const Perceptrons *of, const float *inputs, in
     }
 }
 
-static void sum_rows(const float *values, int64_t rows, int64_t width, int64_t columns, float *sums) {
-    for (int64_t i = 0; i < columns; i++) sums[i] = 0.0f;
-    for (int64_t row = 0; row < rows; row++, values += width)
-        for (int64_t i = 0; i < columns; i++) sums[i] += values[i];
+/* Numbers (rows, width), one row `apart` numbers after the other. */
+typedef struct {
+    float *values;
+    int64_t rows, width, apart;
+} Rows;
+
+static void sum_rows(Rows of, float *sums) {
+    for (int64_t i = 0; i < of.width; i++) sums[i] = 0.0f;
+    for (int64_t row = 0; row < of.rows; row++, of.values += of.apart)
+        for (int64_t i = 0; i < of.width; i++) sums[i] += of.values[i];
 }
 
 /* What relu let through; of its derivative at 0 we take 0, as PyTorch does. */
-static void mask(float *gradient, const float *hidden, int64_t count) {
-    for (int64_t i = 0; i < count; i++) gradient[i] = hidden[i] <= 0.0f ? 0.0f : gradient[i];
+static void mask(Rows of, const float *hidden) {
+    for (int64_t row = 0; row < of.rows; row++, of.values += of.apart, hidden += of.width)
+        for (int64_t i = 0; i < of.width; i++) of.values[i] = hidden[i] <= 0.0f ? 0.0f : of.values[i];
+}
+
+/* Number of weights and biases of one member below `layer`. */
+static int64_t size_below(const Perceptrons *of, int64_t layer) {
+    int64_t size = 0;
+    for (int64_t i = 0; i < layer; i++) size += (of->sizes[i] + 1) * of->sizes[i + 1];
+    return size;
+}
+
+/* The gradient of a member's weights, then of its biases: the first part of its rows writes where it belongs, the
+   others into `partial` (parts of a member after the first, members, numbers of a member). */
+static void weight_gradient(const Perceptrons *of, Part p, int64_t layer, Rows above, const float *inputs,
+                            float *partial) {
+    int64_t in = of->sizes[layer], out = above.width;
+    const float *read = layer ? of->kept[layer - 1] + (p.member * of->rows + p.begin) * in : inputs + p.begin * in;
+    float *weights = of->weight_gradients[layer] + p.member * in * out;
+    float *biases = of->bias_gradients[layer] + p.member * out;
+    if (p.place) {
+        weights = partial + ((p.place - 1) * of->members + p.member) * size_below(of, of->layers) +
+                  size_below(of, layer);
+        biases = weights + in * out;
+    }
+    product(of, "T", "N", in, out, above.rows, read, in, above.values, above.apart, 0.0f, weights, out);
+    sum_rows(above, biases);
+}
+
+/* Where the gradient of what layer - 1 gives out lies: that of the last was given, the others are in the scratch. There
+   the parts of one member may be at layers of different widths at a time, so rows lie as far apart as the widest. */
+static Rows gradient_at(const Perceptrons *of, int64_t layer, Part p, int64_t rows, const float *given) {
+    int64_t width = of->sizes[layer], apart = p.places > 1 ? of->widest : width;
+    if (layer == of->layers)
+        return (Rows){(float *)given + (p.member * rows + p.begin) * width, p.end - p.begin, width, width};
+    return (Rows){of->scratch[layer % 2] + p.member * rows * of->widest + p.begin * apart, p.end - p.begin, width,
+                  apart};
+}
+
+/* One part of the rows goes back through all layers. */
+static void part_backward(const Perceptrons *of, Part p, int64_t rows, const float *gradient, const float *inputs,
+                          float *partial) {
+    Rows above = gradient_at(of, of->layers, p, rows, gradient);
+    for (int64_t layer = of->layers - 1; layer >= 0; layer--) {
+        int64_t in = of->sizes[layer], out = above.width;
+        if (inputs) weight_gradient(of, p, layer, above, inputs, partial);
+        if (layer == 0) break;
+        Rows below = gradient_at(of, layer, p, rows, gradient);
+        product(of, "N", "T", above.rows, in, out, above.values, above.apart,
+                of->weights[layer] + p.member * in * out, out, 0.0f, below.values, below.apart);
+        mask(below, of->kept[layer - 1] + (p.member * of->rows + p.begin) * in);
+        above = below;
+    }
+}
+
+static void add_partial(const Perceptrons *of, int64_t partials, const float *partial, int64_t share, int64_t shares) {
+    int64_t size = size_below(of, of->layers);
+    for (int64_t number = 0; number < partials * of->members; number++)
+        for (int64_t layer = 0; layer < of->layers; layer++) {
+            int64_t member = number % of->members, out = of->sizes[layer + 1], count = of->sizes[layer] * out;
+            const float *from = partial + number * size + size_below(of, layer);
+            float *weights = of->weight_gradients[layer] + member * count;
+            float *biases = of->bias_gradients[layer] + member * out;
+            for (int64_t i = count * share / shares; i < count * (share + 1) / shares; i++) weights[i] += from[i];
+            for (int64_t i = out * share / shares; i < out * (share + 1) / shares; i++) biases[i] += from[count + i];
+        }
 }
 
 /* The first `rows` of each member go back. gradient: (members, rows, outputs). Writes the gradients of weights and
-   biases where `inputs` are given, and where `wanted` is above 0 that of the inputs from number `first` on, summed over
-   the members: (rows, wanted). */
+   biases. `partial` has room for the weights of a member for each part of one but the first. */
 void foretell_perceptrons_backward(const Perceptrons *of, int64_t rows, const float *gradient, const float *inputs,
-                                   int64_t first, int64_t wanted, float *input_gradient, int threads) {
-    int64_t parts = parts_of(of, threads);
+                                   float *partial, int threads) {
+    int64_t parts = parts_of(of, threads), shares = parts > of->members ? threads : 0;
 #pragma omp parallel num_threads(threads) if (threads > 1)
+    {
+#pragma omp for schedule(static, 1)
+        for (int64_t number = 0; number < parts; number++)
+            part_backward(of, part(of, parts, number, rows), rows, gradient, inputs, partial);
+#pragma omp for schedule(static, 1)
+        for (int64_t share = 0; share < shares; share++)
+            add_partial(of, parts / of->members - 1, partial, share, shares);
+    }
+}
+
+static void member_inputs(const Perceptrons *of, Part p, int64_t rows, const float *gradient, int64_t first,
+                          int64_t wanted, float *input_gradient) {
+    part_backward(of, p, rows, gradient, 0, 0);
+    Rows lowest = gradient_at(of, 1, p, rows, gradient);
+    product(of, "N", "T", rows, wanted, lowest.width, lowest.values, lowest.apart,
+            of->weights[0] + (p.member * of->sizes[0] + first) * lowest.width, lowest.width, p.member ? 1.0f : 0.0f,
+            input_gradient, wanted);
+}
+
+/* Rows of all members, one after another: those with a gradient other than 0. Returns how many. */
+static int64_t rows_with_gradient(const Perceptrons *of, int64_t rows, const float *gradient, int64_t *found) {
+    int64_t count = 0, outputs = of->sizes[of->layers];
+    for (int64_t at = 0; at < of->members * rows; at++) {
+        int any = 0;
+        for (int64_t i = 0; i < outputs; i++) any |= gradient[at * outputs + i] != 0.0f;
+        if (any) found[count++] = at;
+    }
+    return count;
+}
+
+/* Rows found[begin] to found[end], all of one member, go back; their gradients of the inputs end in scratch[0]. */
+static void found_backward(const Perceptrons *of, const int64_t *found, int64_t begin, int64_t end, int64_t rows,
+                           const float *gradient, int64_t first, int64_t wanted) {
+    int64_t member = found[begin] / rows, outputs = of->sizes[of->layers];
+    float *above = of->scratch[of->layers % 2] + begin * of->widest;
+    for (int64_t i = 0; i < end - begin; i++)
+        for (int64_t k = 0; k < outputs; k++) above[i * of->widest + k] = gradient[found[begin + i] * outputs + k];
     for (int64_t layer = of->layers - 1; layer >= 0; layer--) {
-        int64_t in = of->sizes[layer], out = of->sizes[layer + 1];
-        const float *all_above = layer + 1 == of->layers ? gradient : of->scratch[(layer + 1) % 2];
-#pragma omp for nowait
-        for (int64_t number = 0; number < (inputs ? parts : 0); number++) {
-            Part p = part(of, parts, number, out);
-            const float *above = all_above + p.member * rows * out + p.begin;
-            const float *hidden = layer ? of->kept[layer - 1] + p.member * of->rows * in : inputs;
-            product(of, "T", "N", in, p.end - p.begin, rows, hidden, in, above, out, 0.0f,
-                    of->weight_gradients[layer] + p.member * in * out + p.begin, out);
-            sum_rows(above, rows, out, p.end - p.begin, of->bias_gradients[layer] + p.member * out + p.begin);
+        int64_t in = of->sizes[layer], out = of->sizes[layer + 1], from = layer ? 0 : first;
+        float *below = of->scratch[layer % 2] + begin * of->widest;
+        product(of, "N", "T", end - begin, layer ? in : wanted, out, above, of->widest,
+                of->weights[layer] + (member * in + from) * out, out, 0.0f, below, of->widest);
+        for (int64_t i = 0; i < (layer ? end - begin : 0); i++) {
+            int64_t row = found[begin + i] - member * rows;
+            mask((Rows){below + i * of->widest, 1, in, in}, of->kept[layer - 1] + (member * of->rows + row) * in);
         }
-#pragma omp for
-        for (int64_t number = 0; number < (layer ? parts : 0); number++) {
-            Part p = part(of, parts, number, rows);
-            const float *above = all_above + (p.member * rows + p.begin) * out;
-            float *below = of->scratch[layer % 2] + (p.member * rows + p.begin) * in;
-            product(of, "N", "T", p.end - p.begin, in, out, above, out, of->weights[layer] + p.member * in * out, out,
-                    0.0f, below, in);
-            mask(below, of->kept[layer - 1] + (p.member * of->rows + p.begin) * in, (p.end - p.begin) * in);
-        }
-#pragma omp for
-        for (int64_t number = 0; number < (layer || !wanted ? 0 : threads); number++) {
-            int64_t begin = rows * number / threads, end = rows * (number + 1) / threads;
-            for (int64_t member = 0; member < of->members; member++)
-                product(of, "N", "T", end - begin, wanted, out, all_above + (member * rows + begin) * out, out,
-                        of->weights[0] + member * in * out + first * out, out, member ? 1.0f : 0.0f,
-                        input_gradient + begin * wanted, wanted);
+        above = below;
+    }
+}
+
+/* Writes the gradient of the inputs from number `first` on, summed over the members: (rows, wanted). Several threads
+   leave out what has no gradient: where only the lowest member of a row counts, that is half of the work for two.
+   `found` has room for a number for each row of each member. */
+void foretell_perceptrons_inputs(const Perceptrons *of, int64_t rows, const float *gradient, int64_t first,
+                                 int64_t wanted, float *input_gradient, int64_t *found, int threads) {
+    if (threads == 1) {
+        for (int64_t member = 0; member < of->members; member++)
+            member_inputs(of, part(of, of->members, member, rows), rows, gradient, first, wanted, input_gradient);
+        return;
+    }
+    int64_t count = rows_with_gradient(of, rows, gradient, found);
+#pragma omp parallel for schedule(static, 1) num_threads(threads)
+    for (int64_t share = 0; share < threads; share++) {
+        int64_t begin = count * share / threads, last = count * (share + 1) / threads;
+        for (int64_t end = begin; begin < last; begin = end) {
+            while (end < last && found[end] / rows == found[begin] / rows) end++;
+            found_backward(of, found, begin, end, rows, gradient, first, wanted);
         }
     }
+    for (int64_t i = 0; i < rows * wanted; i++) input_gradient[i] = 0.0f;
+    for (int64_t i = 0; i < count; i++)
+        for (int64_t k = 0; k < wanted; k++)
+            input_gradient[found[i] % rows * wanted + k] += of->scratch[0][i * of->widest + k];
 }

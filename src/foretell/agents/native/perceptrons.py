@@ -13,7 +13,8 @@ from foretell.agents.networks import EnsembleMLP
 
 class _Perceptrons(ctypes.Structure):
     _fields_ = [
-        ("sgemm", ctypes.c_void_p), ("members", ctypes.c_int64), ("rows", ctypes.c_int64), ("layers", ctypes.c_int64),
+        ("sgemm", ctypes.c_void_p),
+        *((name, ctypes.c_int64) for name in ("members", "rows", "layers", "widest")),
         *((name, ctypes.c_void_p) for name in (
             "sizes", "weights", "biases", "weight_gradients", "bias_gradients", "kept", "first_scratch",
             "second_scratch",
@@ -21,24 +22,43 @@ class _Perceptrons(ctypes.Structure):
     ]  # fmt: skip
 
 
-class NativePass:
-    """Forward and backward of one network for batches of `rows`; what `forward` returns lasts until the next."""
+class Scratch:
+    """Memory that a pass needs no longer than a call lasts, the same for all passes of one agent."""
 
-    def __init__(self, functions: Library, network: EnsembleMLP, rows: int):
+    def __init__(self) -> None:
+        self._pair = [torch.empty(0), torch.empty(0)]
+
+    def pair(self, count: int) -> list[Tensor]:
+        """Return two tensors of at least `count` numbers, to be kept by who uses them."""
+        if self._pair[0].numel() < count:
+            self._pair = [torch.empty(count) for _ in range(2)]
+        return self._pair
+
+
+class NativePass:
+    """Forward and backward of one network for batches of `rows`; what `forward` returns lasts until the next.
+
+    Of a network without `grad`, such as a target, only `forward` may be called: hidden layers may be in the scratch.
+    """
+
+    def __init__(self, functions: Library, network: EnsembleMLP, rows: int, shared: Scratch):
         self._functions, self.network, self.rows = functions, network, rows
         sizes = [network.layers[0][0].shape[1], *(weight.shape[2] for weight, _ in network.layers)]
-        self._kept = [torch.empty(network.members, rows, width) for width in sizes[1:]]
-        scratch = [torch.empty(network.members, rows, max(sizes)) for _ in range(2)]
         weights, biases = zip(*network.layers)
         gradients = [[one.grad for one in group if one.grad is not None] for group in (weights, biases)]
+        scratch = shared.pair(network.members * rows * max(sizes))
+        self._kept = [torch.empty(network.members, rows, width) for width in sizes[1:]]
+        if not gradients[0] and len(set(sizes[1:-1])) == 1:  # threads are not at the same layer at all times
+            self._kept[:-1] = [scratch[layer % 2] for layer in range(len(sizes) - 2)]
         tables = [(ctypes.c_int64 * len(sizes))(*sizes),
                   *(addresses(group) for group in (weights, biases, *gradients, self._kept))]  # fmt: skip
         self._own = [*scratch, *gradients, *tables]  # what the structure points to has to live as long
         self._of = _Perceptrons(
-            functions.sgemm, network.members, rows, len(weights), *map(ctypes.addressof, tables),
+            functions.sgemm, network.members, rows, len(weights), max(sizes), *map(ctypes.addressof, tables),
             *(one.data_ptr() for one in scratch),
         )  # fmt: skip
         self._address = ctypes.addressof(self._of)
+        self._partial, self._found = torch.empty(0), torch.empty(network.members * rows, dtype=torch.int64)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the outputs `(members, rows, outputs)`."""
@@ -48,17 +68,25 @@ class NativePass:
 
     def backward(self, gradient: Tensor) -> None:
         """Write `grad` of every parameter, from the gradient `(members, rows, outputs)` of the first rows' outputs."""
-        gradient = gradient.contiguous()
+        gradient, threads = gradient.contiguous(), torch.get_num_threads()
         self._functions.backward(
-            self._address, gradient.shape[1], gradient.data_ptr(), self._inputs.data_ptr(), 0, 0, None,
-            torch.get_num_threads(),
+            self._address, gradient.shape[1], gradient.data_ptr(), self._inputs.data_ptr(),
+            self._partial_for(threads).data_ptr(), threads,
         )  # fmt: skip
 
     def gradient_of_inputs(self, gradient: Tensor, first: int) -> Tensor:
         """Return the gradient `(rows, wanted)` with respect to the inputs from number `first` on, over all members."""
         gradient, found = gradient.contiguous(), torch.empty(gradient.shape[1], self._inputs.shape[1] - first)
-        self._functions.backward(
-            self._address, gradient.shape[1], gradient.data_ptr(), None, first, found.shape[1], found.data_ptr(),
-            torch.get_num_threads(),
+        self._functions.inputs(
+            self._address, gradient.shape[1], gradient.data_ptr(), first, found.shape[1], found.data_ptr(),
+            self._found.data_ptr(), torch.get_num_threads(),
         )  # fmt: skip
         return found
+
+    def _partial_for(self, threads: int) -> Tensor:
+        """Room for gradients of what threads beyond one a member take of its rows."""
+        members = self.network.members
+        shape = -(-threads // members) - 1, sum(one.numel() for layer in self.network.layers for one in layer)
+        if self._partial.shape != shape:
+            self._partial = torch.empty(shape)
+        return self._partial
