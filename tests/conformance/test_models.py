@@ -203,7 +203,8 @@ OUT_OF_RANGE = {
     "bins": (0, -1), "binning": ("even", ""), "horizon": (0, -1), "feedforward_width": (0, -1),
     "action_weight": (-0.1, float("nan"), float("inf")), "reward_weight": (-0.1, float("nan"), float("inf")),
     "return_weight": (-0.1, float("nan"), float("inf")), "smoothing": (-0.1, float("nan"), float("inf")),
-    "discount": (0.0, -0.5, 1.01, float("nan")), "goals": (),
+    "table_smoothing": (-0.1, float("nan"), float("inf")),
+    "discount": (0.0, -0.5, 1.01, float("nan")), "goals": (), "told": (),
 }  # fmt: skip
 
 
