@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from foretell.agents import adam
-from foretell.agents.adam import FLUSH_EVERY, Following, SmallAdam, follow
+from foretell.agents.adam import FLUSH_EVERY, Following, SmallAdam
 from foretell.agents.native.building import library
 
 
@@ -62,7 +62,7 @@ def test_threads_share_a_large_tensor_and_change_no_number(count):
         for _ in range(3):
             weight.grad = torch.randn(count, generator=generator)
             small.advance()
-            follow([slow], [weight.detach()], 0.1)
+            Following([slow], [weight.detach()]).move(0.1)
         found.append(torch.cat([weight.detach(), slow, small.state[weight]["exp_avg_sq"]]))
     torch.set_num_threads(before)
     torch.testing.assert_close(found[1], found[0], rtol=1e-6, atol=1e-7)
@@ -137,7 +137,7 @@ def test_a_gradient_that_was_replaced_is_stepped_along(exact):
 
 def test_following_moves_by_a_share_of_the_way(exact):
     old, new = [torch.zeros(2, 3), torch.ones(4)], [torch.ones(2, 3), torch.full((4,), 3.0)]
-    follow(old, new, 0.25)
+    Following(old, new).move(0.25)
     assert old[0].tolist() == [[0.25] * 3] * 2
     assert old[1].tolist() == [1.5] * 4
 

@@ -71,13 +71,28 @@ def test_targets_errors_and_soft_values(members, rows):
     for given in (log_probs, None):
         options = rewards, terminations, values, given, temperature, 0.97
         _assert_same_bits([native.targets(*options)], [plain.targets(*options)])
-    _assert_same_bits(native.squared_errors(values, rewards), plain.squared_errors(values, rewards))
-    _assert_same_bits(native.lowest(values, log_probs, temperature), plain.lowest(values, log_probs, temperature))
+    (loss, gradient), (expected_loss, expected) = (one.squared_error(values, rewards) for one in (native, plain))
+    _assert_same_bits([gradient], [expected])
+    torch.testing.assert_close(loss, expected_loss, equal_nan=True)
+    found = [one.lowest(values, log_probs, temperature) for one in (native, plain)]
+    _assert_same_bits(found[0][::2], found[1][::2])
+    torch.testing.assert_close(found[0][1], found[1][1], equal_nan=True)
+
+
+def test_losses_of_worked_numbers():
+    compute = soft_values(torch.zeros(2))
+    loss, gradient = compute.squared_error(torch.tensor([[[1.0], [3.0]], [[0.0], [2.0]]]), torch.tensor([0.0, 1.0]))
+    assert float(loss) == 0.5 * (1 + 4) / 2 + 0.5 * (0 + 1) / 2
+    assert gradient[:, :, 0].tolist() == [[0.5, 1.0], [0.0, 0.5]]
+    values = torch.tensor([[[1.0], [4.0]], [[2.0], [3.0]]])
+    soft, loss, _ = compute.lowest(values, torch.tensor([2.0, -2.0]), torch.tensor(0.5))
+    assert soft.tolist() == [0.0, 4.0]
+    assert float(loss) == -2.0
 
 
 def test_a_row_that_is_nan_in_the_first_member_stays_with_it():
     values = torch.tensor([[[torch.nan], [3.0]], [[1.0], [2.0]]])
-    found, gradient = soft_values(values).lowest(values, torch.zeros(2), torch.tensor(1.0))
+    found, _, gradient = soft_values(values).lowest(values, torch.zeros(2), torch.tensor(1.0))
     assert found.isnan().tolist() == [True, False]
     assert gradient[:, :, 0].tolist() == [[-0.5, 0.0], [0.0, -0.5]]
 

@@ -124,8 +124,3 @@ class Following:
         with torch.no_grad():
             for target, source in zip(self._old, self._new):
                 target.lerp_(source, rate)
-
-
-def follow(old: list[Tensor], new: list[Tensor], rate: float) -> None:
-    """Move each of the old tensors by `rate` of the way to the new one, once."""
-    Following(old, new).move(rate)

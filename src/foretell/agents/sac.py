@@ -25,7 +25,7 @@ from foretell.agents.configs import SACConfig
 from foretell.agents.networks import EnsembleMLP, GaussianPolicy, QFunctions, ValueFunction
 from foretell.agents.soft_values import SoftValues, soft_values
 from foretell.agents.squashed_gaussian import Squashed
-from foretell.agents.squashing import squashing
+from foretell.agents.squashing import Squashing, squashing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +81,7 @@ class SoftActorCritic(nn.Module):
         """
         temperature = self.log_temperature.exp()
         compute = soft_values(batch.rewards, noise, temperature)
-        policy, outputs, sampled = self._sample(batch, noise)
+        policy, outputs, squash, sampled = self._sample(batch, noise)
         targets = compute.targets(
             batch.rewards, batch.terminations, *self._next_values(batch, sampled), temperature, self.config.discount
         )
@@ -92,13 +92,14 @@ class SoftActorCritic(nn.Module):
         size = len(batch.rewards)
         actions, log_probs = sampled.actions[:size], sampled.log_probs[:size]
         q = self._passes.of(self.q.mlp, size)
-        soft, of_q = compute.lowest(q.forward(torch.cat([batch.observations, actions], -1)), log_probs, temperature)
+        values = q.forward(torch.cat([batch.observations, actions], -1))
+        soft, policy_loss, of_q = compute.lowest(values, log_probs, temperature)
         if self.config.form == "value":
             losses["value"] = self._squared_error(self.value.mlp, batch.observations, soft, compute)  # Eq. 5
             self._step("value", losses["value"])
-        losses["policy"] = -soft.mean()  # Eq. 8, up to the constant log Z
+        losses["policy"] = policy_loss  # Eq. 8, up to the constant log Z
         of_actions = q.gradient_of_inputs(of_q, self.observation_dim)
-        policy.backward(squashing(outputs, noise).gradient(outputs, sampled, of_actions, temperature))
+        policy.backward(squash.gradient(outputs, sampled, of_actions, temperature))
         self._step("policy", losses["policy"])
         if self.config.form == "twin-q":
             losses["temperature"] = self._temperature_loss(log_probs)
@@ -106,14 +107,15 @@ class SoftActorCritic(nn.Module):
         self._move_targets()
         return losses
 
-    def _sample(self, batch: Transitions, noise: Tensor) -> tuple[Pass, Tensor, Squashed]:
+    def _sample(self, batch: Transitions, noise: Tensor) -> tuple[Pass, Tensor, Squashing, Squashed]:
         """Draw the policy's actions; in form twin-q those after the next observations too, in the same pass."""
         observations = batch.observations
         if self.config.form == "twin-q":
             observations = torch.cat([observations, batch.next_observations])
         policy = self._passes.of(self.policy.mlp, len(observations))
         outputs, noise = policy.forward(observations), noise[: len(observations)]
-        return policy, outputs, squashing(outputs, noise).sample(outputs, noise)
+        squash = squashing(outputs, noise)
+        return policy, outputs, squash, squash.sample(outputs, noise)
 
     def _next_values(self, batch: Transitions, sampled: Squashed) -> tuple[Tensor, Tensor | None]:
         """All members' values of the next observations, and in form twin-q the log-densities of the actions there."""
@@ -128,9 +130,9 @@ class SoftActorCritic(nn.Module):
     ) -> Float[Tensor, ""]:
         """Return half the mean squared error, added over the members, and write its gradient."""
         passes = self._passes.of(network, len(targets))
-        squares, gradient = compute.squared_errors(passes.forward(inputs), targets)
+        loss, gradient = compute.squared_error(passes.forward(inputs), targets)
         passes.backward(gradient)
-        return 0.5 * squares.mean(-1).sum()
+        return loss
 
     def _temperature_loss(self, log_probs: Float[Tensor, " batch"]) -> Float[Tensor, ""]:
         """Return the loss of the temperature (2018b, Eq. 18 in log alpha), and write its gradient."""

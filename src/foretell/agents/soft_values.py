@@ -14,7 +14,10 @@ from foretell.agents.native.soft_values import NativeSoftValues
 
 @runtime_checkable
 class SoftValues(Protocol):
-    """What is done to the values of all members; in C the numbers are those of PyTorch's operators, bit for bit."""
+    """What is done to the values of all members; in C the numbers are those of PyTorch's operators, bit for bit.
+
+    But for the losses, which no other number follows from: they are summed in float64 there.
+    """
 
     def targets(
         self,
@@ -28,10 +31,10 @@ class SoftValues(Protocol):
         """Return the Bellman target of the lowest next value, less the temperature times the log-density if given."""
         ...
 
-    def squared_errors(
+    def squared_error(
         self, values: Float[Tensor, "members batch 1"], targets: Float[Tensor, " batch"]
-    ) -> tuple[Float[Tensor, "members batch"], Float[Tensor, "members batch 1"]]:
-        """Return (values - targets)^2, and the gradient of half its mean with respect to the values."""
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, "members batch 1"]]:
+        """Return half the mean squared error, added over the members, and its gradient with respect to the values."""
         ...
 
     def lowest(
@@ -39,8 +42,8 @@ class SoftValues(Protocol):
         values: Float[Tensor, "members batch 1"],
         log_probs: Float[Tensor, " batch"],
         temperature: Float[Tensor, ""],
-    ) -> tuple[Float[Tensor, " batch"], Float[Tensor, "members batch 1"]]:
-        """Return the soft value of each row, of its lowest member, and the gradient of minus their mean."""
+    ) -> tuple[Float[Tensor, " batch"], Float[Tensor, ""], Float[Tensor, "members batch 1"]]:
+        """Return the soft value of each row, of its lowest member, minus their mean, and its gradient."""
         ...
 
 
@@ -82,20 +85,21 @@ class TorchSoftValues:
             lowest = lowest - temperature * next_log_probs
         return bellman_target(rewards, terminations, lowest, discount)
 
-    def squared_errors(
+    def squared_error(
         self, values: Float[Tensor, "members batch 1"], targets: Float[Tensor, " batch"]
-    ) -> tuple[Float[Tensor, "members batch"], Float[Tensor, "members batch 1"]]:
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, "members batch 1"]]:
         """See `SoftValues`."""
         errors = values.squeeze(-1) - targets
-        return errors.square(), (errors / len(targets)).unsqueeze(-1)
+        return 0.5 * errors.square().mean(-1).sum(), (errors / len(targets)).unsqueeze(-1)
 
     def lowest(
         self,
         values: Float[Tensor, "members batch 1"],
         log_probs: Float[Tensor, " batch"],
         temperature: Float[Tensor, ""],
-    ) -> tuple[Float[Tensor, " batch"], Float[Tensor, "members batch 1"]]:
+    ) -> tuple[Float[Tensor, " batch"], Float[Tensor, ""], Float[Tensor, "members batch 1"]]:
         """See `SoftValues`."""
         found, chosen = values.min(0)
         gradient = torch.zeros_like(values).scatter_(0, chosen[None], -1 / len(chosen))
-        return found.squeeze(-1) - temperature * log_probs, gradient
+        soft = found.squeeze(-1) - temperature * log_probs
+        return soft, -soft.mean(), gradient

@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from foretell.agents.adam import SmallAdam, follow
+from foretell.agents.adam import Following, SmallAdam
 from foretell.agents.backpropagation import Passes
 from foretell.agents.sac import Transitions
 from foretell.agents.soft_values import bellman_target
@@ -61,8 +61,7 @@ class ImplicitQLearning(nn.Module):
         self.q_target.requires_grad_(False)
         self.optimizer = SmallAdam(list(functions.parameters()), self.config.learning_rate)
         self._passes = Passes()
-        self._slow: list[Tensor] = list(self.q_target.parameters())
-        self._fast: list[Tensor] = list(functions.q.parameters())
+        self._following = Following(list(self.q_target.parameters()), list(functions.q.parameters()))
         for parameter in functions.parameters():
             parameter.grad = torch.zeros_like(parameter)
 
@@ -98,7 +97,7 @@ class ImplicitQLearning(nn.Module):
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.learning_rate_at(update)
         self.optimizer.advance()
-        follow(self._slow, self._fast, self.config.target_rate)
+        self._following.move(self.config.target_rate)
         return found
 
     def write_gradients(self, batch: Transitions) -> dict[str, Tensor]:

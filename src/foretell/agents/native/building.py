@@ -52,10 +52,11 @@ class Library:
         self.squashed.argtypes = [_NUMBER, *[_POINTER] * 3]
         self.policy_gradient.argtypes = [_NUMBER, _NUMBER, *[_POINTER] * 5, _SINGLE, _SINGLE, _POINTER]
         self.targets.argtypes = [_NUMBER, _NUMBER, *[_POINTER] * 5, _SINGLE, _POINTER]
-        self.errors.argtypes = [_NUMBER, _NUMBER, *[_POINTER] * 4]
+        self.errors.argtypes = [_NUMBER, _NUMBER, *[_POINTER] * 3]
         self.soft_values.argtypes = [_NUMBER, _NUMBER, *[_POINTER] * 5]
         self.clamped.restype = self.unsquashed.restype = self.squashed.restype = self.policy_gradient.restype = None
-        self.targets.restype = self.errors.restype = self.soft_values.restype = None
+        self.targets.restype = None
+        self.errors.restype = self.soft_values.restype = _REAL
 
 
 @cache

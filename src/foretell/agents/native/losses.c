@@ -72,26 +72,33 @@ void foretell_targets(int64_t members, int64_t rows, const float *values, const 
     }
 }
 
-/* Squares of values - targets for each member, and the gradient of half their mean. */
-void foretell_errors(int64_t members, int64_t rows, const float *restrict values, const float *restrict targets,
-                     float *restrict squares, float *restrict gradient) {
+/* Half the mean squared difference of values and targets, added over the members, and its gradient. */
+double foretell_errors(int64_t members, int64_t rows, const float *restrict values, const float *restrict targets,
+                       float *restrict gradient) {
+    double squares = 0.0;
     for (int64_t member = 0; member < members; member++)
         for (int64_t row = 0; row < rows; row++) {
             int64_t at = member * rows + row;
             float error = values[at] - targets[row];
-            squares[at] = error * error;
+            squares += (double)(error * error);
             gradient[at] = error / (float)rows;
         }
+    return 0.5 * squares / (double)rows;
 }
 
-/* Soft values: lowest value - temperature * log_probs; and the gradient of minus their mean with respect to values. */
-void foretell_soft_values(int64_t members, int64_t rows, const float *restrict values, const float *restrict log_probs,
-                          const float *temperature, float *restrict soft_values, float *restrict gradient) {
+/* Soft values: lowest value - temperature * log_probs; and the gradient of minus their mean, which is returned, with
+   respect to values. */
+double foretell_soft_values(int64_t members, int64_t rows, const float *restrict values,
+                            const float *restrict log_probs,
+                            const float *temperature, float *restrict soft_values, float *restrict gradient) {
+    double sum = 0.0;
     float share = (float)(-1.0 / (double)rows);
     for (int64_t row = 0; row < rows; row++) {
         int64_t found = lowest(members, rows, values, row);
         for (int64_t member = 0; member < members; member++)
             gradient[member * rows + row] = member == found ? share : 0.0f;
         soft_values[row] = values[found * rows + row] - *temperature * log_probs[row];
+        sum += (double)soft_values[row];
     }
+    return -sum / (double)rows;
 }

@@ -32,20 +32,17 @@ class NativeSoftValues:
         )  # fmt: skip
         return targets
 
-    def squared_errors(self, values: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Return squared errors `(members, batch)` and the gradient `(members, batch, 1)`."""
-        members, rows = values.shape[:2]
-        squares, gradient = torch.empty(members, rows), torch.empty(members, rows, 1)
-        self._functions.errors(
-            members, rows, values.data_ptr(), targets.data_ptr(), squares.data_ptr(), gradient.data_ptr()
-        )
-        return squares, gradient
+    def squared_error(self, values: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the loss and its gradient `(members, batch, 1)`."""
+        gradient = torch.empty_like(values)
+        loss = self._functions.errors(*values.shape[:2], values.data_ptr(), targets.data_ptr(), gradient.data_ptr())
+        return torch.tensor(loss), gradient
 
-    def lowest(self, values: Tensor, log_probs: Tensor, temperature: Tensor) -> tuple[Tensor, Tensor]:
-        """Return soft values `(batch,)` and the gradient `(members, batch, 1)`."""
+    def lowest(self, values: Tensor, log_probs: Tensor, temperature: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return soft values `(batch,)`, minus their mean, and its gradient `(members, batch, 1)`."""
         found, gradient = torch.empty_like(log_probs), torch.empty_like(values)
-        self._functions.soft_values(
+        loss = self._functions.soft_values(
             *values.shape[:2], values.data_ptr(), log_probs.data_ptr(), temperature.data_ptr(), found.data_ptr(),
             gradient.data_ptr(),
         )  # fmt: skip
-        return found, gradient
+        return found, torch.tensor(loss), gradient
