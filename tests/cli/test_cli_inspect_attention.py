@@ -48,7 +48,7 @@ def runs(pendulum_random, tmp_path_factory):
 
 
 SHAPES = {
-    "decision-transformer": {"self-attention": [1, 2, 9, 9]},
+    "decision-transformer": {"self-attention": [1, 2, 8, 8]},
     "trajectory-transformer": {"self-attention": [1, 2, 18, 18]},
     "encoder-decoder": {
         "encoder, on itself": [1, 2, 8, 8], "decoder, on itself": [1, 2, 4, 4],
@@ -67,7 +67,7 @@ def test_the_figure_of_a_run(foretell, runs, tmp_path, name):
     assert found["timestep"] == 100
     assert found["episode"]["of"] == "Pendulum-v1"
     assert found["episode"]["length"] == 200
-    last = {"decision-transformer": "a 100", "trajectory-transformer": "R 100", "encoder-decoder": "s 100"}[name]
+    last = {"decision-transformer": "s 100", "trajectory-transformer": "R 100", "encoder-decoder": "s 100"}[name]
     assert found["maps"][0]["keys"][-1] == last
     assert found["figure"] == str(tmp_path / "seen.png")
     assert (tmp_path / "seen.png").read_bytes().startswith(b"\x89PNG")
@@ -78,7 +78,7 @@ def test_the_figure_of_a_run(foretell, runs, tmp_path, name):
 def test_the_figure_lies_in_the_run_folder_unless_told_otherwise(foretell, run_copy):
     answer = foretell("inspect", run_copy, "--attention", "--timestep", 1)
     assert answer.code == 0, answer.err
-    assert answer.out.startswith(f"{run_copy / 'attention.png'}: self-attention 2 x 2 x 6 x 6 ")
+    assert answer.out.startswith(f"{run_copy / 'attention.png'}: self-attention 2 x 2 x 5 x 5 ")
     assert "timestep 1 of an episode of 200 in Pendulum-v1" in answer.out
     assert (run_copy / "attention.png").exists()
     assert foretell("evaluate", run_copy, "--episodes", 1).code == 0  # and the run is still one

@@ -11,7 +11,7 @@ from torch import nn
 
 from conformance import checks
 from conformance.checks import notices
-from foretell.models import layers, losses, trajectory_transformer
+from foretell.models import decision_transformer, layers, losses, trajectory_transformer
 from foretell.models.interface import SequenceModel
 from foretell.models.registry import MODELS
 from reference.making import SHAPES, each, random_batch, small_config, small_model
@@ -173,17 +173,17 @@ def test_row_14_notices_the_fault(model, monkeypatch):
 
 
 def test_row_14_notices_the_prediction_read_off_the_action(attending, monkeypatch):
-    plain = layers.CausalTransformer.forward
-
-    def next_token(self, tokens, mask, generator=None, outputs=slice(None)):
-        return plain(self, tokens, mask, generator, slice(outputs.start + 1, outputs.stop, outputs.step))
+    def from_actions(self, batch, generator, last_only=False):
+        count = 3 * batch.mask.shape[1]  # the last action would be a token, too
+        mask = batch.mask.repeat_interleave(3, dim=1)
+        return self._tokens(batch, count), mask, slice(count - 1 if last_only else 2, None, 3)
 
     predict = trajectory_transformer.TrajectoryTransformer.logits
 
     def next_symbol(self, symbols, mask, generator=None, *, front=None, only=None):
         return predict(self, symbols, mask, generator, front=front, only=only + 1)
 
-    monkeypatch.setattr(layers.CausalTransformer, "forward", next_token)
+    monkeypatch.setattr(decision_transformer.DecisionTransformer, "_read", from_actions)
     monkeypatch.setattr(trajectory_transformer.TrajectoryTransformer, "logits", next_symbol)
     notices(checks.check_own_action_hidden, attending)
 

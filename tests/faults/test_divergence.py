@@ -141,6 +141,32 @@ def test_a_loss_alone_that_is_not_finite_stops_a_sequence_model(monkeypatch):
     assert all(torch.equal(weight, training.model.state_dict()[name]) for name, weight in before.items())
 
 
+def _loss_not_finite(model, written):
+    return written * torch.inf
+
+
+def _gradient_not_finite(model, written):
+    model.embed_norm.bias.grad[-1] = torch.nan
+    return written
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [(_loss_not_finite, "the loss is inf"), (_gradient_not_finite, "the gradient of embed_norm.bias holds nan")],
+)
+def test_what_is_not_finite_among_written_gradients_stops_a_sequence_model(damage, said, monkeypatch):
+    """A Decision Transformer writes its gradients without a graph where nobody looks on: as in a run of every day."""
+    config = TrainingConfig(updates=4, batch_size=4, warmup_updates=1)
+    sampler = WindowSampler(make_dataset([9, 5]), scaled(), context_length=4, seed=0)
+    training = SequenceTraining(small_model("decision-transformer"), sampler, config, 0)
+    training.update(0)
+    before, real = copy.deepcopy(training.model.state_dict()), training.model.write_gradients
+    monkeypatch.setattr(training.model, "write_gradients", lambda *args: damage(training.model, real(*args)))
+    with pytest.raises(DivergedError, match=f"update 1: {said}"):
+        training.update(1)
+    assert all(torch.equal(weight, training.model.state_dict()[name]) for name, weight in before.items())
+
+
 def _play_on(training):
     while True:
         training.act_and_record()

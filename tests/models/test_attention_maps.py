@@ -94,9 +94,10 @@ def test_rows_add_up_to_one_and_nothing_stays_behind(case):
 
 def test_a_token_of_a_decision_transformer_sees_itself_and_earlier_ones():
     (found,) = attention_maps(*make("decision-transformer"))
-    assert torch.equal(found.weights > 0, torch.ones(12, 12).tril().bool().expand(2, 2, -1, -1))
+    assert torch.equal(found.weights > 0, torch.ones(11, 11).tril().bool().expand(2, 2, -1, -1))
     assert found.queries == found.keys
     assert found.keys[:4] == (("R", 0), ("s", 0), ("a", 0), ("R", 1))
+    assert found.keys[-1] == ("s", 3), "nobody may see the last action"
 
 
 def test_returns_to_go_of_a_trajectory_transformer_are_seen_by_themselves_alone():

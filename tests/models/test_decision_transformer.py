@@ -10,7 +10,7 @@ import torch
 from conformance.checks import notices
 from foretell.core.errors import UsageError
 from foretell.models.configs import DecisionTransformerConfig
-from foretell.models.layers import EMBEDDING_STD
+from foretell.models.initialization import EMBEDDING_STD
 from foretell.models.transformer.stacks import sinusoidal_positions
 from reference.making import VECTOR, random_batch, small_model
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from foretell.models.layers import Block, CausalTransformer, attend, causal_mask, dropout, initialize, masked_mean
+from foretell.models.initialization import initialize
+from foretell.models.layers import Block, CausalTransformer, attend, causal_mask, dropout, masked_mean
 from reference.attention import attend_slowly
 
 

@@ -70,7 +70,7 @@ def block_weights(
 def _of_decision_transformer(model: DecisionTransformer, batch: SequenceBatch) -> AttentionMap:
     with _read_by(model.transformer.blocks) as read:
         model(batch)
-    return _self_attention(read, _tokens(("R", "s", "a"), batch))
+    return _self_attention(read, _tokens(("R", "s", "a"), batch)[:-1])  # the last action is no token
 
 
 def _of_trajectory_transformer(model: TrajectoryTransformer, batch: SequenceBatch) -> AttentionMap:

@@ -8,25 +8,42 @@
 | `pred_a` | `action_head` |
 
 Where we differ from the published code: actions are in [-1, 1] of the environment's range, padding is invisible,
-there is no second position embedding, and the loss is a mean over real timesteps.
+there is no second position embedding, and the loss is a mean over real timesteps. A window's last action, which no
+prediction may see, is no token.
 """
 
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
 from foretell.models.configs import DecisionTransformerConfig, SequenceShape
 from foretell.models.encoders import observation_encoder
+from foretell.models.initialization import EMBEDDING_STD, initialize
 from foretell.models.interface import SequenceModel
-from foretell.models.layers import EMBEDDING_STD, ActionHead, CausalTransformer, action_inputs, dropout, initialize
+from foretell.models.layers import (
+    ActionHead,
+    CausalTransformer,
+    action_inputs,
+    allowed_by,
+    dropout,
+    hooked,
+    stack_parameters,
+    stack_settings,
+    tensors_of,
+    watched,
+)
+from foretell.models.native.ends import embedded, imitation_loss_of, usable
+from foretell.models.native.whole import Parts, Whole
 from foretell.models.transformer.stacks import sinusoidal_positions
 from foretell.sequences.batch import SequenceBatch
 
 TOKENS = 3
 """Tokens a timestep: return-to-go, observation, action."""
+OBSERVATIONS = slice(1, None, TOKENS)
+"""The tokens that predict an action."""
 
 
 class SinusoidalEmbedding(nn.Module):
@@ -60,24 +77,101 @@ class DecisionTransformer(SequenceModel[DecisionTransformerConfig]):
             activation=config.activation,
         )  # fmt: skip
         self.action_head = ActionHead(width, shape, config.action_head)
+        self._whole = Whole()
         initialize(self, generator)
 
     def forward(
         self, batch: SequenceBatch, generator: torch.Generator | None = None, *, last_only: bool = False
     ) -> Float[Tensor, "batch outputs action_dim"]:
         """Return predicted actions or logits at every timestep or the last alone (`SequenceModel.forward`)."""
+        tokens, mask, outputs = self._read(batch, generator, last_only)
+        return self.action_head(self.transformer(tokens, mask, generator, outputs))
+
+    def loss(self, batch: SequenceBatch, generator: torch.Generator | None = None) -> Float[Tensor, ""]:
+        """Return the mean error (`SequenceModel.loss`), in C where it can be had (`models/native`)."""
+        if self.shape.discrete or self._watched_behind() or not usable(batch.actions, *self._tail()):
+            return super().loss(batch, generator)
+        tokens, mask, outputs = self._read(batch, generator)
+        return imitation_loss_of(
+            self.transformer.states(tokens, mask, generator, outputs), batch.actions, batch.mask, self._tail(),
+            bounded=self.action_head.bounded, absolute=self.config.action_loss == "absolute",
+        )  # fmt: skip
+
+    def write_gradients(
+        self, batch: SequenceBatch, generator: torch.Generator | None = None
+    ) -> Float[Tensor, ""] | None:
+        """See `SequenceModel.write_gradients`; the numbers are those of `loss` and its graph, bit for bit.
+
+        Of a subclass with a `loss` of its own, or where somebody looks on at a module or a gradient, the graph is made.
+        """
+        if getattr(self.loss, "__func__", None) is not _LOSS:
+            return None
+        inputs, front = self._inputs(batch), self._front(batch)
+        if front is None or self.shape.discrete or self._watched_behind() or hooked(*self.transformer.blocks):
+            return None
+        blocks, tail, count = stack_parameters(self.transformer.blocks), self._tail(), self._count(batch)
+        if not usable(*tail) or not all(one.requires_grad and not watched(one) for one in self.parameters()):
+            return None
+        parts = Parts(
+            front=front, blocks=blocks, tail=tail, settings=stack_settings(self.transformer.blocks, OBSERVATIONS),
+            bounded=self.action_head.bounded, absolute=self.config.action_loss == "absolute",
+        )  # fmt: skip
+        allowed = allowed_by(self._token_mask(batch))
+        return self._whole.write_gradients(parts, inputs, batch, allowed, count, self.config.dropout, generator)
+
+    def _read(
+        self, batch: SequenceBatch, generator: torch.Generator | None, last_only: bool = False
+    ) -> tuple[Float[Tensor, "batch tokens width"], Bool[Tensor, "batch tokens"], slice]:
+        """Return tokens, which of them are real, and those that predict: the observations'."""
+        count = self._count(batch)
+        tokens = dropout(self._tokens(batch, count), self.config.dropout, generator)
+        return tokens, self._token_mask(batch), slice(count - 1, None) if last_only else OBSERVATIONS
+
+    def _count(self, batch: SequenceBatch) -> int:
+        """Tokens of a window: all but that of the last action, which nobody may see."""
+        return TOKENS * batch.mask.shape[1] - 1
+
+    def _token_mask(self, batch: SequenceBatch) -> Bool[Tensor, "batch tokens"]:
+        return batch.mask.repeat_interleave(TOKENS, dim=1)[:, : self._count(batch)]
+
+    def _tokens(self, batch: SequenceBatch, count: int) -> Float[Tensor, "batch tokens width"]:
+        r"""Return the first `count` tokens of $\hat R_1, s_1, a_1, \hat R_2$ and so on, embedded and normed."""
+        inputs, parameters = self._inputs(batch), self._front(batch)
+        if parameters is not None:
+            return embedded(inputs, batch.timesteps, parameters, count)
         time_embedding = self.embed_timestep(batch.timesteps)  # (batch, time, width)
-        tokens = torch.stack(  # (batch, time, 3, width): R_t, s_t, a_t share the embedding of t
-            [
-                self.embed_return(batch.returns_to_go) + time_embedding,
-                self.embed_observation(batch.observations) + time_embedding,
-                self.embed_action(action_inputs(batch.actions, self.shape)) + time_embedding,
-            ],
-            dim=2,
-        ).flatten(1, 2)  # (batch, 3 * time, width)
-        tokens = dropout(self.embed_norm(tokens), self.config.dropout, generator)
-        mask, first = batch.mask.repeat_interleave(TOKENS, dim=1), 1
-        if last_only:  # the last action is not taken yet: nobody may attend to its token, so it is left out
-            tokens, mask, first = tokens[:, :-1], mask[:, :-1], tokens.shape[1] - 2
-        hidden = self.transformer(tokens, mask, generator, outputs=slice(first, None, TOKENS))
-        return self.action_head(hidden)  # of observation tokens: (batch, time or 1, action_dim)
+        kinds = [embed(numbers) + time_embedding for embed, numbers in zip(self._embedders(), inputs, strict=True)]
+        return self.embed_norm(torch.stack(kinds, dim=2).flatten(1, 2)[:, :count])  # (batch, time, 3, width) before
+
+    def _inputs(self, batch: SequenceBatch) -> tuple[Tensor, Tensor, Tensor]:
+        return batch.returns_to_go, batch.observations, action_inputs(batch.actions, self.shape)
+
+    def _embedders(self) -> tuple[nn.Module, nn.Module, nn.Module]:
+        return self.embed_return, self.embed_observation, self.embed_action
+
+    def _front(self, batch: SequenceBatch) -> list[Tensor] | None:
+        """Return the parameters of embedding as the library takes them; None where it cannot embed this batch."""
+        linear, timestep, norm = self._embedders(), self.embed_timestep, self.embed_norm
+        if not all(isinstance(one, nn.Linear) for one in linear) or hooked(*linear, timestep, norm):
+            return None
+        found = [tensor for one in (*linear, timestep, norm) for tensor in tensors_of(one)]
+        table = found[2 * len(linear)]
+        return found if usable(*self._inputs(batch), *found) and _within(batch.timesteps, len(table)) else None
+
+    def _tail(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return the parameters of reading actions off states as the library takes them."""
+        norm, head = self.transformer.norm, self.action_head
+        return norm.weight, norm.bias, head.weight, head.bias
+
+    def _watched_behind(self) -> bool:
+        return hooked(self.transformer, self.transformer.norm, self.action_head)
+
+
+_LOSS = DecisionTransformer.loss
+"""What `write_gradients` computes the gradients of."""
+
+
+def _within(timesteps: Int[Tensor, "batch time"], length: int) -> bool:
+    """Whether a table of this length has an embedding for each; PyTorch's operators say which it has not."""
+    low, high = timesteps.aminmax()
+    return int(low) >= 0 and int(high) < length

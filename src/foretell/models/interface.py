@@ -43,6 +43,15 @@ class SequenceModel(nn.Module, ABC, Generic[Config]):
     def prepare(self, sampler: WindowSampler) -> None:
         """Take what the network needs to know of the data before training: bins, say. Part of its weights then."""
 
+    def write_gradients(
+        self, batch: SequenceBatch, generator: torch.Generator | None = None
+    ) -> Float[Tensor, ""] | None:
+        """Leave the gradients of `loss` on the parameters and return it; None of a network that needs a graph for it.
+
+        What lay there before is replaced, and what is written lasts until the next call.
+        """
+        return None
+
     def loss(self, batch: SequenceBatch, generator: torch.Generator | None = None) -> Float[Tensor, ""]:
         """Mean over real timesteps of the error in [-1, 1] units (`action_loss`), or of the cross-entropy in nats."""
         assert not isinstance(self.config, TrajectoryTransformerConfig)  # it writes symbols, and has a loss of its own

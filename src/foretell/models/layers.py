@@ -1,4 +1,4 @@
-"""Pieces that networks share: dropout, masked mean, attention, pre-norm blocks, action head, initial weights."""
+"""Pieces that networks share: dropout, masked mean, attention, pre-norm blocks, action head."""
 
 from __future__ import annotations
 
@@ -31,11 +31,16 @@ def dropout(inputs: Tensor, probability: float, generator: torch.Generator | Non
     """
     if generator is None or probability == 0.0:
         return inputs
+    return inputs * kept_units(inputs, probability, generator)
+
+
+def kept_units(inputs: Tensor, probability: float, generator: torch.Generator) -> Tensor:
+    """Return what `dropout` multiplies these units by: 0, or what scales up those that stay."""
     words = torch.empty(-(-inputs.numel() // 4), dtype=torch.int64, device=inputs.device)
     bits = words.random_(-(2**63), None, generator=generator).view(torch.int16)[: inputs.numel()]
     dropped = round(probability * 65536)
     keep = (bits.view(inputs.shape) >= dropped - 32768).to(inputs.dtype)
-    return inputs * keep.mul_(65536 / (65536 - dropped))
+    return keep.mul_(65536 / (65536 - dropped))
 
 
 def causal_mask(mask: Bool[Tensor, "batch tokens"]) -> Bool[Tensor, "batch 1 tokens tokens"]:
@@ -58,6 +63,12 @@ def behind(
     if front is None:
         return embedded, seen
     return torch.cat([front, embedded], 1), torch.cat([seen.new_ones(front.shape[:2]), seen], 1)
+
+
+def allowed_by(mask: Bool[Tensor, "batch tokens"]) -> Bool[Tensor, "#batch 1 tokens tokens"]:
+    """Return the causal mask, one for all windows where none is padded."""
+    shared = mask.is_cpu and bool(mask.all())  # on a GPU, asking would wait for it
+    return unpadded_mask(mask.shape[1]) if shared else causal_mask(mask)
 
 
 @lru_cache(maxsize=8)
@@ -95,6 +106,11 @@ def _gelu(inputs: Tensor) -> Tensor:
 
 ACTIVATIONS = {"relu": torch.relu_, "gelu": _gelu}
 """Nonlinearities by name; relu writes over its input."""
+
+
+def tensors_of(module: nn.Module) -> list[Tensor]:
+    """Return a module's own parameters and buffers. Looking their names up takes a tenth of one call of `act`."""
+    return [one for one in (*module._parameters.values(), *module._buffers.values()) if one is not None]
 
 
 class Block(nn.Module):
@@ -139,8 +155,7 @@ class Block(nn.Module):
 
     def tensors(self) -> tuple[Tensor, ...]:
         """Return weight and bias of every part, in the order in which the parts are used."""
-        parts = self._modules.values()  # not by name: looking names up takes a tenth of one call of `act`
-        return tuple(tensor for part in parts if part for tensor in part._parameters.values() if tensor is not None)
+        return tuple(tensor for part in self._modules.values() if part for tensor in tensors_of(part))
 
     def with_memory(
         self, tokens: Float[Tensor, "batch tokens width"], allowed: Bool[Tensor, "#batch 1 tokens tokens"]
@@ -200,9 +215,17 @@ class CausalTransformer(nn.Module):
         outputs: slice = slice(None),
     ) -> Float[Tensor, "batch outputs width"]:
         """Return the last hidden states of the tokens that `outputs` names."""
-        shared = mask.is_cpu and bool(mask.all())  # on a GPU, asking would wait for it
-        allowed = unpadded_mask(mask.shape[1]) if shared else causal_mask(mask)
-        return self.norm(through_blocks(self.blocks, tokens, allowed, generator, outputs))
+        return self.norm(self.states(tokens, mask, generator, outputs))
+
+    def states(
+        self,
+        tokens: Float[Tensor, "batch tokens width"],
+        mask: Bool[Tensor, "batch tokens"],
+        generator: torch.Generator | None = None,
+        outputs: slice = slice(None),
+    ) -> Float[Tensor, "batch outputs width"]:
+        """Return what `forward` does before the last norm."""
+        return through_blocks(self.blocks, tokens, allowed_by(mask), generator, outputs)
 
 
 def through_blocks(
@@ -217,17 +240,38 @@ def through_blocks(
     In C where it can be had (`models/native`): the same to rounding, but for the units that dropout drops. Blocks with
     hooks are called one by one, so that the hooks see what they expect.
     """
-    parameters = [parameter for block in blocks if isinstance(block, Block) for parameter in block.tensors()]
-    hooked = any(block._forward_hooks or block._forward_pre_hooks for block in blocks)
-    if usable(tokens, parameters) and not hooked:
-        first = next(block for block in blocks if isinstance(block, Block))
-        settings = StackSettings(
-            heads=first.heads, probability=first.probability, gelu=first.activation is _gelu, outputs=outputs
-        )
-        return run_stack(tokens, allowed, parameters, settings, generator)
+    parameters = stack_parameters(blocks)
+    if usable(tokens, parameters) and not hooked(*blocks):
+        return run_stack(tokens, allowed, parameters, stack_settings(blocks, outputs), generator)
     for block in blocks[:-1]:
         tokens = block(tokens, allowed, generator)
     return blocks[-1](tokens, allowed, generator, outputs)
+
+
+def stack_parameters(blocks: nn.ModuleList) -> list[Tensor]:
+    """Return the parameters of blocks as the library takes them."""
+    return [parameter for block in blocks if isinstance(block, Block) for parameter in block.tensors()]
+
+
+def stack_settings(blocks: nn.ModuleList, outputs: slice) -> StackSettings:
+    """Return what the library is told of blocks, which are all alike."""
+    first = next(block for block in blocks if isinstance(block, Block))
+    return StackSettings(
+        heads=first.heads, probability=first.probability, gelu=first.activation is _gelu, outputs=outputs
+    )
+
+
+def hooked(*modules: nn.Module) -> bool:
+    """Say whether somebody looks on at one of these: then it is called as PyTorch calls modules."""
+    return any(
+        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
+        for module in modules
+    )
+
+
+def watched(parameter: Tensor) -> bool:
+    """Say whether somebody looks on at the gradient of this: then a graph has to come by it."""
+    return bool(parameter._backward_hooks or parameter._post_accumulate_grad_hooks)
 
 
 class ActionHead(nn.Linear):
@@ -248,43 +292,3 @@ def action_inputs(
 ) -> Float[Tensor, "batch time action_dim"]:
     """Actions as a network reads them: as they are, or one-hot where they are discrete."""
     return functional.one_hot(actions, shape.action_dim).float() if shape.discrete else actions
-
-
-EMBEDDING_STD = 0.3
-"""Deviation of learned embeddings: as large as the linear embeddings of scaled inputs that they are added to."""
-
-
-def initialize(module: nn.Module, generator: torch.Generator) -> None:
-    r"""Draw weights uniformly in $\pm 1/\sqrt{inputs}$ (smaller by $\sqrt{2 \cdot layers}$ where they write to the
-    residual stream, as in GPT-2), tables of embeddings normally, biases 0; LayerNorms start as the identity, LSTMs with
-    a bias of 1 on their forget gates, so that they remember before they have learned what (Jozefowicz et al. 2015).
-    Biases of `embed_` layers are drawn like their weights: the LayerNorm behind an embedding without bias would leave
-    of a single number, a return say, little but its sign.
-
-    From `generator` alone, in the order of `named_parameters`. GPT-2's fixed 0.02 belongs to widths near
-    $1 / 0.02^2 = 2500$; at widths of tens it starts training with signals so small that thousands of updates are lost.
-    """
-    residual = ("attention_output.weight", "feedforward_out.weight")
-    outputs = sum(name.endswith(residual) for name, _ in module.named_parameters())
-    norms = {
-        id(parameter) for part in module.modules() if isinstance(part, nn.LayerNorm) for parameter in part.parameters()
-    }
-    tables = {id(part.weight) for part in module.modules() if isinstance(part, nn.Embedding)}
-    with torch.no_grad():
-        for name, parameter in module.named_parameters():
-            if id(parameter) in norms:
-                continue
-            if id(parameter) in tables:
-                parameter.normal_(0.0, EMBEDDING_STD, generator=generator)
-            elif parameter.dim() == 1 and not name.startswith("embed_"):
-                parameter.zero_()
-            else:
-                bias = parameter.dim() == 1
-                weight = module.get_parameter(name.removesuffix("bias") + "weight") if bias else parameter
-                bound = 1 / math.sqrt(weight[0].numel() * (outputs if name.endswith(residual) else 1))
-                parameter.uniform_(-bound, bound, generator=generator)
-        for part in module.modules():
-            if isinstance(part, nn.LSTM):  # gates in torch's order: input, forget, cell, output
-                for name, parameter in part.named_parameters():
-                    if name.startswith("bias_ih"):
-                        parameter[part.hidden_size : 2 * part.hidden_size] = 1.0

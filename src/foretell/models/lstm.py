@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 from foretell.models.configs import LSTMConfig, SequenceShape
 from foretell.models.encoders import observation_encoder
+from foretell.models.initialization import initialize
 from foretell.models.interface import SequenceModel
-from foretell.models.layers import ActionHead, action_inputs, dropout, initialize
+from foretell.models.layers import ActionHead, action_inputs, dropout
 from foretell.sequences.batch import SequenceBatch
 
 

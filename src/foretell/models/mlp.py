@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from foretell.models.configs import MLPConfig, SequenceShape
 from foretell.models.encoders import observation_encoder
+from foretell.models.initialization import initialize
 from foretell.models.interface import SequenceModel
-from foretell.models.layers import ACTIVATIONS, ActionHead, dropout, initialize
+from foretell.models.layers import ACTIVATIONS, ActionHead, dropout
 from foretell.sequences.batch import SequenceBatch
 
 

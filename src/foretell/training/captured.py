@@ -68,12 +68,11 @@ class CapturedTraining(SequenceTraining):
         """Compute one update from what lies in the tensors."""
         batch = self.windows.gather(self._rows)
         loss = self._gradients(batch).detach()
-        parameters = list(self.model.parameters())
-        norm = nn.utils.get_total_norm([one.grad for one in parameters if one.grad is not None])
+        norm = self.optimizer.norm()
         failed = (self._failed < 0) & ~torch.isfinite(summed(batch, loss, norm))
         self._failed.copy_(torch.where(failed, self._number, self._failed))
         self._frozen.copy_(self._failed >= 0)
-        nn.utils.clip_grads_with_norm_(parameters, self.config.clip_norm, norm)
+        nn.utils.clip_grads_with_norm_(self.optimizer.parameters, self.config.clip_norm, norm)
         self.optimizer.step()
         self._loss.copy_(loss)
 
@@ -81,7 +80,7 @@ class CapturedTraining(SequenceTraining):
         if self._graph is None and self._warm == WARM_UP:
             self._graph = torch.cuda.CUDAGraph()
             self._graph.register_generator_state(self._generator)
-            self.optimizer.zero_grad(set_to_none=True)  # gradients are to lie in the graph's own memory
+            self.optimizer.let_go()  # gradients are to lie in the graph's own memory
             with torch.cuda.graph(self._graph, stream=stream):
                 self._compute()
         if self._graph is not None:

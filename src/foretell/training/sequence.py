@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from foretell.core.errors import DivergedError
 from foretell.core.seeding import derive_seed
@@ -14,6 +14,7 @@ from foretell.models.finite import all_finite, named_gradients, where_not_finite
 from foretell.models.interface import SequenceModel
 from foretell.sequences.batch import SequenceBatch
 from foretell.training.checkpoints import load_optimizer_tensors, optimizer_tensors
+from foretell.training.clipped_adamw import ClippedAdamW
 from foretell.training.configs import Precision, TrainingConfig, learning_rate_at
 
 
@@ -36,11 +37,13 @@ class SequenceTraining:
         self.model, self.sampler, self.config, self.seed = model, sampler, config, seed
         self.device = next(model.parameters()).device
         self._bfloat16 = precision == "bfloat16"
-        self.optimizer = torch.optim.AdamW(
-            model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True,
-            capturable=self.device.type == "cuda",
-        )  # fmt: skip
+        self.optimizer = self._optimizer()
         self._generator = torch.Generator(self.device)
+
+    def _optimizer(self) -> ClippedAdamW:
+        return ClippedAdamW(
+            self.model.parameters(), learning_rate=self.config.learning_rate, weight_decay=self.config.weight_decay
+        )
 
     def update(self, update: int) -> dict[str, Tensor | float]:
         """Take update number `update` (from 0); batch, dropout and learning rate follow from (seed, update) alone.
@@ -50,15 +53,11 @@ class SequenceTraining:
         """
         batch = self.sampler.batch(update, self.config.batch_size)
         loss = self._backward(batch, update)
-        parameters = list(self.model.parameters())
-        norm = nn.utils.get_total_norm([one.grad for one in parameters if one.grad is not None])
+        norm = self.optimizer.norm()
         if not all_finite(batch, loss.detach(), norm):
             raise self._diverged(update, batch, loss)
-        nn.utils.clip_grads_with_norm_(parameters, self.config.clip_norm, norm)
         learning_rate = learning_rate_at(self.config, update)
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
-        self.optimizer.step()
+        self.optimizer.advance(norm, self.config.clip_norm, learning_rate)
         return {"loss": loss.detach(), "learning_rate": learning_rate}
 
     def _backward(self, batch: SequenceBatch, update: int) -> Tensor:
@@ -70,7 +69,9 @@ class SequenceTraining:
         return derive_seed(self.seed, "dropout", update)
 
     def _gradients(self, batch: SequenceBatch) -> Tensor:
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.let_go()
+        if not self._bfloat16 and (written := self.model.write_gradients(batch, self._generator)) is not None:
+            return written
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bfloat16, cache_enabled=False):
             loss = self.model.loss(batch, self._generator)
         loss.backward()

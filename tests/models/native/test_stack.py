@@ -12,36 +12,32 @@ import torch
 
 from conformance.checks import notices
 from foretell.models import layers
-from foretell.models.layers import CausalTransformer, initialize
+from foretell.models.initialization import initialize
+from foretell.models.layers import CausalTransformer
 from foretell.models.native import building
 from foretell.models.native import stack as native_stack
 
+
+def _case(windows, tokens, width, heads, layers, activation, step):
+    return {
+        "windows": windows, "tokens": tokens, "width": width, "heads": heads, "layers": layers,
+        "activation": activation, "step": step,
+    }  # fmt: skip
+
+
 CASES = {
-    "padded, some outputs": {
-        "windows": 5,
-        "tokens": 6,
-        "width": 16,
-        "heads": 2,
-        "layers": 2,
-        "activation": "gelu",
-        "step": 3,
-    },
-    "all outputs": {"windows": 7, "tokens": 12, "width": 32, "heads": 1, "layers": 3, "activation": "relu", "step": 1},
-    "one window": {"windows": 1, "tokens": 15, "width": 64, "heads": 4, "layers": 1, "activation": "gelu", "step": 3},
-    "longer than a piece": {
-        "windows": 3,
-        "tokens": 400,
-        "width": 16,
-        "heads": 2,
-        "layers": 2,
-        "activation": "gelu",
-        "step": 1,
-    },
-    "many pieces": {"windows": 64, "tokens": 60, "width": 32, "heads": 1, "layers": 2, "activation": "relu", "step": 3},
+    "padded, some outputs": _case(5, 6, 16, 2, 2, "gelu", 3),
+    "all outputs": _case(7, 12, 32, 1, 3, "relu", 1),
+    "few tokens in heads of sixteen": _case(9, 5, 64, 4, 2, "gelu", 3),
+    "one window": _case(1, 15, 64, 4, 1, "gelu", 3),
+    "one window for several threads": _case(1, 59, 32, 2, 3, "relu", 3),
+    "one window for several threads, all outputs": _case(1, 37, 16, 1, 2, "gelu", 1),
+    "longer than a piece": _case(3, 400, 16, 2, 2, "gelu", 1),
+    "many pieces": _case(64, 60, 32, 1, 2, "relu", 3),
 }
 
 
-@pytest.fixture(params=[1, 2])
+@pytest.fixture(params=[1, 2, 3])
 def threads(request):
     before = torch.get_num_threads()
     torch.set_num_threads(request.param)
@@ -279,7 +275,8 @@ def test_without_switch_compiler_or_a_safe_folder_pytorchs_operators_do_it(tmp_p
     assert _kernels(XDG_CACHE_HOME=everybodys.parent) == "torch"
 
 
-def test_the_library_is_built_once_and_whole(tmp_path):
+def test_the_libraries_are_built_once_and_whole(tmp_path):
     found = [_kernels(XDG_CACHE_HOME=tmp_path) for _ in range(2)]
     assert found == [building.kernels()] * 2
-    assert [path.suffix for path in (tmp_path / "foretell").glob("*")] == [".so"] * (found[0] == "native")
+    suffixes = [path.suffix for path in (tmp_path / "foretell").glob("*")]
+    assert suffixes == [".so", ".so"] * (found[0] == "native"), "the blocks, and the ends"

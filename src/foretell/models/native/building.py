@@ -1,4 +1,4 @@
-"""The C library of this folder, loaded once a process; where anything is missing, nothing is loaded."""
+"""The C libraries of this folder, loaded once a process; where anything is missing, nothing is loaded."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from foretell.core.compiling import shared_library
 class Native:
     """The loaded functions, and the matrix product of the BLAS that PyTorch brings."""
 
-    def __init__(self, path: Path):
-        library = ctypes.CDLL(str(path))
+    def __init__(self, stack: Path, ends: Path):
+        library = ctypes.CDLL(str(stack))
         torchs = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
         self.product = ctypes.cast(torchs.sgemm_, ctypes.c_void_p)
         self._limit: Callable[[int], int] = getattr(torchs, "MKL_Set_Num_Threads_Local", lambda _: 0)
@@ -26,6 +26,10 @@ class Native:
             library.foretell_kept_floats, library.foretell_stack_forward, library.foretell_stack_backward,
         )  # fmt: skip
         self.kept_floats.restype = ctypes.c_int64
+        library = ctypes.CDLL(str(ends))
+        self.front_forward, self.front_backward, self.tail = (
+            library.foretell_front_forward, library.foretell_front_backward, library.foretell_tail,
+        )  # fmt: skip
 
     @contextmanager
     def one_thread_a_product(self) -> Iterator[None]:
@@ -42,11 +46,13 @@ class Native:
 
 @cache
 def native() -> Native | None:
-    """Return the library, built if it has to be; None where it is switched off or cannot be had."""
+    """Return the libraries, built if they have to be; None where they are switched off or cannot be had."""
     folder = Path(__file__).parent
     try:
-        path = shared_library(folder / "stack.c", [folder / "attention.h", folder / "kernels.h"], ["-fopenmp"])
-        return None if path is None else Native(path)
+        headers = [folder / f"{name}.h" for name in ("attention", "kernels", "one_window", "stack")]
+        stack = shared_library(folder / "stack.c", headers, ["-fopenmp"])
+        ends = shared_library(folder / "ends.c", [folder / "kernels.h"], ["-fopenmp"])
+        return None if stack is None or ends is None else Native(stack, ends)
     except (OSError, AttributeError, subprocess.SubprocessError):
         return None
 

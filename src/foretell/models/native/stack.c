@@ -4,30 +4,13 @@
    block: input, moments, queries, keys and values, weights, attended values, and the feed-forward layers' units.
    Masks of dropout are drawn again from their counters. Gradients of parameters are summed up thread by thread, in
    their order, so that they depend on the number of threads and on nothing else. */
-#include <stdlib.h>
-#ifdef _OPENMP
-#include <omp.h>
-#endif
-#include "attention.h"
+#include "one_window.h"
 
-enum { GAIN_1, SHIFT_1, W_QKV, B_QKV, W_OUT, B_OUT, GAIN_2, SHIFT_2, W_IN, B_IN, W_FF, B_FF, PARAMETERS };
 enum { PIECE = 384 }; /* tokens of a piece, at least one window */
-
-typedef struct {
-    int64_t windows, tokens, width, heads, layers, outputs, first, step, gelu, threads, masks, keep;
-    float probability;
-    uint64_t key;
-} Shape; /* `masks`: 1 where every window has its own, else 0; `keep`: whether a backward pass will come */
 
 typedef struct {
     int64_t x, moments_1, q, kv, weights, attended, x_1, moments_2, units, slopes;
 } Kept; /* where the parts of a block begin in `kept` */
-
-static int64_t place(int64_t *end, int64_t size) {
-    int64_t begin = *end;
-    *end += size;
-    return begin;
-}
 
 /* Lay out the blocks for so many windows, one after the other or, where nothing is kept, one over the other; returns
    the number of floats. */
@@ -62,14 +45,6 @@ int64_t foretell_kept_floats(const Shape *s) { return s->keep ? lay_out(s, s->wi
 static int64_t windows_of_piece(const Shape *s) {
     int64_t count = PIECE / s->tokens < s->windows ? PIECE / s->tokens : s->windows;
     return count < 1 ? 1 : count;
-}
-
-static Attention attention_of(const Shape *s, int layer, int64_t outputs, const uint8_t *allowed, int64_t window) {
-    Attention a = {(int)s->tokens, (int)outputs, (int)s->width, (int)s->heads,
-                   allowed + (s->masks ? window * s->tokens * s->tokens : 0),
-                   outputs == s->tokens ? 0 : (int)s->first, outputs == s->tokens ? 1 : (int)s->step,
-                   dropout_at(s->key, 3 * layer, s->probability)};
-    return a;
 }
 
 static void gather(const Shape *s, int64_t windows, int64_t R, int64_t D, const float *all, float *chosen) {
@@ -193,6 +168,8 @@ int foretell_stack_forward(const Shape *s, sgemm_function blas, const float *con
                            const float *x, float *kept_all, float *y) {
     int64_t piece = windows_of_piece(s), T = s->tokens, D = s->width, L = s->layers, failed = 0;
     sgemm = blas;
+    if (s->windows == 1 && s->threads > 1 && !s->keep && s->probability == 0.0f && T >= 2 * OF_A_THREAD)
+        return window_forward(s, parameters, allowed, x, y);
     Kept *blocks = malloc((size_t)L * sizeof *blocks);
     int64_t private = blocks ? lay_out(s, s->keep ? s->windows : piece, blocks) : 0;
     if (!blocks) return 1;

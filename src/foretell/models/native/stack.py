@@ -7,6 +7,8 @@ import threading
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -20,7 +22,9 @@ PARAMETERS = 12
 """Of a block: gain and shift, weight and bias, of norm, queries-keys-values, output, norm, and the two layers."""
 
 
-class _Shape(ctypes.Structure):
+class Shape(ctypes.Structure):
+    """What `stack.c` knows of a pass."""
+
     _fields_ = [
         *((name, ctypes.c_int64) for name in (
             "windows", "tokens", "width", "heads", "layers", "outputs", "first", "step", "gelu", "threads", "masks",
@@ -60,19 +64,27 @@ def run_stack(
 
     `parameters` are twelve tensors a block. Raises `MemoryError`.
     """
+    tokens, allowed = tokens.contiguous(), allowed.contiguous()
+    keep = torch.is_grad_enabled() and (tokens.requires_grad or parameters[0].requires_grad)
+    shape = shape_of(tokens, allowed, parameters, settings, generator, keep=keep)
+    if keep:
+        return _Stack.apply(tokens, allowed, shape, *parameters)
+    return stack_forward(shape, tokens, allowed, parameters)[0]
+
+
+def shape_of(
+    tokens: Tensor, allowed: Tensor, parameters: Sequence[Tensor], settings: StackSettings,
+    generator: torch.Generator | None, *, keep: bool,
+) -> Shape:  # fmt: skip
+    """Return what the library is to know of a pass; `keep`: a backward pass will come. Draws the key of the dropout."""
     probability = settings.probability if generator is not None else 0.0
     key = int(torch.randint(2**62, (), generator=generator)) if probability else 0
-    tokens, allowed = tokens.contiguous(), allowed.contiguous()
     first, stop, step = settings.outputs.indices(tokens.shape[1])
-    keep = torch.is_grad_enabled() and (tokens.requires_grad or parameters[0].requires_grad)
-    shape = _Shape(
+    return Shape(
         len(tokens), tokens.shape[1], tokens.shape[2], settings.heads, len(parameters) // PARAMETERS,
         len(range(first, stop, step)), first, step, settings.gelu, torch.get_num_threads(), len(allowed) > 1, keep,
         probability, key,
     )  # fmt: skip
-    if keep:
-        return _Stack.apply(tokens, allowed, shape, *parameters)
-    return _forward(_loaded(), shape, tokens, allowed, parameters)[0]
 
 
 class _Workspace(threading.local):
@@ -102,8 +114,8 @@ _workspace = _Workspace()
 
 class _Stack(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, tokens: Tensor, allowed: Tensor, shape: _Shape, *parameters: Tensor) -> Tensor:
-        hidden, kept = _forward(_loaded(), shape, tokens, allowed, parameters)
+    def forward(ctx: Any, tokens: Tensor, allowed: Tensor, shape: Shape, *parameters: Tensor) -> Tensor:
+        hidden, kept = stack_forward(shape, tokens, allowed, parameters)
         ctx.shape = shape
         ctx.save_for_backward(tokens, allowed, kept, *parameters)
         return hidden
@@ -112,34 +124,40 @@ class _Stack(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:  # type: ignore[bad-override]
         tokens, allowed, kept, *parameters = ctx.saved_tensors
-        sizes = [parameter.numel() for parameter in parameters]
-        offsets = torch.tensor([0, *sizes]).cumsum(0)
-        sums = torch.zeros(ctx.shape.threads, sum(sizes))
-        upstream, downstream = grad_outputs[0].contiguous(), torch.empty_like(tokens)
-        library = _loaded()
-        with library.one_thread_a_product():
-            failed = library.backward(
-                ctypes.byref(ctx.shape), library.product, _addresses(parameters), _address(offsets), _address(allowed),
-                _address(tokens), _address(kept), _address(upstream), _address(downstream), _address(sums),
-            )  # fmt: skip
-        _check(failed, ctx.shape)
-        total = sums[0] if len(sums) == 1 else sums.sum(0)
-        split = [part.view_as(parameter) for part, parameter in zip(total.split(sizes), parameters, strict=True)]
-        return (downstream, None, None, *split)
+        sums = zeros(parameters, ctx.shape.threads)
+        downstream = stack_backward(ctx.shape, tokens, allowed, kept, parameters, grad_outputs[0], sums)
+        return (downstream, None, None, *added_up(sums, parameters))
 
 
-def _forward(
-    library: Native, shape: _Shape, tokens: Tensor, allowed: Tensor, parameters: Sequence[Tensor]
-) -> tuple[Tensor, Tensor]:
+def stack_forward(
+    shape: Shape, tokens: Tensor, allowed: Tensor, parameters: Sequence[Tensor]
+) -> tuple[Float[Tensor, "batch outputs width"], Tensor]:
+    """Return the last hidden states, and what `stack_backward` needs of the pass."""
+    library = _loaded()
     hidden = tokens.new_empty(shape.windows, shape.outputs, shape.width)
     kept = _workspace.lend(library.kept_floats(ctypes.byref(shape))) if shape.keep else tokens.new_empty(0)
     with library.one_thread_a_product():
         failed = library.forward(
-            ctypes.byref(shape), library.product, _addresses(parameters), _address(allowed), _address(tokens),
-            _address(kept), _address(hidden),
+            ctypes.byref(shape), library.product, addresses(parameters), address(allowed), address(tokens),
+            address(kept), address(hidden),
         )  # fmt: skip
     _check(failed, shape)
     return hidden, kept
+
+
+def stack_backward(
+    shape: Shape, tokens: Tensor, allowed: Tensor, kept: Tensor, parameters: Sequence[Tensor], upstream: Tensor,
+    sums: Float[Tensor, "threads all"],
+) -> Float[Tensor, "batch tokens width"]:  # fmt: skip
+    """Return the gradient of the tokens, and add those of the parameters to `sums`."""
+    library, upstream, downstream = _loaded(), upstream.contiguous(), torch.empty_like(tokens)
+    with library.one_thread_a_product():
+        failed = library.backward(
+            ctypes.byref(shape), library.product, addresses(parameters), offsets_of(parameters), address(allowed),
+            address(tokens), address(kept), address(upstream), address(downstream), address(sums),
+        )  # fmt: skip
+    _check(failed, shape)
+    return downstream
 
 
 def _loaded() -> Native:
@@ -148,14 +166,38 @@ def _loaded() -> Native:
     return library
 
 
-def _check(failed: int, shape: _Shape) -> None:
+def _check(failed: int, shape: Shape) -> None:
     if failed:
         raise MemoryError(f"no memory for {shape.windows} windows of {shape.tokens} tokens; make batches smaller.")
 
 
-def _address(tensor: Tensor) -> ctypes.c_void_p:
+def zeros(parameters: Sequence[Tensor], threads: int) -> Float[Tensor, "threads all"]:
+    """Return zeros for each thread's gradients of all parameters, one after the other."""
+    return torch.zeros(threads, offsets_of(parameters)[-1])
+
+
+def offsets_of(parameters: Sequence[Tensor]) -> ctypes.Array:
+    """Return where in a row of `zeros` the gradient of each parameter begins, and where the last ends."""
+    return _offsets(tuple([parameter.numel() for parameter in parameters]))
+
+
+@lru_cache(maxsize=64)
+def _offsets(sizes: tuple[int, ...]) -> ctypes.Array:
+    return (ctypes.c_int64 * (len(sizes) + 1))(0, *accumulate(sizes))
+
+
+def added_up(sums: Float[Tensor, "threads all"], parameters: Sequence[Tensor]) -> list[Tensor]:
+    """Return the gradient of each parameter: the sum of all threads'."""
+    total = sums[0] if len(sums) == 1 else sums.sum(0)
+    parts = total.split([parameter.numel() for parameter in parameters])
+    return [part.view_as(parameter) for part, parameter in zip(parts, parameters, strict=True)]
+
+
+def address(tensor: Tensor) -> ctypes.c_void_p:
+    """Return where a contiguous tensor lies; it does not keep it alive."""
     return ctypes.c_void_p(tensor.data_ptr())
 
 
-def _addresses(tensors: Sequence[Tensor]) -> Any:
+def addresses(tensors: Sequence[Tensor]) -> Any:
+    """Return a table of where contiguous tensors lie."""
     return (ctypes.c_void_p * len(tensors))(*[tensor.data_ptr() for tensor in tensors])
