@@ -31,7 +31,7 @@ from foretell.datasets.dataset import Dataset
 from foretell.datasets.registry import open_dataset
 from foretell.evaluation.planning import likeliest
 from foretell.models.configs import SequenceShape, TrajectoryTransformerConfig
-from foretell.models.layers import initialize
+from foretell.models.initialization import initialize
 from foretell.models.trajectory_transformer import TrajectoryTransformer
 from foretell.reporting.rollout_figure import ErrorCurves, Trajectories, draw_rollout_errors, draw_rollout_trajectories
 from foretell.sequences.batch import SequenceBatch
