@@ -20,7 +20,7 @@ from foretell.core.locks import early_lock
 from foretell.evaluation.configs import ACTING, ActingConfig, ChunkingConfig, PlanningConfig
 from foretell.models.configs import DecisionTransformerConfig
 from foretell.models.registry import MODELS
-from foretell.sequences.targets import Condition
+from foretell.sequences.conditions import Condition
 from foretell.training.configs import ComputeConfig, TrainingConfig
 from foretell.values.configs import IQLConfig
 

@@ -11,8 +11,8 @@ from foretell.models.configs import EncoderDecoderConfig, ModelConfig, Trajector
 from foretell.models.encoder_decoder import EncoderDecoder
 from foretell.models.interface import SequenceModel
 from foretell.models.trajectory_transformer import TrajectoryTransformer
+from foretell.sequences.conditions import Condition
 from foretell.sequences.normalization import Normalization
-from foretell.sequences.targets import Condition
 from foretell.values.asking import Asking
 from foretell.values.functions import ValueFunctions
 

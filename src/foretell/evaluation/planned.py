@@ -16,8 +16,8 @@ from foretell.evaluation.configs import Behaviour, PlanningConfig, check_plannin
 from foretell.evaluation.planning import Worth, best_actions, likeliest
 from foretell.models.trajectory_transformer import TrajectoryTransformer
 from foretell.sequences.batch import SequenceBatch
+from foretell.sequences.conditions import Condition
 from foretell.sequences.normalization import Normalization
-from foretell.sequences.targets import Condition
 from foretell.values.asking import Asking
 from foretell.values.functions import ValueFunctions
 

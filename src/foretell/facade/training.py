@@ -24,8 +24,9 @@ from foretell.evaluation.protocol import VALIDATION_STARTS
 from foretell.facade.source import Source
 from foretell.models.configs import ModelConfig, SequenceShape, TrajectoryTransformerConfig, window_length
 from foretell.models.registry import build_model, model_entry
+from foretell.sequences.conditions import Condition, Target
 from foretell.sequences.scaling import ActionRange
-from foretell.sequences.targets import Condition, Target, check_share, target_rule
+from foretell.sequences.targets import check_share, target_rule
 from foretell.sequences.windows import WindowSampler
 from foretell.training.configs import ComputeConfig, TrainingConfig
 from foretell.training.loop import train as run_updates
@@ -67,7 +68,7 @@ def train(
     """Train a sequence model on a dataset, or continue where an earlier start stopped; return the run folder.
 
     `condition` is what the model is told at every timestep, `target` what the policy then asks for (reward units, or
-    "auto": by a rule from the data alone), both explained in `sequences.targets`. The conditions `value` and
+    "auto": by a rule from the data alone), both explained in `sequences.conditions`. The conditions `value` and
     `advantage` need value functions: they are learned first, with the settings `values`, into `out/values`, or copied
     from the finished run `values_from` of the same data. `best_share` below 1 trains on that share of the episodes
     alone, those that earned most of the ones that began alike.

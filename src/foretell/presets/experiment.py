@@ -9,7 +9,7 @@ from typing import Literal
 from foretell.agents.configs import SACConfig
 from foretell.evaluation.configs import ActingConfig
 from foretell.models.configs import ModelConfig
-from foretell.sequences.targets import Condition
+from foretell.sequences.conditions import Condition
 from foretell.training.configs import TrainingConfig
 from foretell.values.configs import IQLConfig
 

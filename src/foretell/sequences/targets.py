@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float32
 
 from foretell.core.errors import UsageError
-
-Condition = Literal["return", "value", "advantage", "none"]
-"""return: the return still earned in the data (Eq. 3). value: the same, but what a learned value function expects
-where that is more (Yamagata et al. 2022). advantage: how good the action is among those that the data take in that
-state, by a learned value function, from 0, the worst, to 1, the best. none: nothing, which is behaviour cloning."""
-Target = float | Literal["auto"]
-"""auto: chosen from the data alone. A number: the return to be earned, reward units; under the condition `advantage`
-how good every action is to be, 0 to 1."""
+from foretell.sequences.conditions import Condition, Target
 
 RETURN_QUANTILE = 0.75
 """The default target is a return that one episode in four of the data exceeds from the same start state: good, and

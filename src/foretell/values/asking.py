@@ -14,13 +14,12 @@ from torch import Tensor
 from foretell.core.errors import CheckpointError, UsageError
 from foretell.core.seeding import derive_seed
 from foretell.datasets.dataset import Dataset
+from foretell.sequences.conditions import Condition, Target
 from foretell.sequences.normalization import Normalization
 from foretell.sequences.targets import (
     ADVANTAGE_QUANTILE,
     EMPHASIZED_QUANTILE,
     RETURN_QUANTILE,
-    Condition,
-    Target,
     Telling,
     best_episodes,
 )
