@@ -60,6 +60,7 @@ class ConditionedPolicy(Generic[Model]):
             self.asking.telling.check(target)
         self._target = np.broadcast_to(target, (num_envs,)).copy()
         self._timestep = 0
+        self._read = self.model.reader()
         self._observations = np.zeros((num_envs, length, *shape.observation_shape), np.float32)
         actions = (num_envs, length) if shape.discrete else (num_envs, length, shape.action_dim)
         self._actions = np.zeros(actions, np.int64 if shape.discrete else np.float32)
@@ -112,7 +113,7 @@ class ConditionedPolicy(Generic[Model]):
 
     def _choose(self, batch: SequenceBatch) -> Tensor:
         """Return actions in [-1, 1], or logits, of the newest timestep of each window."""
-        return self.model(batch, last_only=True)[:, -1]
+        return self._read(batch)
 
     def _check(self, what: str, found: tuple[int, ...], single: tuple[int, ...]) -> None:
         if not len(self._target):

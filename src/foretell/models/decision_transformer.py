@@ -14,6 +14,8 @@ prediction may see, is no token.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
@@ -33,8 +35,11 @@ from foretell.models.layers import (
     stack_parameters,
     stack_settings,
     tensors_of,
+    unpadded_mask,
     watched,
 )
+from foretell.models.native.acting import Reader
+from foretell.models.native.building import native
 from foretell.models.native.ends import embedded, imitation_loss_of, usable
 from foretell.models.native.whole import Parts, Whole
 from foretell.models.transformer.stacks import sinusoidal_positions
@@ -97,6 +102,32 @@ class DecisionTransformer(SequenceModel[DecisionTransformerConfig]):
             bounded=self.action_head.bounded, absolute=self.config.action_loss == "absolute",
         )  # fmt: skip
 
+    def reader(self) -> Callable[[SequenceBatch], Float[Tensor, "batch action_dim"]]:
+        """See `SequenceModel.reader`; the numbers are those of `forward`, bit for bit.
+
+        Of a subclass with a `forward` of its own, or where somebody looks on at a module, it is `forward`.
+        """
+        plain, library, front = super().reader(), native(), self._front_parameters()
+        own = getattr(self.forward, "__func__", None) is _FORWARD and not hooked(*self.modules())
+        if (
+            not own
+            or library is None
+            or front is None
+            or not usable(*front, *stack_parameters(self.transformer.blocks))
+        ):
+            return plain
+        blocks = self.transformer.blocks
+        read = Reader(library, front, stack_parameters(blocks), stack_settings(blocks, OBSERVATIONS))
+
+        def newest(batch: SequenceBatch) -> Tensor:
+            inputs = self._inputs(batch)
+            if not usable(*inputs):
+                return plain(batch)
+            states = read(inputs, batch.timesteps, self._allowed(batch))
+            return self.action_head(self.transformer.norm(states))[:, -1]
+
+        return newest
+
     def write_gradients(
         self, batch: SequenceBatch, generator: torch.Generator | None = None
     ) -> Float[Tensor, ""] | None:
@@ -116,7 +147,7 @@ class DecisionTransformer(SequenceModel[DecisionTransformerConfig]):
             front=front, blocks=blocks, tail=tail, settings=stack_settings(self.transformer.blocks, OBSERVATIONS),
             bounded=self.action_head.bounded, absolute=self.config.action_loss == "absolute",
         )  # fmt: skip
-        allowed = allowed_by(self._token_mask(batch))
+        allowed = self._allowed(batch)
         return self._whole.write_gradients(parts, inputs, batch, allowed, count, self.config.dropout, generator)
 
     def _read(
@@ -133,6 +164,10 @@ class DecisionTransformer(SequenceModel[DecisionTransformerConfig]):
 
     def _token_mask(self, batch: SequenceBatch) -> Bool[Tensor, "batch tokens"]:
         return batch.mask.repeat_interleave(TOKENS, dim=1)[:, : self._count(batch)]
+
+    def _allowed(self, batch: SequenceBatch) -> Bool[Tensor, "#batch 1 tokens tokens"]:
+        """Return which token may see which, one for all windows where none is padded: only on the CPU."""
+        return unpadded_mask(self._count(batch)) if bool(batch.mask.all()) else allowed_by(self._token_mask(batch))
 
     def _tokens(self, batch: SequenceBatch, count: int) -> Float[Tensor, "batch tokens width"]:
         r"""Return the first `count` tokens of $\hat R_1, s_1, a_1, \hat R_2$ and so on, embedded and normed."""
@@ -151,12 +186,15 @@ class DecisionTransformer(SequenceModel[DecisionTransformerConfig]):
 
     def _front(self, batch: SequenceBatch) -> list[Tensor] | None:
         """Return the parameters of embedding as the library takes them; None where it cannot embed this batch."""
+        found = self._front_parameters()
+        return found if found and usable(*self._inputs(batch), *found) else None
+
+    def _front_parameters(self) -> list[Tensor] | None:
+        """Return the parameters of embedding; None where they are not those that the library knows, or are watched."""
         linear, timestep, norm = self._embedders(), self.embed_timestep, self.embed_norm
         if not all(isinstance(one, nn.Linear) for one in linear) or hooked(*linear, timestep, norm):
             return None
-        found = [tensor for one in (*linear, timestep, norm) for tensor in tensors_of(one)]
-        table = found[2 * len(linear)]
-        return found if usable(*self._inputs(batch), *found) and _within(batch.timesteps, len(table)) else None
+        return [tensor for one in (*linear, timestep, norm) for tensor in tensors_of(one)]
 
     def _tail(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return the parameters of reading actions off states as the library takes them."""
@@ -167,11 +205,5 @@ class DecisionTransformer(SequenceModel[DecisionTransformerConfig]):
         return hooked(self.transformer, self.transformer.norm, self.action_head)
 
 
-_LOSS = DecisionTransformer.loss
-"""What `write_gradients` computes the gradients of."""
-
-
-def _within(timesteps: Int[Tensor, "batch time"], length: int) -> bool:
-    """Whether a table of this length has an embedding for each; PyTorch's operators say which it has not."""
-    low, high = timesteps.aminmax()
-    return int(low) >= 0 and int(high) < length
+_FORWARD, _LOSS = DecisionTransformer.forward, DecisionTransformer.loss
+"""What `reader` reads, and what `write_gradients` computes the gradients of."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 import torch
@@ -42,6 +43,13 @@ class SequenceModel(nn.Module, ABC, Generic[Config]):
 
     def prepare(self, sampler: WindowSampler) -> None:
         """Take what the network needs to know of the data before training: bins, say. Part of its weights then."""
+
+    def reader(self) -> Callable[[SequenceBatch], Float[Tensor, "batch action_dim"]]:
+        """Return what reads off windows what `forward` with `last_only` does, for acting: faster where it can be.
+
+        The parameters are those of now; they may go on learning. Ask again once others are put in their place.
+        """
+        return lambda batch: self(batch, last_only=True)[:, -1]
 
     def write_gradients(
         self, batch: SequenceBatch, generator: torch.Generator | None = None

@@ -12,8 +12,11 @@ enum { TABLE = 2 * KINDS, GAIN, SHIFT, EMBEDDERS }; /* before them weight and bi
 enum { READ_GAIN, READ_SHIFT, READ_WEIGHT, READ_BIAS, READERS };
 
 typedef struct {
-    int64_t windows, time, tokens, width, sizes[KINDS], learned, threads;
-} Front; /* `tokens` of a window, the last of its 3 `time` perhaps left out; `learned`: is the table of timesteps? */
+    int64_t windows, time, tokens, width, sizes[KINDS], length, learned, threads;
+} Front; /* `tokens` of a window, the last of its 3 `time` perhaps left out; `length` of the table of timesteps, and is it
+            `learned`? */
+
+enum { NO_MEMORY = 1, NO_SUCH_TIMESTEP = 2 };
 
 typedef struct {
     int64_t windows, time, width, actions, bounded, absolute, threads;
@@ -67,13 +70,15 @@ static void token_sum(const Front *f, const float *const *in, const int64_t *tim
 }
 
 /* in: (windows, time, size) of each kind. Writes tokens (windows, tokens, width) and the norm's moments of each.
-   Returns 0, or 1 where memory ran out. */
+   Returns 0, or what failed. */
 int foretell_front_forward(const Front *f, const float *const *in, const int64_t *timesteps, const float *const *p,
                            float *moments, float *tokens) {
     int64_t failed = 0, D = f->width;
+    for (int64_t i = 0; i < f->windows * f->time; i++) failed |= timesteps[i] < 0 || timesteps[i] >= f->length;
+    if (failed) return NO_SUCH_TIMESTEP;
     const float *weights[KINDS];
     float *made = transposed_weights(f, p, weights);
-    if (!made) return 1;
+    if (!made) return NO_MEMORY;
 #pragma omp parallel num_threads((int)f->threads) if (f->threads > 1 && f->windows > 1) reduction(| : failed)
     {
         Share mine = share_of(f->windows);
@@ -98,7 +103,7 @@ int foretell_front_backward(const Front *f, const float *const *in, const int64_
     int64_t failed = 0, D = f->width;
     const float *weights[KINDS];
     float *made = transposed_weights(f, p, weights);
-    if (!made) return 1;
+    if (!made) return NO_MEMORY;
 #pragma omp parallel num_threads((int)f->threads) if (f->threads > 1 && f->windows > 1) reduction(| : failed)
     {
         Share mine = share_of(f->windows);

@@ -18,13 +18,17 @@ from torch.autograd.function import once_differentiable
 from foretell.models.native.building import Native, native
 from foretell.models.native.stack import added_up, address, addresses, offsets_of, zeros
 
+NO_SUCH_TIMESTEP = 2
+"""What the library answers where the table of timesteps is too short."""
+
 
 class Front(ctypes.Structure):
     """What `ends.c` knows of embedding."""
 
     _fields_ = [
         *((name, ctypes.c_int64) for name in ("windows", "time", "tokens", "width")),
-        ("sizes", ctypes.c_int64 * 3), ("learned", ctypes.c_int64), ("threads", ctypes.c_int64),
+        ("sizes", ctypes.c_int64 * 3),
+        *((name, ctypes.c_int64) for name in ("length", "learned", "threads")),
     ]  # fmt: skip
 
 
@@ -54,8 +58,8 @@ def embedded(
     """Return the first `tokens` tokens of windows: return, observation and action of one timestep after the other.
 
     Of each the linear embedding and that of its timestep, summed and normed. `parameters`: weight and bias of each
-    kind, the table of timesteps (of which the caller knows that it is long enough), the norm's gain and shift. Only
-    where `usable`. Raises `MemoryError`.
+    kind, the table of timesteps, the norm's gain and shift. Only where `usable`. Raises `IndexError` where the table
+    has no such timestep, and `MemoryError`.
     """
     shape, timesteps, *tensors = front_of(inputs, timesteps, parameters, tokens)
     if not torch.is_grad_enabled():
@@ -68,11 +72,15 @@ def front_of(
 ) -> tuple[Front, Tensor, *tuple[Tensor, ...]]:
     """Return the shape of a pass, the timesteps, and inputs and parameters, all as the library takes them."""
     inputs = [one.contiguous() for one in inputs]
+    return front_shape(inputs, parameters, tokens), timesteps.contiguous(), *inputs, *parameters
+
+
+def front_shape(inputs: Sequence[Tensor], parameters: Sequence[Tensor], tokens: int) -> Front:
+    """Return what the library is to know of embedding."""
     windows, time, _ = inputs[0].shape
     sizes = (ctypes.c_int64 * 3)(*[one.shape[2] for one in inputs])
-    learned = parameters[6].requires_grad
-    shape = Front(windows, time, tokens, parameters[7].numel(), sizes, learned, torch.get_num_threads())
-    return shape, timesteps.contiguous(), *inputs, *parameters
+    table, width = parameters[6], parameters[7].numel()
+    return Front(windows, time, tokens, width, sizes, len(table), table.requires_grad, torch.get_num_threads())
 
 
 def front_forward(
@@ -81,10 +89,11 @@ def front_forward(
     """Return the tokens, and what `front_backward` needs of the pass."""
     tokens = torch.empty(shape.windows, shape.tokens, shape.width)
     moments = torch.empty(shape.windows, shape.tokens, 2)
-    _check(_loaded().front_forward(
+    failed = _loaded().front_forward(
         ctypes.byref(shape), addresses(tensors[:3]), address(timesteps), addresses(tensors[3:]), address(moments),
         address(tokens),
-    ))  # fmt: skip
+    )  # fmt: skip
+    check(failed, shape, timesteps)
     return tokens, moments
 
 
@@ -93,10 +102,11 @@ def front_backward(
     sums: Float[Tensor, "threads all"],
 ) -> None:  # fmt: skip
     """Add the gradients of the parameters to `sums`; `gradient` is the tokens'."""
-    _check(_loaded().front_backward(
+    failed = _loaded().front_backward(
         ctypes.byref(shape), addresses(tensors[:3]), address(timesteps), addresses(tensors[3:]),
         offsets_of(tensors[3:]), address(moments), address(gradient), address(sums),
-    ))  # fmt: skip
+    )  # fmt: skip
+    check(failed)
 
 
 class _Embedded(torch.autograd.Function):
@@ -152,11 +162,12 @@ def tail(
     """Return the loss; where there are `sums`, also the gradient of the states, and add the parameters' to them."""
     loss = torch.empty(())
     gradient = None if sums is None else torch.empty_like(states)
-    _check(_loaded().tail(
+    failed = _loaded().tail(
         ctypes.byref(shape), address(states), address(actions), address(mask), addresses(parameters),
         offsets_of(parameters), address(loss), None if gradient is None else address(gradient),
         None if sums is None else address(sums),
-    ))  # fmt: skip
+    )  # fmt: skip
+    check(failed)
     return loss, gradient
 
 
@@ -182,6 +193,10 @@ def _loaded() -> Native:
     return library
 
 
-def _check(failed: int) -> None:
+def check(failed: int, shape: Front | None = None, timesteps: Tensor | None = None) -> None:
+    """Raise what the library's answer means, where it is not 0."""
+    if failed == NO_SUCH_TIMESTEP and shape is not None and timesteps is not None:
+        low, high = timesteps.aminmax()
+        raise IndexError(f"timesteps {int(low)} to {int(high)}; the table has embeddings for 0 to {shape.length - 1}.")
     if failed:
         raise MemoryError("no memory for the scratch of a few tokens; make batches smaller.")

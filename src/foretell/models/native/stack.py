@@ -141,7 +141,7 @@ def stack_forward(
             ctypes.byref(shape), library.product, addresses(parameters), address(allowed), address(tokens),
             address(kept), address(hidden),
         )  # fmt: skip
-    _check(failed, shape)
+    check(failed, shape)
     return hidden, kept
 
 
@@ -156,7 +156,7 @@ def stack_backward(
             ctypes.byref(shape), library.product, addresses(parameters), offsets_of(parameters), address(allowed),
             address(tokens), address(kept), address(upstream), address(downstream), address(sums),
         )  # fmt: skip
-    _check(failed, shape)
+    check(failed, shape)
     return downstream
 
 
@@ -166,7 +166,8 @@ def _loaded() -> Native:
     return library
 
 
-def _check(failed: int, shape: Shape) -> None:
+def check(failed: int, shape: Shape) -> None:
+    """Raise what the library's answer means, where it is not 0."""
     if failed:
         raise MemoryError(f"no memory for {shape.windows} windows of {shape.tokens} tokens; make batches smaller.")
 

@@ -1,0 +1,158 @@
+"""The short way from windows to the next action beside `forward`, and where it is not to be taken."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from conformance.checks import notices
+from foretell.evaluation.conditioned import ConditionedPolicy
+from foretell.models import decision_transformer
+from foretell.models.configs import DecisionTransformerConfig
+from foretell.models.decision_transformer import DecisionTransformer
+from foretell.models.native.building import native
+from reference.making import CHOICES, VECTOR, random_batch, scaled, small_model
+
+CONFIG = DecisionTransformerConfig(context_length=4, width=24, layers=2, heads=2, dropout=0.2)
+CASES = {
+    "learned timesteps": CONFIG,
+    "sinusoidal timesteps": replace(CONFIG, timestep_embedding="sinusoidal"),
+    "unbounded actions": replace(CONFIG, action_head="linear"),
+    "one timestep": replace(CONFIG, context_length=1),
+    "a long window": replace(CONFIG, context_length=12),
+}
+
+
+@pytest.fixture(params=[1, 3])
+def threads(request):
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def _the_library_is_there():
+    assert native() is not None, "no C compiler on this machine"
+
+
+def _model(config=CONFIG, shape=VECTOR):
+    return DecisionTransformer(config, shape, torch.Generator().manual_seed(0))
+
+
+def _taken(model):
+    """Whether the short way is: nobody who stands at `forward` sees it."""
+    assert isinstance(model, DecisionTransformer)
+    return model.reader().__name__ == "newest"
+
+
+@torch.inference_mode()
+def check_the_numbers_of_forward(config, shape=VECTOR):
+    model = _model(config, shape)
+    read = model.reader()
+    assert _taken(model)
+    longest = config.context_length
+    batches = [
+        random_batch(shape, real=real, time=time, seed=time)
+        for real, time in [((3, 2, 1, 3), 3), ((longest,), longest), ((2, 2, 2), 2), ((1,), 1)]
+        if time <= longest
+    ]
+    for batch in [*batches, *batches]:
+        assert torch.equal(read(batch), model(batch, last_only=True)[:, -1])
+
+
+@pytest.mark.parametrize("config", CASES.values(), ids=CASES)
+def test_actions_are_those_of_forward_bit_for_bit(config, threads):
+    check_the_numbers_of_forward(config)
+
+
+def test_so_are_the_logits_of_discrete_actions():
+    check_the_numbers_of_forward(CONFIG, CHOICES)
+
+
+def test_a_mask_that_is_passed_over_is_noticed(monkeypatch):
+    monkeypatch.setattr(
+        DecisionTransformer, "_allowed", lambda self, batch: decision_transformer.unpadded_mask(self._count(batch))
+    )
+    notices(check_the_numbers_of_forward, CONFIG)
+
+
+@torch.no_grad()
+def test_weights_that_go_on_learning_are_read():
+    model, batch = _model(), random_batch(VECTOR)
+    read = model.reader()
+    before = read(batch)
+    for parameter in model.parameters():
+        parameter.add_(0.1)
+    assert not torch.equal(read(batch), before)
+    assert torch.equal(read(batch), model(batch, last_only=True)[:, -1])
+
+
+@torch.no_grad()
+def test_a_network_that_goes_to_other_numbers_meanwhile_is_an_error():
+    """The memory that is read is held, so what is read is weights, and PyTorch says what does not go together."""
+    model = _model()
+    read = model.reader()
+    model.double()
+    with pytest.raises(RuntimeError, match="mixed dtype"):
+        read(random_batch(VECTOR))
+
+
+def test_a_timestep_without_an_embedding_is_refused():
+    batch = random_batch(VECTOR)
+    batch.timesteps[1, 0] = VECTOR.max_timesteps
+    with pytest.raises(IndexError, match=f"to {VECTOR.max_timesteps}; the table has embeddings for 0 to "):
+        _model().reader()(batch)
+
+
+@pytest.mark.parametrize("part", ["", "embed_action", "transformer.blocks.1", "transformer.blocks.0.norm_attention"])
+def test_who_looks_on_at_a_module_is_called(part):
+    model, seen = _model(), []
+    model.get_submodule(part).register_forward_hook(lambda *_: seen.append(part))
+    assert not _taken(model)
+    model.reader()(random_batch(VECTOR))
+    assert seen == [part] or part.startswith("transformer.blocks.0.")  # a block is called, what is in it is not
+
+
+def test_a_forward_of_ones_own_is_what_acts():
+    class Still(DecisionTransformer):
+        def forward(self, batch, generator=None, *, last_only=False):
+            return torch.zeros(len(batch.mask), 1, self.shape.action_dim)
+
+    model = Still(CONFIG, VECTOR, torch.Generator().manual_seed(0))
+    assert not _taken(model)
+    assert not model.reader()(random_batch(VECTOR)).any()
+
+
+@torch.no_grad()
+def test_other_numbers_and_images_go_the_long_way():
+    assert not _taken(_model().double())
+    assert not _taken(_model(shape=replace(VECTOR, observation_shape=(3, 64, 64))))
+    model, batch = _model(), random_batch(VECTOR)
+    doubled = replace(batch, observations=batch.observations.double())
+    with pytest.raises(RuntimeError, match="same dtype"):  # as forward says it
+        model.reader()(doubled)
+
+
+@pytest.mark.parametrize("name", ["decision-transformer", "mlp", "lstm", "encoder-decoder"])
+@torch.inference_mode()
+def test_every_model_reads_what_it_predicts(name):
+    model = small_model(name)
+    batch = random_batch(model.shape, time=model.config.context_length)
+    assert torch.equal(model.reader()(batch), model(batch, last_only=True)[:, -1])
+
+
+def test_a_policy_asks_again_at_each_episode():
+    policy = ConditionedPolicy(_model(), scaled(VECTOR.action_dim), 0.0)
+    seen = []
+    policy.reset(2)
+    start = np.zeros((2, *VECTOR.observation_shape))
+    before = policy.act(start)
+    policy.model = _model(replace(CONFIG, layers=1))
+    policy.model.register_forward_hook(lambda *_: seen.append(1))
+    policy.reset(2)
+    assert not np.array_equal(policy.act(start), before)
+    assert seen == [1]
