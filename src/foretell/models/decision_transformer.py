@@ -141,7 +141,8 @@ class DecisionTransformer(SequenceModel[DecisionTransformerConfig]):
         if front is None or self.shape.discrete or self._watched_behind() or hooked(*self.transformer.blocks):
             return None
         blocks, tail, count = stack_parameters(self.transformer.blocks), self._tail(), self._count(batch)
-        if not usable(*tail) or not all(one.requires_grad and not watched(one) for one in self.parameters()):
+        learned = [one for one in (*front, *blocks, *tail) if isinstance(one, nn.Parameter)]  # no table of sines
+        if not usable(*tail) or not all(one.requires_grad and not watched(one) for one in learned):
             return None
         parts = Parts(
             front=front, blocks=blocks, tail=tail, settings=stack_settings(self.transformer.blocks, OBSERVATIONS),
