@@ -94,3 +94,28 @@ def test_a_parameter_without_a_gradient_stays(update):
     optimizer.advance(optimizer.norm(), CLIP, 1e-2)
     changed = [not torch.equal(old, new) for old, new in zip(before, network.parameters(), strict=True)]
     assert changed == [False, True, True, True]
+
+
+def test_a_copy_goes_on_with_its_own_weights():
+    network = _network()
+    optimizer = _made(network)
+    for update in range(3):
+        _advance(network, optimizer, update)
+    other, follower = copy.deepcopy((network, optimizer))
+    _advance(network, optimizer, 3)
+    _advance(other, follower, 3)
+    for one, same in zip(network.parameters(), other.parameters(), strict=True):
+        assert torch.equal(one, same)
+
+
+def test_who_looks_on_at_a_step_is_called():
+    network, seen = _network(), []
+    optimizer = _made(network)
+    _advance(network, optimizer, 0)
+    optimizer.register_step_post_hook(lambda *_: seen.append(1))
+    _advance(network, optimizer, 1)
+    assert seen == [1]
+
+
+def test_no_gradients_have_no_norm():
+    assert float(_made(_network()).norm()) == 0.0

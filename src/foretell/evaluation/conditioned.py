@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Generic, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -45,6 +45,11 @@ class ConditionedPolicy(Generic[Model]):
         self._timestep = 0
         self._target = np.zeros(0)
         self._by_rule = True
+        self._read: Callable[[SequenceBatch], Tensor] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy reads with its own network."""
+        return {**vars(self), "_read": None}
 
     def reset(self, num_envs: int, target_return: float | Float[np.ndarray, " num_envs"] | None = None) -> None:
         """Start `num_envs` new episodes that ask for `target_return`; None: by the run's own rule.
@@ -60,7 +65,7 @@ class ConditionedPolicy(Generic[Model]):
             self.asking.telling.check(target)
         self._target = np.broadcast_to(target, (num_envs,)).copy()
         self._timestep = 0
-        self._read = self.model.reader()
+        self._read = None
         self._observations = np.zeros((num_envs, length, *shape.observation_shape), np.float32)
         actions = (num_envs, length) if shape.discrete else (num_envs, length, shape.action_dim)
         self._actions = np.zeros(actions, np.int64 if shape.discrete else np.float32)
@@ -113,6 +118,8 @@ class ConditionedPolicy(Generic[Model]):
 
     def _choose(self, batch: SequenceBatch) -> Tensor:
         """Return actions in [-1, 1], or logits, of the newest timestep of each window."""
+        if self._read is None:
+            self._read = self.model.reader()
         return self._read(batch)
 
     def _check(self, what: str, found: tuple[int, ...], single: tuple[int, ...]) -> None:

@@ -40,7 +40,8 @@ from foretell.models.layers import (
 )
 from foretell.models.native.acting import Reader
 from foretell.models.native.building import native
-from foretell.models.native.ends import embedded, imitation_loss_of, usable
+from foretell.models.native.ends import embedded, fits, imitation_loss_of, readable, usable
+from foretell.models.native.stack import known_norm
 from foretell.models.native.whole import Parts, Whole
 from foretell.models.transformer.stacks import sinusoidal_positions
 from foretell.sequences.batch import SequenceBatch
@@ -65,6 +66,10 @@ class SinusoidalEmbedding(nn.Module):
         return functional.embedding(timesteps, self.table)
 
 
+TABLES: dict[str, type[nn.Module]] = {"learned": nn.Embedding, "sinusoidal": SinusoidalEmbedding}
+"""Of timesteps, by `timestep_embedding`."""
+
+
 class DecisionTransformer(SequenceModel[DecisionTransformerConfig]):
     """Predicts $a_t$ from the token of $s_t$, given earlier timesteps and the return asked for."""
 
@@ -74,8 +79,7 @@ class DecisionTransformer(SequenceModel[DecisionTransformerConfig]):
         self.embed_return = nn.Linear(1, width)
         self.embed_observation = observation_encoder(shape.observation_shape, width)
         self.embed_action = nn.Linear(shape.action_dim, width)
-        tables = {"learned": nn.Embedding, "sinusoidal": SinusoidalEmbedding}
-        self.embed_timestep = tables[config.timestep_embedding](shape.max_timesteps, width)
+        self.embed_timestep = TABLES[config.timestep_embedding](shape.max_timesteps, width)
         self.embed_norm = nn.LayerNorm(width)
         self.transformer = CausalTransformer(
             width=width, layers=config.layers, heads=config.heads, probability=config.dropout,
@@ -94,11 +98,17 @@ class DecisionTransformer(SequenceModel[DecisionTransformerConfig]):
 
     def loss(self, batch: SequenceBatch, generator: torch.Generator | None = None) -> Float[Tensor, ""]:
         """Return the mean error (`SequenceModel.loss`), in C where it can be had (`models/native`)."""
-        if self.shape.discrete or self._watched_behind() or not usable(batch.actions, *self._tail()):
+        tail = self._tail()
+        if (
+            tail is None
+            or self.shape.discrete
+            or not self._acts_itself()
+            or not readable(batch.actions, batch.mask, tail)
+        ):
             return super().loss(batch, generator)
         tokens, mask, outputs = self._read(batch, generator)
         return imitation_loss_of(
-            self.transformer.states(tokens, mask, generator, outputs), batch.actions, batch.mask, self._tail(),
+            self.transformer.states(tokens, mask, generator, outputs), batch.actions, batch.mask, tail,
             bounded=self.action_head.bounded, absolute=self.config.action_loss == "absolute",
         )  # fmt: skip
 
@@ -107,24 +117,20 @@ class DecisionTransformer(SequenceModel[DecisionTransformerConfig]):
 
         Of a subclass with a `forward` of its own, or where somebody looks on at a module, it is `forward`.
         """
-        plain, library, front = super().reader(), native(), self._front_parameters()
-        own = getattr(self.forward, "__func__", None) is _FORWARD and not hooked(*self.modules())
-        if (
-            not own
-            or library is None
-            or front is None
-            or not usable(*front, *stack_parameters(self.transformer.blocks))
-        ):
+        plain, library, front, tail = super().reader(), native(), self._front_parameters(), self._tail()
+        blocks, parameters = self.transformer.blocks, stack_parameters(self.transformer.blocks)
+        if not self._acts_itself() or hooked(*self.modules()):
             return plain
-        blocks = self.transformer.blocks
-        read = Reader(library, front, stack_parameters(blocks), stack_settings(blocks, OBSERVATIONS))
+        if library is None or front is None or tail is None or not (parameters and usable(*front, *parameters, *tail)):
+            return plain
+        settings = stack_settings(blocks, OBSERVATIONS)
+        read = Reader(library, front, parameters, tail, settings, bounded=self.action_head.bounded)
 
         def newest(batch: SequenceBatch) -> Tensor:
             inputs = self._inputs(batch)
-            if not usable(*inputs):
+            if torch.is_grad_enabled() or not read.reads(inputs, batch.timesteps, batch.mask):
                 return plain(batch)
-            states = read(inputs, batch.timesteps, self._allowed(batch))
-            return self.action_head(self.transformer.norm(states))[:, -1]
+            return read(inputs, batch.timesteps, self._allowed(batch))
 
         return newest
 
@@ -133,23 +139,28 @@ class DecisionTransformer(SequenceModel[DecisionTransformerConfig]):
     ) -> Float[Tensor, ""] | None:
         """See `SequenceModel.write_gradients`; the numbers are those of `loss` and its graph, bit for bit.
 
-        Of a subclass with a `loss` of its own, or where somebody looks on at a module or a gradient, the graph is made.
+        Of a subclass with a `forward` or `loss` of its own, or where somebody looks on at a module or a gradient, the
+        graph is made.
         """
-        if getattr(self.loss, "__func__", None) is not _LOSS:
+        own = self._acts_itself() and getattr(self.loss, "__func__", None) is _LOSS
+        front, tail, blocks = self._front(batch), self._tail(), stack_parameters(self.transformer.blocks)
+        if not own or front is None or tail is None or not blocks or self.shape.discrete:
             return None
-        inputs, front = self._inputs(batch), self._front(batch)
-        if front is None or self.shape.discrete or self._watched_behind() or hooked(*self.transformer.blocks):
-            return None
-        blocks, tail, count = stack_parameters(self.transformer.blocks), self._tail(), self._count(batch)
         learned = [one for one in (*front, *blocks, *tail) if isinstance(one, nn.Parameter)]  # no table of sines
-        if not usable(*tail) or not all(one.requires_grad and not watched(one) for one in learned):
+        if not readable(batch.actions, batch.mask, tail) or not usable(*blocks):
+            return None
+        if not all(one.requires_grad and not watched(one) for one in learned):
             return None
         parts = Parts(
             front=front, blocks=blocks, tail=tail, settings=stack_settings(self.transformer.blocks, OBSERVATIONS),
             bounded=self.action_head.bounded, absolute=self.config.action_loss == "absolute",
         )  # fmt: skip
-        allowed = self._allowed(batch)
+        inputs, allowed, count = self._inputs(batch), self._allowed(batch), self._count(batch)
         return self._whole.write_gradients(parts, inputs, batch, allowed, count, self.config.dropout, generator)
+
+    def _acts_itself(self) -> bool:
+        """Whether `forward` is the one above, and nobody waits for it to be called."""
+        return getattr(self.forward, "__func__", None) is _FORWARD and not hooked(self)
 
     def _read(
         self, batch: SequenceBatch, generator: torch.Generator | None, last_only: bool = False
@@ -188,22 +199,21 @@ class DecisionTransformer(SequenceModel[DecisionTransformerConfig]):
     def _front(self, batch: SequenceBatch) -> list[Tensor] | None:
         """Return the parameters of embedding as the library takes them; None where it cannot embed this batch."""
         found = self._front_parameters()
-        return found if found and usable(*self._inputs(batch), *found) else None
+        return found if found and fits(self._inputs(batch), batch.timesteps, batch.mask, found) else None
 
     def _front_parameters(self) -> list[Tensor] | None:
         """Return the parameters of embedding; None where they are not those that the library knows, or are watched."""
         linear, timestep, norm = self._embedders(), self.embed_timestep, self.embed_norm
-        if not all(isinstance(one, nn.Linear) for one in linear) or hooked(*linear, timestep, norm):
+        known = all(type(one) is nn.Linear for one in linear) and type(timestep) in TABLES.values() and known_norm(norm)
+        if not known or hooked(*linear, timestep, norm):
             return None
         return [tensor for one in (*linear, timestep, norm) for tensor in tensors_of(one)]
 
-    def _tail(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return the parameters of reading actions off states as the library takes them."""
+    def _tail(self) -> tuple[Tensor, Tensor, Tensor, Tensor] | None:
+        """Return the parameters of reading actions off states as the library takes them, likewise."""
         norm, head = self.transformer.norm, self.action_head
-        return norm.weight, norm.bias, head.weight, head.bias
-
-    def _watched_behind(self) -> bool:
-        return hooked(self.transformer, self.transformer.norm, self.action_head)
+        known = known_norm(norm) and type(head) is ActionHead
+        return None if not known or hooked(self.transformer, norm, head) else (*tensors_of(norm), *tensors_of(head))
 
 
 _FORWARD, _LOSS = DecisionTransformer.forward, DecisionTransformer.loss

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from foretell.models.configs import SequenceShape
-from foretell.models.native.stack import StackSettings, run_stack, usable
+from foretell.models.native.stack import StackSettings, known_norm, run_stack, usable
 
 
 def masked_mean(values: Float[Tensor, "batch time"], mask: Bool[Tensor, "batch time"]) -> Float[Tensor, ""]:
@@ -153,10 +153,6 @@ class Block(nn.Module):
         hidden = self.activation(self.feedforward_in(self.norm_feedforward(tokens)))
         return tokens + dropout(self.feedforward_out(hidden), self.probability, generator)
 
-    def tensors(self) -> tuple[Tensor, ...]:
-        """Return weight and bias of every part, in the order in which the parts are used."""
-        return tuple(tensor for part in self._modules.values() if part for tensor in tensors_of(part))
-
     def with_memory(
         self, tokens: Float[Tensor, "batch tokens width"], allowed: Bool[Tensor, "#batch 1 tokens tokens"]
     ) -> tuple[Float[Tensor, "batch tokens width"], tuple[Tensor, Tensor]]:
@@ -241,7 +237,7 @@ def through_blocks(
     hooks are called one by one, so that the hooks see what they expect.
     """
     parameters = stack_parameters(blocks)
-    if usable(tokens, parameters) and not hooked(*blocks):
+    if parameters and usable(tokens, parameters):
         return run_stack(tokens, allowed, parameters, stack_settings(blocks, outputs), generator)
     for block in blocks[:-1]:
         tokens = block(tokens, allowed, generator)
@@ -249,8 +245,10 @@ def through_blocks(
 
 
 def stack_parameters(blocks: nn.ModuleList) -> list[Tensor]:
-    """Return the parameters of blocks as the library takes them."""
-    return [parameter for block in blocks if isinstance(block, Block) for parameter in block.tensors()]
+    """Return the parameters of blocks as the library takes them; none where a part is unknown to it, or is watched."""
+    parts = [part for block in blocks for part in block._modules.values() if part is not None]
+    known = all(type(part) is nn.Linear or known_norm(part) for part in parts) and not hooked(*blocks)
+    return [tensor for part in parts for tensor in tensors_of(part)] if known else []
 
 
 def stack_settings(blocks: nn.ModuleList, outputs: slice) -> StackSettings:

@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim.adamw import adamw
-from torch.optim.optimizer import StateDict
 
 
 class ClippedAdamW(torch.optim.AdamW):
     """PyTorch's fused AdamW; `advance` clips and steps to the same bits, and looks nothing up that stays the same."""
 
     def __init__(self, parameters: Iterable[nn.Parameter], *, learning_rate: float, weight_decay: float):
-        self.parameters = list(parameters)
-        self._moments: list[list[Tensor]] = []
-        self._on_cpu = all(one.device.type == "cpu" for one in self.parameters)
-        super().__init__(
-            self.parameters, lr=learning_rate, weight_decay=weight_decay, fused=True, capturable=not self._on_cpu
-        )
+        parameters = list(parameters)
+        on_cpu = all(one.device.type == "cpu" for one in parameters)
+        super().__init__(parameters, lr=learning_rate, weight_decay=weight_decay, fused=True, capturable=not on_cpu)
+        self._look_up()
 
-    def load_state_dict(self, state_dict: StateDict) -> None:
-        """Put back moments; they lie elsewhere then."""
-        super().load_state_dict(state_dict)
-        self._moments = []
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take what a copy or `load_state_dict` brings; parameters and moments may lie elsewhere then."""
+        super().__setstate__(state)
+        self._look_up()
+
+    def _look_up(self) -> None:
+        self.parameters: list[nn.Parameter] = [one for group in self.param_groups for one in group["params"]]
+        self._on_cpu = all(one.device.type == "cpu" for one in self.parameters)
+        self._moments: list[list[Tensor]] = []
 
     def let_go(self) -> None:
         """Forget the gradients of the update before."""
@@ -33,14 +36,18 @@ class ClippedAdamW(torch.optim.AdamW):
 
     def norm(self) -> Tensor:
         """Return the norm of all gradients together, as `torch.nn.utils.get_total_norm` does."""
-        return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(self._gradients())))
+        gradients = self._gradients()
+        if not gradients:
+            return torch.zeros(())
+        return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
 
     def advance(self, norm: Tensor, clip_norm: float, learning_rate: float) -> None:
         """Scale the gradients, of this `norm`, down to at most `clip_norm`, and step along them."""
         gradients = self._gradients()
         torch._foreach_mul_(gradients, (clip_norm / (norm + 1e-6)).clamp(max=1.0))
         self.param_groups[0]["lr"] = learning_rate
-        if self._on_cpu and len(gradients) == len(self.state) == len(self.parameters):
+        watched = self._optimizer_step_pre_hooks or self._optimizer_step_post_hooks
+        if self._on_cpu and not watched and len(gradients) == len(self.state) == len(self.parameters):
             self._advance(gradients)
         else:  # also the first time, when it makes the moments
             self.step()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -92,15 +94,38 @@ def test_weights_that_go_on_learning_are_read():
 
 
 @torch.no_grad()
-def test_a_network_that_goes_to_other_numbers_meanwhile_is_an_error():
-    """The memory that is read is held, so what is read is weights, and PyTorch says what does not go together."""
-    model = _model()
+def test_a_network_that_goes_elsewhere_meanwhile_is_still_the_one_that_acts():
+    """Its memory is given back then: nothing reads what lay there."""
+    model, batch = _model(), random_batch(VECTOR)
     read = model.reader()
+    before = read(batch)
+    model.share_memory()
+    assert torch.equal(read(batch), before)
     model.double()
-    with pytest.raises(RuntimeError, match="mixed dtype"):
-        read(random_batch(VECTOR))
+    with pytest.raises(RuntimeError, match="same dtype"):
+        read(batch)
+    model.float()
+    assert torch.equal(read(batch), before)
 
 
+def test_gradients_of_what_was_read_are_there_where_they_are_wanted():
+    model, batch = _model(), random_batch(VECTOR)
+    model.reader()(batch).sum().backward()
+    assert model.embed_return.weight.grad is not None
+
+
+def test_threads_and_environments_may_change_between_calls(threads):
+    model, batch, fewer = _model(), random_batch(VECTOR), random_batch(VECTOR, real=(4, 3))
+    with torch.no_grad():
+        read = model.reader()
+        expected = read(batch)
+        torch.set_num_threads(2)
+        torch.testing.assert_close(read(batch), expected)
+        assert torch.equal(read(fewer), model(fewer, last_only=True)[:, -1])
+        torch.testing.assert_close(read(batch), expected)
+
+
+@torch.no_grad()
 def test_a_timestep_without_an_embedding_is_refused():
     batch = random_batch(VECTOR)
     batch.timesteps[1, 0] = VECTOR.max_timesteps
@@ -156,3 +181,21 @@ def test_a_policy_asks_again_at_each_episode():
     policy.reset(2)
     assert not np.array_equal(policy.act(start), before)
     assert seen == [1]
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda policy: pickle.loads(pickle.dumps(policy))])
+def test_a_copy_of_a_policy_acts_with_its_own_network(copied):
+    policy, start = (
+        ConditionedPolicy(_model(), scaled(VECTOR.action_dim), 0.0),
+        np.zeros((2, *VECTOR.observation_shape)),
+    )
+    policy.reset(2)
+    policy.act(start)
+    other = copied(policy)
+    with torch.no_grad():
+        for parameter in policy.model.parameters():
+            parameter.add_(1.0)
+    fresh = ConditionedPolicy(_model(), scaled(VECTOR.action_dim), 0.0)
+    fresh.reset(2)
+    fresh.act(start)
+    assert np.array_equal(other.act(start), fresh.act(start))

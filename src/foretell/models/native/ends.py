@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from foretell.models.native.building import Native, native
-from foretell.models.native.stack import added_up, address, addresses, offsets_of, zeros
+from foretell.models.native.stack import added_up, address, addresses, empty, offsets_of, zeros
 
 NO_SUCH_TIMESTEP = 2
 """What the library answers where the table of timesteps is too short."""
@@ -49,6 +49,31 @@ def usable(*tensors: Tensor) -> bool:
     )  # fmt: skip
 
 
+def fits(inputs: Sequence[Tensor], timesteps: Tensor, mask: Tensor, parameters: Sequence[Tensor]) -> bool:
+    """Whether `embedded` can read these windows with these parameters, and nobody wants gradients of the windows.
+
+    Of others, PyTorch's operators say what is wrong with them, or compute what they are worth.
+    """
+    windows, width = timesteps.shape, len(parameters[7])
+    return (
+        timesteps.dtype is torch.int64 and timesteps.is_cpu and mask.dtype is torch.bool and mask.is_cpu
+        and mask.shape == windows and usable(*inputs, *parameters) and parameters[6].shape[1:] == (width,)
+        and all(
+            one.shape[:2] == windows and weight.shape == (width, *one.shape[2:])
+            for one, weight in zip(inputs, parameters[0:6:2], strict=True)
+        )
+        and not (torch.is_grad_enabled() and any(one.requires_grad for one in inputs))
+    )  # fmt: skip
+
+
+def readable(actions: Tensor, mask: Tensor, parameters: Sequence[Tensor]) -> bool:
+    """Whether `imitation_loss_of` takes these actions, and nobody wants gradients of them."""
+    return (
+        mask.dtype is torch.bool and mask.is_cpu and actions.shape == (*mask.shape, len(parameters[3]))
+        and usable(actions, *parameters) and not (torch.is_grad_enabled() and actions.requires_grad)
+    )  # fmt: skip
+
+
 def embedded(
     inputs: Sequence[Float[Tensor, "batch time _"]],
     timesteps: Int[Tensor, "batch time"],
@@ -58,7 +83,7 @@ def embedded(
     """Return the first `tokens` tokens of windows: return, observation and action of one timestep after the other.
 
     Of each the linear embedding and that of its timestep, summed and normed. `parameters`: weight and bias of each
-    kind, the table of timesteps, the norm's gain and shift. Only where `usable`. Raises `IndexError` where the table
+    kind, the table of timesteps, the norm's gain and shift. Only where it `fits`. Raises `IndexError` where the table
     has no such timestep, and `MemoryError`.
     """
     shape, timesteps, *tensors = front_of(inputs, timesteps, parameters, tokens)
@@ -87,8 +112,8 @@ def front_forward(
     shape: Front, timesteps: Tensor, tensors: Sequence[Tensor]
 ) -> tuple[Float[Tensor, "batch tokens width"], Tensor]:
     """Return the tokens, and what `front_backward` needs of the pass."""
-    tokens = torch.empty(shape.windows, shape.tokens, shape.width)
-    moments = torch.empty(shape.windows, shape.tokens, 2)
+    tokens = empty(shape.windows, shape.tokens, shape.width)
+    moments = empty(shape.windows, shape.tokens, 2)
     failed = _loaded().front_forward(
         ctypes.byref(shape), addresses(tensors[:3]), address(timesteps), addresses(tensors[3:]), address(moments),
         address(tokens),
@@ -143,7 +168,7 @@ def imitation_loss_of(
     """Return `losses.imitation_loss` of the actions that are read off hidden states.
 
     `parameters`: gain and shift of the last norm, weight and bias of the action head; `bounded` puts a tanh behind it.
-    Only where `usable`. Raises `MemoryError`.
+    Only where `readable`. Raises `MemoryError`.
     """
     states = states.contiguous()
     shape = tail_of(states, actions, bounded=bounded, absolute=absolute)
@@ -160,7 +185,7 @@ def tail(
     sums: Float[Tensor, "threads all"] | None,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, "batch time width"] | None]:  # fmt: skip
     """Return the loss; where there are `sums`, also the gradient of the states, and add the parameters' to them."""
-    loss = torch.empty(())
+    loss = empty()
     gradient = None if sums is None else torch.empty_like(states)
     failed = _loaded().tail(
         ctypes.byref(shape), address(states), address(actions), address(mask), addresses(parameters),

@@ -13,11 +13,13 @@ from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from foretell.models.native.building import Native, native
 
+EPS = 1e-5
+"""Added to the variance by `layer_norm` of kernels.h."""
 PARAMETERS = 12
 """Of a block: gain and shift, weight and bias, of norm, queries-keys-values, output, norm, and the two layers."""
 
@@ -53,6 +55,11 @@ def usable(tokens: Tensor, parameters: Sequence[Tensor]) -> bool:
     )  # fmt: skip
 
 
+def known_norm(module: nn.Module) -> bool:
+    """Whether this is the LayerNorm that the library computes."""
+    return type(module) is nn.LayerNorm and module.eps == EPS and module.weight is not None and module.bias is not None
+
+
 def run_stack(
     tokens: Float[Tensor, "batch tokens width"],
     allowed: Bool[Tensor, "#batch 1 tokens tokens"],
@@ -65,7 +72,7 @@ def run_stack(
     `parameters` are twelve tensors a block. Raises `MemoryError`.
     """
     tokens, allowed = tokens.contiguous(), allowed.contiguous()
-    keep = torch.is_grad_enabled() and (tokens.requires_grad or parameters[0].requires_grad)
+    keep = torch.is_grad_enabled() and any(one.requires_grad for one in (tokens, *parameters))
     shape = shape_of(tokens, allowed, parameters, settings, generator, keep=keep)
     if keep:
         return _Stack.apply(tokens, allowed, shape, *parameters)
@@ -87,6 +94,11 @@ def shape_of(
     )  # fmt: skip
 
 
+def empty(*size: int) -> Tensor:
+    """Return memory that the library writes to, whatever type and device PyTorch makes tensors of by default."""
+    return torch.empty(size, dtype=torch.float32, device="cpu")
+
+
 class _Workspace(threading.local):
     """Memory for what a backward pass needs, which the next update of this thread takes again.
 
@@ -95,15 +107,15 @@ class _Workspace(threading.local):
     """
 
     def __init__(self) -> None:
-        self._memory = torch.empty(0)
+        self._memory = empty(0)
         self._lent: Callable[[], Tensor | None] = lambda: None
 
     def lend(self, floats: int) -> Float[Tensor, " floats"]:
         if self._lent() is not None:
-            return torch.empty(floats)
+            return empty(floats)
         if len(self._memory) != floats:
-            self._memory = torch.empty(0)  # the old is gone before the new is there
-            self._memory = torch.empty(floats)
+            self._memory = empty(0)  # the old is gone before the new is there
+            self._memory = empty(floats)
         lent = self._memory[:]
         self._lent = weakref.ref(lent)
         return lent
@@ -174,7 +186,7 @@ def check(failed: int, shape: Shape) -> None:
 
 def zeros(parameters: Sequence[Tensor], threads: int) -> Float[Tensor, "threads all"]:
     """Return zeros for each thread's gradients of all parameters, one after the other."""
-    return torch.zeros(threads, offsets_of(parameters)[-1])
+    return empty(threads, offsets_of(parameters)[-1]).zero_()
 
 
 def offsets_of(parameters: Sequence[Tensor]) -> ctypes.Array:

@@ -33,13 +33,13 @@ class Gradients:
     """
 
     def __init__(self) -> None:
-        self._sums = torch.empty(0, 0)
+        self._sums = stack.empty(0, 0)
 
     def zeros(self, parameters: Sequence[Tensor]) -> Tensor:
         """Return zeros for the gradients of all of them, a row a thread."""
         shape = torch.get_num_threads(), stack.offsets_of(parameters)[-1]
         if self._sums.shape != shape:
-            self._sums = torch.empty(shape)
+            self._sums = stack.empty(*shape)
         return self._sums.zero_()
 
     def write(self, parameters: Sequence[Tensor]) -> None:
@@ -50,10 +50,13 @@ class Gradients:
 
 
 class Whole:
-    """The memory of one network's gradients, part by part."""
+    """The memory of one network's gradients, part by part. A copy of the network has memory of its own."""
 
     def __init__(self) -> None:
         self._front, self._blocks, self._tail = Gradients(), Gradients(), Gradients()
+
+    def __reduce__(self) -> tuple[type[Whole], tuple[()]]:
+        return Whole, ()
 
     @torch.no_grad()
     def write_gradients(

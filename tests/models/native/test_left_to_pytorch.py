@@ -1,0 +1,183 @@
+"""What the C of a Decision Transformer leaves to PyTorch: what somebody looks on at, and what it does not know."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+
+from foretell.models.configs import DecisionTransformerConfig, SequenceShape
+from foretell.models.decision_transformer import DecisionTransformer
+from foretell.models.layers import masked_mean
+from foretell.models.native import ends
+from foretell.sequences.batch import SequenceBatch
+
+SHAPE = SequenceShape(observation_shape=(5,), action_dim=2, discrete=False, max_timesteps=40)
+CONFIG = DecisionTransformerConfig(context_length=4, width=24, layers=1, heads=1, dropout=0.0)
+PARTS = (
+    "embed_action", "embed_norm", "embed_timestep", "transformer.norm", "action_head",
+    "transformer.blocks.0.feedforward_in",
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _the_library_is_there():
+    assert ends.native() is not None, "no C compiler on this machine"
+
+
+def _model(config=CONFIG):
+    return DecisionTransformer(config, SHAPE, torch.Generator().manual_seed(0))
+
+
+def _batch(time, windows=7):
+    generator = torch.Generator().manual_seed(2)
+    mask = torch.arange(time) >= torch.arange(windows)[:, None] % time
+    return SequenceBatch(
+        observations=torch.randn(windows, time, 5, generator=generator),
+        actions=torch.rand(windows, time, 2, generator=generator) * 2 - 1,
+        returns_to_go=torch.randn(windows, time, 1, generator=generator),
+        timesteps=torch.randint(SHAPE.max_timesteps, (windows, time), generator=generator),
+        rewards=torch.zeros(windows, time), terminations=torch.zeros(windows, time, dtype=torch.bool), mask=mask,
+    )  # fmt: skip
+
+
+def _written(model, batch):
+    loss = model.write_gradients(batch)
+    assert loss is not None
+    return [loss, *(parameter.grad.clone() for parameter in model.parameters())]
+
+
+@pytest.mark.parametrize("part", ["", "embed_norm", "transformer.blocks.0", "action_head"])
+@pytest.mark.parametrize("kind", ["forward", "forward_pre", "full_backward", "full_backward_pre"])
+def test_who_looks_on_at_a_module_is_called(part, kind):
+    model, seen = _model(CONFIG), []
+    assert model.write_gradients(_batch(4)) is not None
+    getattr(model.get_submodule(part), f"register_{kind}_hook")(lambda *_: seen.append(kind))
+    assert model.write_gradients(_batch(4)) is None
+    model.loss(_batch(4)).backward()
+    assert seen
+
+
+@pytest.mark.parametrize("kind", ["hook", "post_accumulate_grad_hook"])
+def test_who_looks_on_at_a_gradient_is_called(kind):
+    model, seen = _model(CONFIG), []
+    getattr(model.embed_norm.bias, f"register_{kind}")(lambda *_: seen.append(kind))
+    assert model.write_gradients(_batch(4)) is None
+    model.loss(_batch(4)).backward()
+    assert seen
+
+
+class _Doubled(DecisionTransformer):
+    def loss(self, batch, generator=None):
+        return 2 * super().loss(batch, generator)
+
+
+class _Still(DecisionTransformer):
+    def forward(self, batch, generator=None, *, last_only=False):
+        return 0 * super().forward(batch, generator, last_only=last_only)
+
+
+@pytest.mark.parametrize("kind", [_Doubled, _Still])
+def test_a_loss_or_forward_of_ones_own_is_the_one_that_is_descended(kind):
+    batch, models = (
+        _batch(4),
+        [one(CONFIG, SHAPE, torch.Generator().manual_seed(0)) for one in (kind, DecisionTransformer)],
+    )
+    own, plain = (one.loss(batch) for one in models)
+    expected = 2 * plain if kind is _Doubled else masked_mean(batch.actions.square().mean(-1), batch.mask)
+    torch.testing.assert_close(own, expected)
+    assert models[0].write_gradients(batch) is None
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_parts_of_another_kind_are_called(part):
+    """A layer of an adapter, say, that knows more than a weight and a bias."""
+    model, batch, called = _model(CONFIG), _batch(4), []
+    found = model.get_submodule(part)
+
+    class Adapted(type(found)):
+        def forward(self, input):
+            called.append(part)
+            return super().forward(input)
+
+    found.__class__ = Adapted
+    if part.startswith("transformer.blocks"):
+        found.more = torch.nn.Parameter(torch.zeros(1))
+    assert model.write_gradients(batch) is None
+    model.loss(batch).backward()
+    assert called
+
+
+@pytest.mark.parametrize("name", ["observations", "actions", "returns_to_go"])
+def test_gradients_of_a_window_are_there_where_they_are_wanted(name):
+    model, batch = _model(CONFIG), _batch(4)
+    part = getattr(batch, name).requires_grad_()
+    assert model.write_gradients(batch) is None
+    model.loss(batch).backward()
+    assert part.grad is not None
+    assert part.grad.abs().sum() > 0
+
+
+WRONG = {
+    "a component too many": {"actions": torch.zeros(7, 4, 3)},
+    "an observation too wide": {"observations": torch.zeros(7, 4, 6)},
+    "a window too few": {"observations": torch.zeros(6, 4, 5)},
+    "a timestep too few": {"returns_to_go": torch.zeros(7, 3, 1)},
+    "a mask of another size": {"mask": torch.ones(7, 3, dtype=torch.bool)},
+}
+
+
+def _with(batch, **change):
+    """As `replace`, past the checks of shapes that the tests are run with."""
+    changed = copy.copy(batch)
+    for name, value in change.items():
+        object.__setattr__(changed, name, value)
+    return changed
+
+
+@pytest.mark.parametrize("change", WRONG.values(), ids=WRONG)
+def test_windows_that_do_not_fit_are_refused_as_by_pytorch(change):
+    """By a sentence of PyTorch's, not by memory that is read or written past its end."""
+    front, batch = _model()._front_parameters(), _with(_batch(4), **change)
+    inputs = batch.returns_to_go, batch.observations, batch.actions
+    assert not ends.fits(inputs, batch.timesteps, batch.mask, front)
+    assert _model().write_gradients(batch) is None
+
+
+@pytest.mark.parametrize("change", [lambda timesteps: timesteps.int(), lambda timesteps: timesteps[:1]])
+def test_whole_numbers_of_other_sizes_and_shared_timesteps_are_read_by_pytorch(change):
+    model, batch = _model(), _batch(4)
+    front, inputs = model._front_parameters(), (batch.returns_to_go, batch.observations, batch.actions)
+    assert ends.fits(inputs, batch.timesteps, batch.mask, front)
+    assert not ends.fits(inputs, change(batch.timesteps), batch.mask, front)
+    assert not ends.fits(inputs, batch.timesteps, batch.mask.int(), front)
+
+
+def test_the_library_writes_its_own_kind_of_numbers():
+    """Whatever somebody has told PyTorch to make tensors of."""
+    model, batch = _model(CONFIG), _batch(4)
+    expected = _written(model, batch)
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = [*_written(_copied(model), batch), model.loss(batch), model(batch)]
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for one, other in zip(found, [*expected, model.loss(batch), model(batch)], strict=True):
+        assert torch.equal(one, other)
+
+
+def test_the_last_blocks_learn_where_what_is_before_them_does_not():
+    model, batch = _model(replace(CONFIG, layers=2)), _batch(4)
+    front = [model.embed_return, model.embed_observation, model.embed_action, model.embed_timestep, model.embed_norm]
+    for part in (*front, model.transformer.blocks[0]):
+        part.requires_grad_(False)
+    model.loss(batch).backward()
+    assert all(one.grad is not None for one in model.transformer.blocks[1].parameters())
+
+
+def _copied(model):
+    found = copy.deepcopy(model)
+    assert found._whole is not model._whole
+    return found
