@@ -213,7 +213,9 @@ class DecisionTransformer(SequenceModel[DecisionTransformerConfig]):
         """Return the parameters of reading actions off states as the library takes them, likewise."""
         norm, head = self.transformer.norm, self.action_head
         known = known_norm(norm) and type(head) is ActionHead
-        return None if not known or hooked(self.transformer, norm, head) else (*tensors_of(norm), *tensors_of(head))
+        if not known or hooked(self.transformer, norm, head):
+            return None
+        return norm.weight, norm.bias, head.weight, head.bias
 
 
 _FORWARD, _LOSS = DecisionTransformer.forward, DecisionTransformer.loss
