@@ -35,11 +35,11 @@ from foretell.models.layers import (
     stack_parameters,
     stack_settings,
     tensors_of,
+    through_blocks,
     unpadded_mask,
     watched,
 )
 from foretell.models.native.acting import Reader
-from foretell.models.native.building import native
 from foretell.models.native.ends import embedded, fits, imitation_loss_of, readable, usable
 from foretell.models.native.stack import known_norm
 from foretell.models.native.whole import Parts, Whole
@@ -98,17 +98,13 @@ class DecisionTransformer(SequenceModel[DecisionTransformerConfig]):
 
     def loss(self, batch: SequenceBatch, generator: torch.Generator | None = None) -> Float[Tensor, ""]:
         """Return the mean error (`SequenceModel.loss`), in C where it can be had (`models/native`)."""
-        tail = self._tail()
-        if (
-            tail is None
-            or self.shape.discrete
-            or not self._acts_itself()
-            or not readable(batch.actions, batch.mask, tail)
-        ):
+        tail = self._tail() if self._acts_itself() and not self.shape.discrete else None
+        if tail is None or not readable(batch.actions, batch.mask, tail):
             return super().loss(batch, generator)
         tokens, mask, outputs = self._read(batch, generator)
+        states = through_blocks(self.transformer.blocks, tokens, allowed_by(mask), generator, outputs)
         return imitation_loss_of(
-            self.transformer.states(tokens, mask, generator, outputs), batch.actions, batch.mask, tail,
+            states, batch.actions, batch.mask, tail,
             bounded=self.action_head.bounded, absolute=self.config.action_loss == "absolute",
         )  # fmt: skip
 
@@ -117,14 +113,14 @@ class DecisionTransformer(SequenceModel[DecisionTransformerConfig]):
 
         Of a subclass with a `forward` of its own, or where somebody looks on at a module, it is `forward`.
         """
-        plain, library, front, tail = super().reader(), native(), self._front_parameters(), self._tail()
+        plain, front, tail = super().reader(), self._front_parameters(), self._tail()
         blocks, parameters = self.transformer.blocks, stack_parameters(self.transformer.blocks)
         if not self._acts_itself() or hooked(*self.modules()):
             return plain
-        if library is None or front is None or tail is None or not (parameters and usable(*front, *parameters, *tail)):
+        if front is None or tail is None or not (parameters and usable(*front, *parameters, *tail)):
             return plain
         settings = stack_settings(blocks, OBSERVATIONS)
-        read = Reader(library, front, parameters, tail, settings, bounded=self.action_head.bounded)
+        read = Reader(front, parameters, tail, settings, bounded=self.action_head.bounded)
 
         def newest(batch: SequenceBatch) -> Tensor:
             inputs = self._inputs(batch)

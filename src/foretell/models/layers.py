@@ -211,17 +211,7 @@ class CausalTransformer(nn.Module):
         outputs: slice = slice(None),
     ) -> Float[Tensor, "batch outputs width"]:
         """Return the last hidden states of the tokens that `outputs` names."""
-        return self.norm(self.states(tokens, mask, generator, outputs))
-
-    def states(
-        self,
-        tokens: Float[Tensor, "batch tokens width"],
-        mask: Bool[Tensor, "batch tokens"],
-        generator: torch.Generator | None = None,
-        outputs: slice = slice(None),
-    ) -> Float[Tensor, "batch outputs width"]:
-        """Return what `forward` does before the last norm."""
-        return through_blocks(self.blocks, tokens, allowed_by(mask), generator, outputs)
+        return self.norm(through_blocks(self.blocks, tokens, allowed_by(mask), generator, outputs))
 
 
 def through_blocks(
@@ -234,7 +224,7 @@ def through_blocks(
     """Transform the tokens by one `Block` after the other; of the last one, those that `outputs` names.
 
     In C where it can be had (`models/native`): the same to rounding, but for the units that dropout drops. Blocks with
-    hooks are called one by one, so that the hooks see what they expect.
+    hooks, on themselves or on a part, are called one by one, so that the hooks see what they expect.
     """
     parameters = stack_parameters(blocks)
     if parameters and usable(tokens, parameters):
@@ -247,8 +237,10 @@ def through_blocks(
 def stack_parameters(blocks: nn.ModuleList) -> list[Tensor]:
     """Return the parameters of blocks as the library takes them; none where a part is unknown to it, or is watched."""
     parts = [part for block in blocks for part in block._modules.values() if part is not None]
-    known = all(type(part) is nn.Linear or known_norm(part) for part in parts) and not hooked(*blocks)
-    return [tensor for part in parts for tensor in tensors_of(part)] if known else []
+    known = all(type(block) is Block for block in blocks) and all(
+        type(one) is nn.Linear or known_norm(one) for one in parts
+    )
+    return [tensor for part in parts for tensor in tensors_of(part)] if known and not hooked(*blocks, *parts) else []
 
 
 def stack_settings(blocks: nn.ModuleList, outputs: slice) -> StackSettings:

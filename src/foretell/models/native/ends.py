@@ -88,7 +88,7 @@ def embedded(
     """
     shape, timesteps, *tensors = front_of(inputs, timesteps, parameters, tokens)
     if not torch.is_grad_enabled():
-        return front_forward(shape, timesteps, tensors)[0]
+        return front_forward(shape, timesteps, tensors[:3], addresses(tensors[3:]))[0]
     return _Embedded.apply(shape, timesteps, *tensors)
 
 
@@ -109,15 +109,14 @@ def front_shape(inputs: Sequence[Tensor], parameters: Sequence[Tensor], tokens: 
 
 
 def front_forward(
-    shape: Front, timesteps: Tensor, tensors: Sequence[Tensor]
+    shape: Front, timesteps: Tensor, inputs: Sequence[Tensor], table: Any
 ) -> tuple[Float[Tensor, "batch tokens width"], Tensor]:
-    """Return the tokens, and what `front_backward` needs of the pass."""
+    """Return the tokens, and what `front_backward` needs of the pass; `table`: `addresses` of the parameters."""
     tokens = empty(shape.windows, shape.tokens, shape.width)
     moments = empty(shape.windows, shape.tokens, 2)
     failed = _loaded().front_forward(
-        ctypes.byref(shape), addresses(tensors[:3]), address(timesteps), addresses(tensors[3:]), address(moments),
-        address(tokens),
-    )  # fmt: skip
+        ctypes.byref(shape), addresses(inputs), address(timesteps), table, address(moments), address(tokens)
+    )
     check(failed, shape, timesteps)
     return tokens, moments
 
@@ -137,7 +136,7 @@ def front_backward(
 class _Embedded(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, shape: Front, timesteps: Tensor, *tensors: Tensor) -> Tensor:
-        tokens, moments = front_forward(shape, timesteps, tensors)
+        tokens, moments = front_forward(shape, timesteps, tensors[:3], addresses(tensors[3:]))
         ctx.shape = shape
         ctx.save_for_backward(timesteps, moments, *tensors)
         return tokens

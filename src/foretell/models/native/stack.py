@@ -76,7 +76,7 @@ def run_stack(
     shape = shape_of(tokens, allowed, parameters, settings, generator, keep=keep)
     if keep:
         return _Stack.apply(tokens, allowed, shape, *parameters)
-    return stack_forward(shape, tokens, allowed, parameters)[0]
+    return stack_forward(shape, tokens, allowed, addresses(parameters))[0]
 
 
 def shape_of(
@@ -127,7 +127,7 @@ _workspace = _Workspace()
 class _Stack(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, tokens: Tensor, allowed: Tensor, shape: Shape, *parameters: Tensor) -> Tensor:
-        hidden, kept = stack_forward(shape, tokens, allowed, parameters)
+        hidden, kept = stack_forward(shape, tokens, allowed, addresses(parameters))
         ctx.shape = shape
         ctx.save_for_backward(tokens, allowed, kept, *parameters)
         return hidden
@@ -142,16 +142,16 @@ class _Stack(torch.autograd.Function):
 
 
 def stack_forward(
-    shape: Shape, tokens: Tensor, allowed: Tensor, parameters: Sequence[Tensor]
+    shape: Shape, tokens: Tensor, allowed: Tensor, table: Any
 ) -> tuple[Float[Tensor, "batch outputs width"], Tensor]:
-    """Return the last hidden states, and what `stack_backward` needs of the pass."""
+    """Return the last hidden states, and what `stack_backward` needs of the pass; `table`: parameters' `addresses`."""
     library = _loaded()
     hidden = tokens.new_empty(shape.windows, shape.outputs, shape.width)
     kept = _workspace.lend(library.kept_floats(ctypes.byref(shape))) if shape.keep else tokens.new_empty(0)
     with library.one_thread_a_product():
         failed = library.forward(
-            ctypes.byref(shape), library.product, addresses(parameters), address(allowed), address(tokens),
-            address(kept), address(hidden),
+            ctypes.byref(shape), library.product, table, address(allowed), address(tokens), address(kept),
+            address(hidden),
         )  # fmt: skip
     check(failed, shape)
     return hidden, kept

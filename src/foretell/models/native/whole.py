@@ -65,13 +65,13 @@ class Whole:
     ) -> Tensor:  # fmt: skip
         """Return the loss and leave `grad` on the parameters; `dropout` is the embedded tokens'."""
         embedding, timesteps, *tensors = ends.front_of(inputs, batch.timesteps, parts.front, tokens)
-        embedded, moments = ends.front_forward(embedding, timesteps, tensors)
+        embedded, moments = ends.front_forward(embedding, timesteps, tensors[:3], stack.addresses(tensors[3:]))
         kept = kept_units(embedded, dropout, generator) if dropout and generator else None
         if kept is not None:
             embedded.mul_(kept)
         allowed = allowed.contiguous()
         shape = stack.shape_of(embedded, allowed, parts.blocks, parts.settings, generator, keep=True)
-        states, needed = stack.stack_forward(shape, embedded, allowed, parts.blocks)
+        states, needed = stack.stack_forward(shape, embedded, allowed, stack.addresses(parts.blocks))
         reading = ends.tail_of(states, batch.actions, bounded=parts.bounded, absolute=parts.absolute)
         actions, mask = batch.actions.contiguous(), batch.mask.contiguous()
         loss, gradient = ends.tail(reading, actions, mask, states, parts.tail, self._tail.zeros(parts.tail))
