@@ -58,6 +58,11 @@ def random_batch(shape=VECTOR, *, real=(4, 4, 2, 1), time=4, seed=0, padding_see
     return SequenceBatch(mask=torch.from_numpy(mask), **filled)
 
 
+def padded_batch(time, windows=7):
+    """Windows of every number of real timesteps from `time` down to 1, and again; padding holds noise."""
+    return random_batch(real=[time - number % time for number in range(windows)], time=time, padding_seed=1)
+
+
 def each(batch, change):
     """The batch with `change` made to every tensor of timesteps; goals, which have none, stay as they are."""
     return type(batch)(**{name: value if name == "goals" else change(value) for name, value in vars(batch).items()})

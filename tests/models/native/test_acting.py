@@ -15,7 +15,6 @@ from foretell.evaluation.conditioned import ConditionedPolicy
 from foretell.models import decision_transformer
 from foretell.models.configs import DecisionTransformerConfig
 from foretell.models.decision_transformer import DecisionTransformer
-from foretell.models.native.building import native
 from reference.making import CHOICES, VECTOR, random_batch, scaled, small_model
 
 CONFIG = DecisionTransformerConfig(context_length=4, width=24, layers=2, heads=2, dropout=0.2)
@@ -26,19 +25,6 @@ CASES = {
     "one timestep": replace(CONFIG, context_length=1),
     "a long window": replace(CONFIG, context_length=12),
 }
-
-
-@pytest.fixture(params=[1, 3])
-def threads(request):
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield request.param
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(autouse=True)
-def _the_library_is_there():
-    assert native() is not None, "no C compiler on this machine"
 
 
 def _model(config=CONFIG, shape=VECTOR):

@@ -9,13 +9,11 @@ import torch
 
 from conformance.checks import notices
 from foretell.models import decision_transformer
-from foretell.models.configs import DecisionTransformerConfig, SequenceShape
 from foretell.models.decision_transformer import DecisionTransformer
 from foretell.models.native import ends, whole
-from foretell.sequences.batch import SequenceBatch
+from reference.making import VECTOR, padded_batch, small_config
 
-SHAPE = SequenceShape(observation_shape=(5,), action_dim=2, discrete=False, max_timesteps=40)
-CONFIG = DecisionTransformerConfig(context_length=4, width=24, layers=1, heads=1, dropout=0.0)
+CONFIG = small_config("decision-transformer", width=24, layers=1, heads=1)
 CASES = {
     "learned timesteps": CONFIG,
     "sinusoidal timesteps": replace(CONFIG, timestep_embedding="sinusoidal"),
@@ -25,37 +23,12 @@ CASES = {
 }
 
 
-@pytest.fixture(params=[1, 3])
-def threads(request):
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield request.param
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(autouse=True)
-def _the_library_is_there():
-    assert ends.native() is not None, "no C compiler on this machine"
-
-
 def _model(config):
-    model = DecisionTransformer(config, SHAPE, torch.Generator().manual_seed(0))
+    model = DecisionTransformer(config, VECTOR, torch.Generator().manual_seed(0))
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
     return model
-
-
-def _batch(time, windows=7):
-    generator = torch.Generator().manual_seed(2)
-    mask = torch.arange(time) >= torch.arange(windows)[:, None] % time
-    return SequenceBatch(
-        observations=torch.randn(windows, time, 5, generator=generator),
-        actions=torch.rand(windows, time, 2, generator=generator) * 2 - 1,
-        returns_to_go=torch.randn(windows, time, 1, generator=generator),
-        timesteps=torch.randint(SHAPE.max_timesteps, (windows, time), generator=generator),
-        rewards=torch.zeros(windows, time), terminations=torch.zeros(windows, time, dtype=torch.bool), mask=mask,
-    )  # fmt: skip
 
 
 def _measured(model, batch, factor=1.0):
@@ -73,7 +46,7 @@ def _in_operators(monkeypatch):
 
 
 def check_equal_to_operators(config, monkeypatch):
-    model, batch = _model(config), _batch(config.context_length)
+    model, batch = _model(config), padded_batch(config.context_length)
     ours = _measured(model, batch)
     _in_operators(monkeypatch)
     theirs = _measured(model, batch)
@@ -94,14 +67,14 @@ def test_another_function_is_noticed(part, monkeypatch):
 
 
 def test_gradients_grow_with_what_is_made_of_the_loss():
-    model, batch = _model(CONFIG), _batch(CONFIG.context_length)
+    model, batch = _model(CONFIG), padded_batch(CONFIG.context_length)
     once, twice = _measured(model, batch), _measured(model, batch, 2.0)
     for one, two in zip(once[3:], twice[3:], strict=True):
         torch.testing.assert_close(2 * one, two)
 
 
 def test_what_padding_holds_is_never_read():
-    model, batch = _model(CONFIG), _batch(CONFIG.context_length)
+    model, batch = _model(CONFIG), padded_batch(CONFIG.context_length)
     filled = replace(batch, actions=torch.where(batch.mask[..., None], batch.actions, 50.0))
     assert not torch.equal(batch.actions, filled.actions)
     for one, other in zip(_measured(model, batch)[3:], _measured(model, filled)[3:], strict=True):
@@ -109,12 +82,12 @@ def test_what_padding_holds_is_never_read():
 
 
 def test_a_batch_without_timesteps_has_no_mean():
-    model, batch = _model(CONFIG), _batch(CONFIG.context_length)
+    model, batch = _model(CONFIG), padded_batch(CONFIG.context_length)
     assert model.loss(replace(batch, mask=torch.zeros_like(batch.mask))).isnan()
 
 
 def test_not_a_number_stays_one():
-    model, batch = _model(CONFIG), _batch(CONFIG.context_length)
+    model, batch = _model(CONFIG), padded_batch(CONFIG.context_length)
     with torch.no_grad():
         model.embed_observation.weight[3, 1] = float("nan")
     loss, *_, gradient = _measured(model, batch)
@@ -122,9 +95,9 @@ def test_not_a_number_stays_one():
     assert gradient.isnan().all()
 
 
-@pytest.mark.parametrize("timestep", [-1, SHAPE.max_timesteps])
+@pytest.mark.parametrize("timestep", [-1, VECTOR.max_timesteps])
 def test_timesteps_without_an_embedding_are_refused(timestep):
-    model, batch = _model(CONFIG), _batch(CONFIG.context_length)
+    model, batch = _model(CONFIG), padded_batch(CONFIG.context_length)
     batch.timesteps[0, -1] = timestep
     with pytest.raises(IndexError):
         model.loss(batch)
@@ -132,7 +105,7 @@ def test_timesteps_without_an_embedding_are_refused(timestep):
 
 @pytest.mark.parametrize("part", ["embed_action", "embed_timestep", "embed_norm", "transformer", "action_head"])
 def test_whoever_looks_on_sees_the_module_called(part):
-    model, batch, seen = _model(CONFIG), _batch(CONFIG.context_length), []
+    model, batch, seen = _model(CONFIG), padded_batch(CONFIG.context_length), []
     expected = model.loss(batch)
     with getattr(model, part).register_forward_hook(lambda *_: seen.append(part)):
         torch.testing.assert_close(model.loss(batch), expected)
@@ -140,12 +113,12 @@ def test_whoever_looks_on_sees_the_module_called(part):
 
 
 def test_double_precision_autocast_and_discrete_actions_take_pytorchs_operators():
-    batch = _batch(CONFIG.context_length)
+    batch = padded_batch(CONFIG.context_length)
     assert ends.usable(batch.actions)
     assert not ends.usable(batch.actions.double())
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert not ends.usable(batch.actions)
-    shape = replace(SHAPE, discrete=True)
+    shape = replace(VECTOR, discrete=True)
     discrete = DecisionTransformer(CONFIG, shape, torch.Generator().manual_seed(0))
     chosen = replace(batch, actions=(batch.actions[..., 0] > 0).long())
     assert discrete.loss(chosen).isfinite()
@@ -167,7 +140,7 @@ def _of_the_graph(model, batch, seed=None):
 
 
 def check_the_numbers_of_the_graph(config):
-    model, batch = _model(config), _batch(config.context_length)
+    model, batch = _model(config), padded_batch(config.context_length)
     for seed in (None, 5):
         for one, other in zip(_written(model, batch, seed), _of_the_graph(model, batch, seed), strict=True):
             assert torch.equal(one, other), seed
@@ -184,7 +157,7 @@ def test_gradients_of_other_units_than_were_dropped_are_noticed(monkeypatch):
 
 
 def test_gradients_replace_those_that_lay_there():
-    model, first, second = _model(CONFIG), _batch(4), _batch(4, windows=3)
+    model, first, second = _model(CONFIG), padded_batch(4), padded_batch(4, windows=3)
     expected = _written(_model(CONFIG), second)
     _written(model, first)
     for one, other in zip(_written(model, second), expected, strict=True):
@@ -192,7 +165,7 @@ def test_gradients_replace_those_that_lay_there():
 
 
 def test_a_network_that_needs_a_graph_says_so():
-    batch = _batch(CONFIG.context_length)
+    batch = padded_batch(CONFIG.context_length)
     assert _model(CONFIG).double().write_gradients(batch) is None
     frozen = _model(CONFIG)
     frozen.embed_norm.weight.requires_grad_(False)

@@ -8,39 +8,20 @@ from dataclasses import replace
 import pytest
 import torch
 
-from foretell.models.configs import DecisionTransformerConfig, SequenceShape
 from foretell.models.decision_transformer import DecisionTransformer
 from foretell.models.layers import masked_mean
 from foretell.models.native import ends
-from foretell.sequences.batch import SequenceBatch
+from reference.making import VECTOR, padded_batch, small_config
 
-SHAPE = SequenceShape(observation_shape=(5,), action_dim=2, discrete=False, max_timesteps=40)
-CONFIG = DecisionTransformerConfig(context_length=4, width=24, layers=1, heads=1, dropout=0.0)
+CONFIG = small_config("decision-transformer", width=24, layers=1, heads=1)
 PARTS = (
     "embed_action", "embed_norm", "embed_timestep", "transformer.norm", "action_head",
     "transformer.blocks.0.feedforward_in",
 )  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def _the_library_is_there():
-    assert ends.native() is not None, "no C compiler on this machine"
-
-
 def _model(config=CONFIG):
-    return DecisionTransformer(config, SHAPE, torch.Generator().manual_seed(0))
-
-
-def _batch(time, windows=7):
-    generator = torch.Generator().manual_seed(2)
-    mask = torch.arange(time) >= torch.arange(windows)[:, None] % time
-    return SequenceBatch(
-        observations=torch.randn(windows, time, 5, generator=generator),
-        actions=torch.rand(windows, time, 2, generator=generator) * 2 - 1,
-        returns_to_go=torch.randn(windows, time, 1, generator=generator),
-        timesteps=torch.randint(SHAPE.max_timesteps, (windows, time), generator=generator),
-        rewards=torch.zeros(windows, time), terminations=torch.zeros(windows, time, dtype=torch.bool), mask=mask,
-    )  # fmt: skip
+    return DecisionTransformer(config, VECTOR, torch.Generator().manual_seed(0))
 
 
 def _written(model, batch):
@@ -53,10 +34,10 @@ def _written(model, batch):
 @pytest.mark.parametrize("kind", ["forward", "forward_pre", "full_backward", "full_backward_pre"])
 def test_who_looks_on_at_a_module_is_called(part, kind):
     model, seen = _model(CONFIG), []
-    assert model.write_gradients(_batch(4)) is not None
+    assert model.write_gradients(padded_batch(4)) is not None
     getattr(model.get_submodule(part), f"register_{kind}_hook")(lambda *_: seen.append(kind))
-    assert model.write_gradients(_batch(4)) is None
-    model.loss(_batch(4)).backward()
+    assert model.write_gradients(padded_batch(4)) is None
+    model.loss(padded_batch(4)).backward()
     assert seen
 
 
@@ -64,8 +45,8 @@ def test_who_looks_on_at_a_module_is_called(part, kind):
 def test_who_looks_on_at_a_gradient_is_called(kind):
     model, seen = _model(CONFIG), []
     getattr(model.embed_norm.bias, f"register_{kind}")(lambda *_: seen.append(kind))
-    assert model.write_gradients(_batch(4)) is None
-    model.loss(_batch(4)).backward()
+    assert model.write_gradients(padded_batch(4)) is None
+    model.loss(padded_batch(4)).backward()
     assert seen
 
 
@@ -82,8 +63,8 @@ class _Still(DecisionTransformer):
 @pytest.mark.parametrize("kind", [_Doubled, _Still])
 def test_a_loss_or_forward_of_ones_own_is_the_one_that_is_descended(kind):
     batch, models = (
-        _batch(4),
-        [one(CONFIG, SHAPE, torch.Generator().manual_seed(0)) for one in (kind, DecisionTransformer)],
+        padded_batch(4),
+        [one(CONFIG, VECTOR, torch.Generator().manual_seed(0)) for one in (kind, DecisionTransformer)],
     )
     own, plain = (one.loss(batch) for one in models)
     expected = 2 * plain if kind is _Doubled else masked_mean(batch.actions.square().mean(-1), batch.mask)
@@ -94,7 +75,7 @@ def test_a_loss_or_forward_of_ones_own_is_the_one_that_is_descended(kind):
 @pytest.mark.parametrize("part", PARTS)
 def test_parts_of_another_kind_are_called(part):
     """A layer of an adapter, say, that knows more than a weight and a bias."""
-    model, batch, called = _model(CONFIG), _batch(4), []
+    model, batch, called = _model(CONFIG), padded_batch(4), []
     found = model.get_submodule(part)
 
     class Adapted(type(found)):
@@ -112,7 +93,7 @@ def test_parts_of_another_kind_are_called(part):
 
 @pytest.mark.parametrize("name", ["observations", "actions", "returns_to_go"])
 def test_gradients_of_a_window_are_there_where_they_are_wanted(name):
-    model, batch = _model(CONFIG), _batch(4)
+    model, batch = _model(CONFIG), padded_batch(4)
     part = getattr(batch, name).requires_grad_()
     assert model.write_gradients(batch) is None
     model.loss(batch).backward()
@@ -122,8 +103,8 @@ def test_gradients_of_a_window_are_there_where_they_are_wanted(name):
 
 WRONG = {
     "a component too many": {"actions": torch.zeros(7, 4, 3)},
-    "an observation too wide": {"observations": torch.zeros(7, 4, 6)},
-    "a window too few": {"observations": torch.zeros(6, 4, 5)},
+    "an observation too wide": {"observations": torch.zeros(7, 4, 4)},
+    "a window too few": {"observations": torch.zeros(6, 4, 3)},
     "a timestep too few": {"returns_to_go": torch.zeros(7, 3, 1)},
     "a mask of another size": {"mask": torch.ones(7, 3, dtype=torch.bool)},
 }
@@ -140,7 +121,7 @@ def _with(batch, **change):
 @pytest.mark.parametrize("change", WRONG.values(), ids=WRONG)
 def test_windows_that_do_not_fit_are_refused_as_by_pytorch(change):
     """By a sentence of PyTorch's, not by memory that is read or written past its end."""
-    front, batch = _model()._front_parameters(), _with(_batch(4), **change)
+    front, batch = _model()._front_parameters(), _with(padded_batch(4), **change)
     inputs = batch.returns_to_go, batch.observations, batch.actions
     assert not ends.fits(inputs, batch.timesteps, batch.mask, front)
     assert _model().write_gradients(batch) is None
@@ -148,7 +129,7 @@ def test_windows_that_do_not_fit_are_refused_as_by_pytorch(change):
 
 @pytest.mark.parametrize("change", [lambda timesteps: timesteps.int(), lambda timesteps: timesteps[:1]])
 def test_whole_numbers_of_other_sizes_and_shared_timesteps_are_read_by_pytorch(change):
-    model, batch = _model(), _batch(4)
+    model, batch = _model(), padded_batch(4)
     front, inputs = model._front_parameters(), (batch.returns_to_go, batch.observations, batch.actions)
     assert ends.fits(inputs, batch.timesteps, batch.mask, front)
     assert not ends.fits(inputs, change(batch.timesteps), batch.mask, front)
@@ -157,7 +138,7 @@ def test_whole_numbers_of_other_sizes_and_shared_timesteps_are_read_by_pytorch(c
 
 def test_the_library_writes_its_own_kind_of_numbers():
     """Whatever somebody has told PyTorch to make tensors of."""
-    model, batch = _model(CONFIG), _batch(4)
+    model, batch = _model(CONFIG), padded_batch(4)
     expected = _written(model, batch)
     torch.set_default_dtype(torch.float64)
     try:
@@ -169,7 +150,7 @@ def test_the_library_writes_its_own_kind_of_numbers():
 
 
 def test_the_last_blocks_learn_where_what_is_before_them_does_not():
-    model, batch = _model(replace(CONFIG, layers=2)), _batch(4)
+    model, batch = _model(replace(CONFIG, layers=2)), padded_batch(4)
     front = [model.embed_return, model.embed_observation, model.embed_action, model.embed_timestep, model.embed_norm]
     for part in (*front, model.transformer.blocks[0]):
         part.requires_grad_(False)

@@ -37,14 +37,6 @@ CASES = {
 }
 
 
-@pytest.fixture(params=[1, 2, 3])
-def threads(request):
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield request.param
-    torch.set_num_threads(before)
-
-
 def _made(case, probability=0.0):
     generator = torch.Generator().manual_seed(1)
     stack = CausalTransformer(
