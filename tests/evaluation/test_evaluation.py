@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -123,6 +124,21 @@ def test_records_of_the_facade(pendulum_run, tmp_path):
     save_records(path, elsewhere)
     assert len(path.read_text().splitlines()) == len(kept) + 1
     assert [record["return"] for record in kept] == [-1.0, *(records[i]["return"] for i in (1, 2, 4))]
+
+
+def test_records_that_several_save_at_once_are_all_kept(tmp_path):
+    path = tmp_path / "results" / "evaluations.jsonl"
+    facts = {"environment": "Pendulum-v1", "policy": "dt", "algorithm": "decision-transformer", "target": None}
+
+    def save(seed):
+        for start in range(10):
+            save_records(path, [{**facts, "seed": seed, "start": start, "return": 0.0, "length": 200}])
+
+    with ThreadPoolExecutor(8) as workers:
+        list(workers.map(save, range(8)))
+    kept = [json.loads(line) for line in path.read_text().splitlines()]
+    assert {(record["seed"], record["start"]) for record in kept} == {(a, b) for a in range(8) for b in range(10)}
+    assert [one.name for one in path.parent.iterdir()] == [path.name]
 
 
 def test_a_smaller_evaluation_uses_the_first_of_the_shared_starts():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from foretell.cli.flags import require_threads
 from foretell.cli.progress import watch
 from foretell.core.errors import CheckpointError, UsageError
 from foretell.core.files import read_json, sha256_of, write_json
@@ -49,6 +51,8 @@ class Collect:
     dynamics: DynamicsConfig = field(default_factory=DynamicsConfig)
     seed: int = 0
     """Seed of start states and actions."""
+    threads: int | None = None
+    """Threads of the arithmetic, where networks or worlds are asked. Default: one a core."""
     json: bool = False
     """Print one JSON object and nothing else on stdout."""
 
@@ -58,6 +62,7 @@ class Collect:
             raise UsageError(f"--out {self.out}; expected a file name that ends in .hdf5.")
         if self.steps is not None and self.steps < 1:
             raise UsageError(f"--steps {self.steps}; expected at least 1.")
+        require_threads(self.threads)
         if self.agent and (self.environment or self.recipe == "random"):
             raise UsageError("--agent brings its own environment, and is for sac-agent and sac-replay.")
         imagined = self.recipe == "imagined"
@@ -134,8 +139,11 @@ class Collect:
         with watch(f"collect {self.recipe}", quiet=self.json) as progress:
             if self.recipe == "random":
                 return collect_random(self._environment, self.steps or 1_000_000, self.seed, path, progress)
+            import torch
+
             from foretell.facade import collect_imagined, collect_sac, train_sac
 
+            torch.set_num_threads(self.threads or os.cpu_count() or 1)
             if self.source:
                 return collect_imagined(
                     self.source, path, num_steps=self.steps or 200_000, seed=self.seed, config=self.dynamics,

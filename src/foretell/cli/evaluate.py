@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 import tyro
 
+from foretell.cli.flags import require_threads
 from foretell.cli.progress import watch
 from foretell.core.errors import UsageError
 from foretell.evaluation.configs import ChunkingConfig, PlanningConfig
@@ -70,8 +71,7 @@ class Evaluate:
 
     def run(self) -> dict[str, Any]:
         """Evaluate and save; return the mean for each target."""
-        if self.threads is not None and self.threads < 1:
-            raise UsageError(f"--threads {self.threads}; expected at least 1.")
+        require_threads(self.threads)
         if self.out is not None and self.out.is_dir():
             raise UsageError(f"--out {self.out}; a folder, expected the name of a file.")
         if self.episodes < 1:

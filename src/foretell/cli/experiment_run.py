@@ -20,6 +20,8 @@ from foretell.presets.experiment import DatasetPlan, Entry, Experiment
 from foretell.reporting.experiment import write_report
 from foretell.reporting.league import write_league
 
+ONE_THREAD = ("--threads", "1")
+"""Of every job that computes, so that its command gives the same bits by itself."""
 STEP_BYTES = 64
 """Of a timestep in a dataset, generously: Pendulum-v1's have 34."""
 
@@ -34,7 +36,7 @@ class ExperimentRun:
         self.league = league
         self.shown = list(experiment.entries(league=False))
         self.entries = list(experiment.entries(league=league))
-        self._common = ("--root-seed", str(root_seed), "--threads", "1")
+        self._common = ("--root-seed", str(root_seed), *ONE_THREAD)
 
     def execute(self, workers: int, *, quiet: bool = False) -> None:
         """Run every job that has not been done.
@@ -136,7 +138,8 @@ class ExperimentRun:
         yield Job(
             name=f"collect {plan.name}", after=() if plan.recipe == "random" else ("train sac",), weight=5,
             done_when=(path, path.with_suffix(".request.json")),
-            arguments=("collect", plan.recipe, *source, *steps, "--seed", str(self.root_seed), "--out", str(path)),
+            arguments=("collect", plan.recipe, *source, *steps, "--seed", str(self.root_seed), *ONE_THREAD,
+                       "--out", str(path)),
         )  # fmt: skip
         yield Job(
             name=f"inspect {plan.name}", after=(f"collect {plan.name}",), done_when=(card,),
@@ -207,7 +210,7 @@ class ExperimentRun:
             name=f"imagine {entry.dataset.name} seed {seed}", after=(f"collect {entry.dataset.name}",), weight=10,
             done_when=(path, path.with_suffix(".request.json")),
             arguments=("collect", "imagined", "--source", str(self._dataset(entry.dataset)),
-                       "--steps", str(entry.lesson.imagined), "--seed", str(seed), "--out", str(path)),
+                       "--steps", str(entry.lesson.imagined), "--seed", str(seed), *ONE_THREAD, "--out", str(path)),
         )  # fmt: skip
 
     def run_path(self, name: str, seed: int) -> Path:

@@ -61,6 +61,12 @@ def parse_seeds(text: str) -> list[int]:
     return seeds
 
 
+def require_threads(threads: int | None) -> None:
+    """Raise `UsageError` where `--threads` is no number of threads."""
+    if threads is not None and threads < 1:
+        raise UsageError(f"--threads {threads}; expected at least 1.")
+
+
 def common_flags(verb: Any, names: Sequence[str]) -> list[str]:
     """Return the flags of a verb's plain fields, those that are None left out."""
     found = ((name, getattr(verb, name)) for name in names)

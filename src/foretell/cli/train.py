@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from foretell.agents.configs import SACConfig
-from foretell.cli.flags import FIRST, common_flags, flags_of, model_prefix, parse_seeds
+from foretell.cli.flags import FIRST, common_flags, flags_of, model_prefix, parse_seeds, require_threads
 from foretell.cli.progress import watch
 from foretell.core.errors import UsageError
 from foretell.core.files import read_json_lines
@@ -105,8 +105,7 @@ class Train:
         if (self.algorithm == "sac") != (self.dataset is None):
             found = "learns by acting and takes no dataset" if self.dataset else "needs a dataset"
             raise UsageError(f"--algorithm {self.algorithm} {found}; see foretell train --help for examples.")
-        if self.threads is not None and self.threads < 1:
-            raise UsageError(f"--threads {self.threads}; expected at least 1.")
+        require_threads(self.threads)
         self._refuse_what_does_not_apply()
         if launch().count > 1 and (self.algorithm not in MODELS or self.seeds is not None):
             what = "--seeds" if self.seeds is not None else f"--algorithm {self.algorithm}"

@@ -55,6 +55,25 @@ def early_lock(folder: Path) -> Iterator[None]:
             os.close(handle)
 
 
+@contextlib.contextmanager
+def a_turn(folder: Path) -> Iterator[None]:
+    """Wait for one's turn to read a file of the folder and write it anew: moments, not the length of a run.
+
+    Makes the folder; leaves no file. Where its file system knows no locks everybody goes on at once. Raises as
+    `resource_errors` does.
+    """
+    folder = Path(folder)
+    with resource_errors(folder):
+        make_folder(folder)
+        handle = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
 _EARLY: dict[tuple[int, int], tuple[int, bool]] = {}
 """Locks to be taken over, by device and inode: the open file, and whether it was made for the lock."""
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from foretell.core.errors import CheckpointError
 from foretell.core.files import read_json_lines, write_json_lines
+from foretell.core.locks import a_turn
 from foretell.evaluation.protocol import Outcome
 
 IDENTITY = ("environment", "policy", "algorithm", "seed", "start", "target")
@@ -25,14 +26,16 @@ def records_of(outcome: Outcome, facts: Mapping[str, Any], target: float | None)
 def save_records(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
     """Add records to a file; those of the same environment, policy, seed, start and target are replaced.
 
-    Raises `CheckpointError` where the file holds something else: nothing is then written.
+    Several may save into one file at the same time. Raises `CheckpointError` where the file holds something else:
+    nothing is then written.
     """
-    try:
-        kept = {_identity(record): record for record in (read_json_lines(path) if path.exists() else [])}
-    except (KeyError, TypeError):
-        raise CheckpointError(f"{path}: holds no evaluation records; choose another --out.") from None
-    kept.update({_identity(record): dict(record) for record in records})
-    write_json_lines(path, kept.values())
+    with a_turn(path.parent):
+        try:
+            kept = {_identity(record): record for record in (read_json_lines(path) if path.exists() else [])}
+        except (KeyError, TypeError):
+            raise CheckpointError(f"{path}: holds no evaluation records; choose another --out.") from None
+        kept.update({_identity(record): dict(record) for record in records})
+        write_json_lines(path, kept.values())
 
 
 def _identity(record: Mapping[str, Any]) -> tuple[Any, ...]:

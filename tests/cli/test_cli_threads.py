@@ -1,0 +1,51 @@
+"""`--threads`: how many are asked for is how many compute, for every verb that computes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from cli_helpers import SMALL
+
+from foretell.cli.experiment_run import ExperimentRun
+from foretell.presets.pendulum import pendulum
+
+VERBS = {
+    "collect an agent": ("collect", "sac-agent", "--agent", "agent", "--steps", 200, "--out", "more.hdf5"),
+    "imagine": ("collect", "imagined", "--source", "data.hdf5", "--steps", 200, "--out", "more.hdf5"),
+    "train": ("train", "data.hdf5", "--out", "trained", *SMALL),
+    "evaluate": ("evaluate", "run", "--episodes", 1),
+}
+
+
+@pytest.fixture
+def asked(foretell, data, run_copy, agents, tmp_path, monkeypatch):
+    data.rename(tmp_path / "data.hdf5")
+    (tmp_path / "agent").symlink_to(agents[0])
+    counts = []
+    monkeypatch.setattr(torch, "set_num_threads", counts.append)
+    return counts
+
+
+@pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS)
+def test_as_many_as_are_asked_for(foretell, asked, verb, monkeypatch):
+    assert foretell(*verb, "--threads", 3).code == 0
+    assert asked == [3]
+
+
+@pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS)
+def test_one_a_core_where_nobody_asks(foretell, asked, verb, monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 5)
+    assert foretell(*verb).code == 0
+    assert asked == [5]
+
+
+@pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS)
+def test_none_is_too_few(foretell, asked, verb):
+    foretell(*verb, "--threads", 0).refusal(2, "--threads 0", "at least 1")
+
+
+def test_what_an_experiment_computes_it_computes_on_one(tmp_path):
+    jobs = ExperimentRun(pendulum(), tmp_path / "experiment", [0, 1], 0, league=True).jobs()
+    computing = [job.arguments for job in jobs if job.arguments[0] in ("collect", "train", "evaluate")]
+    assert {arguments[0] for arguments in computing} == {"collect", "train", "evaluate"}
+    assert all(arguments[arguments.index("--threads") + 1] == "1" for arguments in computing)
