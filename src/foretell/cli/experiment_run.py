@@ -157,7 +157,7 @@ class ExperimentRun:
             if lesson.imagined:
                 yield (imagine := self._imagine_job(entry, seed))
                 yield (iql := self._imagined_iql_job(entry, imagine, seed))
-                needs, data = [*needs, imagine.name, iql.name], data if lesson.recorded else imagine.done_when[0]
+                needs, data = [*needs, imagine.name, iql.name], imagine.done_when[0]
                 given = ["--values-from", str(iql.done_when[0].parent)]
             elif entry.method.condition in ("value", "advantage"):
                 iql = self._iql_job(Entry(method=self.experiment.method("iql"), dataset=entry.dataset), seed)

@@ -40,9 +40,8 @@ class Lesson:
 
     `acting` are settings of acting, for networks that have any. `values` are the settings of value learning, for IQL
     and for what is learned from imagined timesteps; all methods of a seed share value functions of the same data.
-    `imagined` is how many timesteps are imagined from the dataset and learned from in its place; where `recorded`, by
-    the value functions alone, while the model learns from the dataset. `shown` puts the row into the table of
-    `foretell reproduce` without `--league`.
+    `imagined` is how many timesteps are imagined from the dataset and learned from in its place. `shown` puts the
+    row into the table of `foretell reproduce` without `--league`.
     """
 
     model: ModelConfig | None = None
@@ -50,7 +49,6 @@ class Lesson:
     acting: ActingConfig | None = None
     values: IQLConfig | None = None
     imagined: int | None = None
-    recorded: bool = False
     shown: bool = False
 
 
