@@ -47,9 +47,14 @@ class _Beams:
         return self.place % self.model.slots
 
     def append(self, symbols: Int[Tensor, "batch branches"]) -> None:
-        self.symbols = torch.cat([self.symbols, symbols[..., None]], -1)
+        """Go on by a symbol for each branch."""
+        self.end(symbols)
         self.logits, self.branches = self.model.extend(symbols, self.place, self.read, self.branches)
         self.place += 1
+
+    def end(self, symbols: Int[Tensor, "batch branches"]) -> None:
+        """Put the last symbol to each branch: the network, which takes the time, is not asked what comes behind it."""
+        self.symbols = torch.cat([self.symbols, symbols[..., None]], -1)
 
     def select(self, chosen: Int[Tensor, "batch kept"]) -> None:
         """Keep the chosen branches of each window, in this order; one may be chosen more than once."""
@@ -110,18 +115,23 @@ def best_actions(
     earned = torch.zeros(len(symbols), count)
     ended = torch.zeros(len(symbols), count, dtype=torch.bool)
     for h in range(config.horizon):
+        final = h + 1 == config.horizon
         for slot in range(model.action_slots):
             logits = _allowed(model, beams.logits, beams.slot)
             noise = _noise(config, h, slot, logits)
-            beams.append(_drawn(logits, noise, config.action_top_k, config.action_percentile))
-        rewards = model.mean(beams.logits, beams.slot)
+            drawn = _drawn(logits, noise, config.action_top_k, config.action_percentile)
+            if final and worth is not None and slot + 1 == model.action_slots:
+                beams.end(drawn)
+            else:
+                beams.append(drawn)
+        rewards = earned if final else model.mean(beams.logits, beams.slot)  # the final one's are not asked for
         if worth is not None:
             rest = worth(observations, beams.symbols[..., -model.action_slots :])
         else:
             beams.append(beams.logits[..., : model.config.bins].argmax(-1))
             rest = return_scale * model.mean(beams.logits, beams.slot)
         scores = earned + config.discount**h * torch.where(ended, 0.0, rest)
-        if h + 1 == config.horizon:
+        if final:
             break
         earned = earned + config.discount**h * torch.where(ended, 0.0, rewards)
         kept = scores.topk(config.beam_width).indices
