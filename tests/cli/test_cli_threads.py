@@ -7,7 +7,8 @@ import torch
 from cli_helpers import SMALL
 
 from foretell.cli.experiment_run import ExperimentRun
-from foretell.presets.pendulum import pendulum
+from foretell.cli.experiment_story import describe
+from foretell.presets.pendulum import pendulum, quick
 
 VERBS = {
     "collect an agent": ("collect", "sac-agent", "--agent", "agent", "--steps", 200, "--out", "more.hdf5"),
@@ -27,7 +28,7 @@ def asked(foretell, data, run_copy, agents, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS)
-def test_as_many_as_are_asked_for(foretell, asked, verb, monkeypatch):
+def test_as_many_as_are_asked_for(foretell, asked, verb):
     assert foretell(*verb, "--threads", 3).code == 0
     assert asked == [3]
 
@@ -49,3 +50,13 @@ def test_what_an_experiment_computes_it_computes_on_one(tmp_path):
     computing = [job.arguments for job in jobs if job.arguments[0] in ("collect", "train", "evaluate")]
     assert {arguments[0] for arguments in computing} == {"collect", "train", "evaluate"}
     assert all(arguments[arguments.index("--threads") + 1] == "1" for arguments in computing)
+
+
+def test_so_does_what_it_says_of_itself(tmp_path, agents, monkeypatch):
+    run = ExperimentRun(quick(pendulum()), tmp_path, [0], 0)
+    run.run_path("sac", 0).parent.mkdir(parents=True)
+    run.run_path("sac", 0).symlink_to(agents[0])
+    counts = []
+    monkeypatch.setattr(torch, "set_num_threads", counts.append)
+    assert describe(run)["validation_levels"].keys() == {"random", "sac"}
+    assert set(counts) == {1}

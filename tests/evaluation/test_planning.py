@@ -108,6 +108,20 @@ def test_every_action_is_drawn(kind, monkeypatch):
         assert len(set(map(tuple, row))) == (4 if kind == "choice" else 3**model.action_slots)
 
 
+@pytest.mark.parametrize("horizon", [1, 2])
+def test_nobody_asks_what_comes_behind_a_valued_plan(horizon, monkeypatch):
+    """That answer is most of the work, and is never read."""
+    asked, model = [], tiny("plane")
+    extend = model.extend
+    monkeypatch.setattr(
+        model, "extend", lambda symbols, place, *rest: asked.append(place) or extend(symbols, place, *rest)
+    )
+    tokens, _ = windows(model)
+    best_actions(model, tokens, replace(EVEN, horizon=horizon), _worths, 3.0)
+    steps = (horizon - 1) * model.slots + model.action_slots - 1
+    assert asked == [tokens.shape[1] + step for step in range(steps)]
+
+
 # What a plan depends on.
 
 

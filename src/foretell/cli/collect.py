@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from foretell.cli.flags import require_threads
+from foretell.cli.flags import require_threads, use_threads
 from foretell.cli.progress import watch
 from foretell.core.errors import CheckpointError, UsageError
 from foretell.core.files import read_json, sha256_of, write_json
@@ -139,11 +138,9 @@ class Collect:
         with watch(f"collect {self.recipe}", quiet=self.json) as progress:
             if self.recipe == "random":
                 return collect_random(self._environment, self.steps or 1_000_000, self.seed, path, progress)
-            import torch
-
             from foretell.facade import collect_imagined, collect_sac, train_sac
 
-            torch.set_num_threads(self.threads or os.cpu_count() or 1)
+            use_threads(self.threads)
             if self.source:
                 return collect_imagined(
                     self.source, path, num_steps=self.steps or 200_000, seed=self.seed, config=self.dynamics,

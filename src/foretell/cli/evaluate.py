@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field, fields, make_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
 import tyro
 
-from foretell.cli.flags import require_threads
+from foretell.cli.flags import require_threads, use_threads
 from foretell.cli.progress import watch
 from foretell.core.errors import UsageError
 from foretell.evaluation.configs import ChunkingConfig, PlanningConfig
@@ -78,12 +77,10 @@ class Evaluate:
             raise UsageError(f"--episodes {self.episodes}; expected at least 1.")
         if self.out is None and self.policy in ("random", "optimum"):
             raise UsageError(f"the policy {self.policy} has no run folder; say where the records go with --out.")
-        import torch
-
         from foretell import facade
         from foretell.evaluation.records import save_records
 
-        torch.set_num_threads(self.threads or os.cpu_count() or 1)
+        use_threads(self.threads)
         out = self.out or Path(self.policy) / "evaluations.jsonl"
         with watch(f"evaluate {Path(self.policy).name}", quiet=self.json) as progress:
             records = facade.evaluate(

@@ -6,6 +6,7 @@ import os
 import platform
 from typing import TYPE_CHECKING, Any
 
+from foretell.cli.flags import use_threads
 from foretell.core.versions import versions
 from foretell.presets.experiment import PLAIN, Entry
 from foretell.sequences.targets import target_rule
@@ -86,11 +87,9 @@ def _league(run: ExperimentRun) -> dict[str, Any]:
 
 
 def _validation_level(run: ExperimentRun, policy: str) -> float:
-    import torch
-
     from foretell.facade import validation_level
 
-    torch.set_num_threads(1)  # as every job: numbers do not depend on how many cores there are
+    use_threads(1)  # as every job: numbers do not depend on how many cores there are
     experiment = run.experiment
     return validation_level(
         policy, experiment.environment, episodes=experiment.validation_episodes, root_seed=run.root_seed

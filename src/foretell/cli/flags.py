@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
@@ -65,6 +66,13 @@ def require_threads(threads: int | None) -> None:
     """Raise `UsageError` where `--threads` is no number of threads."""
     if threads is not None and threads < 1:
         raise UsageError(f"--threads {threads}; expected at least 1.")
+
+
+def use_threads(threads: int | None, processes: int = 1) -> None:
+    """Compute on as many threads; None is one a core, shared among the `processes` of this machine. Loads PyTorch."""
+    import torch
+
+    torch.set_num_threads(threads or max(1, (os.cpu_count() or 1) // processes))
 
 
 def common_flags(verb: Any, names: Sequence[str]) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from foretell.agents.configs import SACConfig
-from foretell.cli.flags import FIRST, common_flags, flags_of, model_prefix, parse_seeds, require_threads
+from foretell.cli.flags import FIRST, common_flags, flags_of, model_prefix, parse_seeds, require_threads, use_threads
 from foretell.cli.progress import watch
 from foretell.core.errors import UsageError
 from foretell.core.files import read_json_lines
@@ -116,9 +116,7 @@ class Train:
             return self._train_seeds(parse_seeds(self.seeds))
         here = launch()
         with early_lock(self.out) if here.count == 1 else nullcontext():  # who comes second hears it before torch loads
-            import torch
-
-            torch.set_num_threads(self.threads or max(1, (os.cpu_count() or 1) // here.local_count))
+            use_threads(self.threads, here.local_count)
             with watch(f"train {self.out.name}", quiet=self.json or not here.speaks) as progress:
                 self._train(progress)
         events = read_json_lines(self.out / "events.jsonl")
