@@ -94,6 +94,23 @@ def test_inspect_shows_the_card_and_fails(foretell, data, fault):
     assert all(word in errors[0]["message"] for word in words)
 
 
+@pytest.mark.parametrize("fault", UNFIT)
+def test_inspect_shows_people_the_card_of_any_values(foretell, data, fault):
+    UNFIT[fault][0](data)
+    answer = foretell("inspect", data)
+    assert answer.code == 3
+    assert "return per episode" in answer.out
+    assert "error: " in answer.out
+    assert "Traceback" not in answer.err
+
+
+def test_a_return_of_which_nothing_is_finite_is_said_to_be_so(foretell, data):
+    _set("rewards", slice(None), np.nan)(data)
+    answer = foretell("inspect", data)
+    assert answer.code == 3
+    assert "mean not finite, sd not finite" in answer.out
+
+
 def test_a_dataset_of_another_environment_is_refused(foretell, data):
     foretell("train", data, "--out", "run", "--environment", "CartPole-v1").refusal(3, "continuous", "CartPole-v1")
 

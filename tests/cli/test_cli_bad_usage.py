@@ -20,6 +20,13 @@ USAGE = {
     "random without a world": (("evaluate", "random", "--out", "random.jsonl"), ("--environment",)),
     "unknown preset": (("reproduce", "--preset", "nope"), ("'nope'", "pendulum", "report_2021")),
     "no seeds": (("reproduce", "--seeds", 0), ("--seeds 0", "at least 1")),
+    "no workers": (
+        ("train", "a.hdf5", "--out", "run", "--seeds", "0..1", "--workers", 0),
+        ("--workers 0", "at least 1"),
+    ),
+    "too many seeds": (("train", "a.hdf5", "--out", "run", "--seeds", "0..10000"), ("10,001 seeds", "at most 10,000")),
+    "too many threads": (("evaluate", "run", "--threads", 100_000), ("--threads 100000", "at most 1024")),
+    "no validation": (("train", "a.hdf5", "--out", "run", "--validation-episodes", -1), ("-1", "at least 1")),
 }
 
 
@@ -118,6 +125,14 @@ def test_a_folder_of_something_else_is_not_touched(foretell, data, tmp_path, com
     (tmp_path / "taken" / "thesis.tex").write_text("\\chapter{One}")
     before = contents(tmp_path)
     foretell(*command).refusal(2, "taken", "choose another --out")
+    assert contents(tmp_path) == before
+
+
+def test_seeds_do_not_go_where_something_else_lies(foretell, data, run_copy, tmp_path):
+    (tmp_path / "text").write_text("mine")
+    before = contents(tmp_path)
+    for out, what in ((run_copy, "config.json"), (tmp_path / "text", "no folder")):
+        foretell("train", data, "--out", out, "--seeds", "0..1", *SMALL).refusal(2, what, "another --out")
     assert contents(tmp_path) == before
 
 

@@ -16,8 +16,9 @@ def dataset_card_text(card: dict[str, Any]) -> str:
         f"environment        {card['environment'] or 'not named'}",
         f"behaviour policy   {card['behaviour_policy']['algorithm'] or 'not named'}. "
         f"{card['behaviour_policy']['description']}",
-        f"return per episode mean {returns['mean']:.1f}, sd {returns['sd']:.1f}, "
-        f"{returns['min']:.1f} to {returns['max']:.1f} (reward units)",
+        "return per episode mean {mean}, sd {sd}, {min} to {max} (reward units)".format_map(
+            {name: _decimal(returns[name]) for name in ("mean", "sd", "min", "max")}
+        ),
         f"normalised score   {score:.1f} (0 is random, 100 the reference)" if score is not None else
         "normalised score   no reference scores are known for this environment",
         f"ends               {card['terminations']:,} terminations, {card['truncations']:,} truncations",
@@ -29,6 +30,10 @@ def dataset_card_text(card: dict[str, Any]) -> str:
         *([f"{found['severity']}: {found['message']}" for found in card["warnings"]] or ["no warnings"]),
     ]  # fmt: skip
     return "\n".join(lines)
+
+
+def _decimal(number: float | None) -> str:
+    return "not finite" if number is None else f"{number:.1f}"
 
 
 def run_card_text(card: dict[str, Any]) -> str:
@@ -77,7 +82,7 @@ def _ranges(column: dict[str, Any]) -> str:
 
 def _histogram(histogram: dict[str, Any]) -> list[str]:
     edges, counts = histogram["edges"], histogram["counts"]
-    top = max(counts) or 1
+    top = max(counts, default=0) or 1
     return [
         f"{low:>10.1f} to {high:<10.1f} {'█' * round(40 * count / top)} {count:,}"
         for low, high, count in zip(edges[:-1], edges[1:], counts)

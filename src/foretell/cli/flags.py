@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import fields
 from typing import Any
 
@@ -11,6 +12,8 @@ from foretell.core.errors import UsageError
 
 FIRST = "decision-transformer"
 """The model whose flags have no prefix."""
+MOST_SEEDS, MOST_THREADS = 10_000, 1_024
+"""Of one command. Beyond them it is a slip of the finger, and a system gives out before it can say so."""
 
 
 def flags_of(config: Any, prefix: str = "") -> list[str]:
@@ -52,20 +55,30 @@ def parse_seeds(text: str) -> list[int]:
     >>> parse_seeds("2..4"), parse_seeds("7,1")
     ([2, 3, 4], [7, 1])
     """
-    try:
+    seeds: Sequence[int] = []
+    with suppress(ValueError):
         first, between, last = text.partition("..")
-        seeds = list(range(int(first), int(last) + 1)) if between else [int(part) for part in text.split(",")]
-    except ValueError:
-        seeds = []
+        seeds = range(int(first), int(last) + 1) if between else [int(part) for part in text.split(",")]
+    if len(seeds) > MOST_SEEDS:
+        raise UsageError(f"--seeds {text} names {len(seeds):,} seeds; expected at most {MOST_SEEDS:,} at a time.")
     if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
         raise UsageError(f"--seeds {text}; expected different whole numbers from 0, as 0..7 or 0,3,5.")
-    return seeds
+    return list(seeds)
 
 
 def require_threads(threads: int | None) -> None:
-    """Raise `UsageError` where `--threads` is no number of threads."""
-    if threads is not None and threads < 1:
-        raise UsageError(f"--threads {threads}; expected at least 1.")
+    """Raise `UsageError` where `--threads` is no number of threads, or one that a system may not have."""
+    require_one("threads", threads)
+    if threads is not None and threads > MOST_THREADS:
+        raise UsageError(
+            f"--threads {threads}; expected at most {MOST_THREADS}; more than there are cores only cost time."
+        )
+
+
+def require_one(name: str, count: int | None) -> None:
+    """Raise `UsageError` where a flag counts something and is below 1."""
+    if count is not None and count < 1:
+        raise UsageError(f"--{name} {count}; expected at least 1.")
 
 
 def use_threads(threads: int | None, processes: int = 1) -> None:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from foretell.cli.flags import require_one
 from foretell.cli.progress import watch
-from foretell.core.errors import UsageError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,10 +47,8 @@ class Reproduce:
         from foretell.cli.experiment_run import ExperimentRun
         from foretell.presets.pendulum import preset, quick
 
-        if self.seeds is not None and self.seeds < 1:
-            raise UsageError(f"--seeds {self.seeds}; expected at least 1.")
-        if self.workers is not None and self.workers < 1:
-            raise UsageError(f"--workers {self.workers}; expected at least 1.")
+        require_one("seeds", self.seeds)
+        require_one("workers", self.workers)
         experiment = preset(self.preset)
         experiment = quick(experiment) if self.quick else experiment
         out = self.out or Path("results") / (experiment.name + ("-quick" if self.quick else ""))

@@ -11,7 +11,16 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from foretell.agents.configs import SACConfig
-from foretell.cli.flags import FIRST, common_flags, flags_of, model_prefix, parse_seeds, require_threads, use_threads
+from foretell.cli.flags import (
+    FIRST,
+    common_flags,
+    flags_of,
+    model_prefix,
+    parse_seeds,
+    require_one,
+    require_threads,
+    use_threads,
+)
 from foretell.cli.progress import watch
 from foretell.core.errors import UsageError
 from foretell.core.files import read_json_lines
@@ -106,6 +115,8 @@ class Train:
             found = "learns by acting and takes no dataset" if self.dataset else "needs a dataset"
             raise UsageError(f"--algorithm {self.algorithm} {found}; see foretell train --help for examples.")
         require_threads(self.threads)
+        require_one("workers", self.workers)
+        require_one("validation-episodes", self.validation_episodes)
         self._refuse_what_does_not_apply()
         if launch().count > 1 and (self.algorithm not in MODELS or self.seeds is not None):
             what = "--seeds" if self.seeds is not None else f"--algorithm {self.algorithm}"
@@ -126,9 +137,22 @@ class Train:
         """Train every seed as `--seed` with one thread does, bit for bit; a rerun continues what is not finished."""
         from foretell.cli.jobs import Job, run_jobs
 
+        self._require_folder_of_seeds()
         jobs = [Job(name=f"seed {seed}", arguments=self.arguments(seed)) for seed in seeds]
         run_jobs(jobs, self.workers or os.cpu_count() or 1, quiet=self.json)
         return {"run": str(self.out), "runs": [str(self.out / f"seed-{seed}") for seed in seeds]}
+
+    def _require_folder_of_seeds(self) -> None:
+        """Raise `UsageError` where the folder holds anything but seeds' folders."""
+        if not self.out.exists():
+            return
+        if not self.out.is_dir():
+            raise UsageError(f"{self.out}: exists and is no folder; choose another --out.")
+        strangers = sorted(one.name for one in self.out.iterdir() if not one.name.startswith(("seed-", ".")))
+        if strangers:
+            raise UsageError(
+                f"{self.out}: holds {strangers[0]}; expected an empty folder or one of --seeds. Choose another --out."
+            )
 
     def arguments(self, seed: int) -> tuple[str, ...]:
         """Return the command line that trains one seed of these settings on one thread."""

@@ -55,10 +55,11 @@ def _number(value: float) -> float | None:
 
 
 def _spread(values: np.ndarray) -> dict[str, float | None]:
-    return {
-        "mean": _number(values.mean()), "sd": _number(values.std()),
-        "min": _number(values.min()), "max": _number(values.max()),
-    }  # fmt: skip
+    with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is None, and a warning of the card
+        return {
+            "mean": _number(values.mean()), "sd": _number(values.std()),
+            "min": _number(values.min()), "max": _number(values.max()),
+        }  # fmt: skip
 
 
 def _returns(returns: np.ndarray) -> dict[str, Any]:
