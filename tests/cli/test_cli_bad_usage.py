@@ -26,6 +26,21 @@ USAGE = {
     ),
     "too many seeds": (("train", "a.hdf5", "--out", "run", "--seeds", "0..10000"), ("10,001 seeds", "at most 10,000")),
     "too many threads": (("evaluate", "run", "--threads", 100_000), ("--threads 100000", "at most 1024")),
+    "a seed beside seeds": (
+        ("train", "a.hdf5", "--out", "run", "--seeds", "0..1", "--seed", 3),
+        ("--seed:", "--seeds"),
+    ),
+    "threads of seeds": (("train", "a.hdf5", "--out", "run", "--seeds", "0..1", "--threads", 1), ("--workers",)),
+    "workers of one": (("train", "a.hdf5", "--out", "run", "--workers", 2), ("--workers", "--seeds")),
+    "validation of a network that is never evaluated": (
+        ("train", "a.hdf5", "--out", "run", "--validation-episodes", 7),
+        ("--validation-episodes", "--evaluate-every"),
+    ),
+    "validation of values that are never evaluated": (
+        ("train", "a.hdf5", "--out", "run", "--algorithm", "iql", "--validation-episodes", 7),
+        ("--validation-episodes", "--evaluate-every"),
+    ),
+    "a time limit for Minari": (("inspect", "minari:some-v0", "--horizon", 9), ("horizon (9)", "Leave it out")),
     "no validation": (("train", "a.hdf5", "--out", "run", "--validation-episodes", -1), ("-1", "at least 1")),
 }
 
@@ -80,6 +95,29 @@ def test_a_refused_start_leaves_its_folder_free_for_the_right_one(foretell, data
     command = ("train", data, "--out", tmp_path / "run", *SMALL)
     foretell(*command, "--evaluate-every", 5).refusal(2, "evaluate_every", "--environment")
     assert foretell(*command).code == 0
+
+
+def test_shapes_are_told_as_people_call_them(foretell, run_copy):
+    answer = foretell("evaluate", run_copy, "--environment", "CartPole-v1")
+    answer.refusal(2, "observations [4] and 2 choices of action", "trained for [3] and 1 action dimension.")
+
+
+@pytest.mark.parametrize("verb", ["train", "inspect"])
+def test_a_time_limit_is_refused_where_the_file_says_where_episodes_end(foretell, data, tmp_path, verb):
+    before = contents(tmp_path)
+    out = ("--out", "new", *SMALL) if verb == "train" else ()
+    foretell(verb, data, "--horizon", 100, *out).refusal(2, "'timeouts' say where episodes end", "horizon (100)")
+    assert contents(tmp_path) == before
+
+
+def test_where_a_run_is_expected_seeds_and_other_things_are_named(foretell, data, run_copy, tmp_path):
+    (tmp_path / "several").mkdir()
+    run_copy.rename(tmp_path / "several" / "seed-4")
+    (tmp_path / "begun").mkdir()
+    for verb in ("evaluate", "inspect"):
+        foretell(verb, "several").refusal(4, "runs of several seeds", "several/seed-4")
+        foretell(verb, "begun").refusal(4, "no config.json", "start it again")
+    foretell("inspect", data, "--attention").refusal(4, "is a file", "finished run")
 
 
 def _broken_config(run):
@@ -148,6 +186,27 @@ def test_records_are_not_added_to_a_file_of_another_kind(foretell, run_copy, tmp
     before = contents(tmp_path)
     answer = foretell("evaluate", run_copy, "--episodes", 2, "--out", run_copy / "events.jsonl", "--json")
     answer.refusal(4, "events.jsonl")
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("text", ["Dear diary\n", '{"event": "training"}\n'])
+def test_a_file_of_another_kind_is_refused_before_the_episodes(foretell, run_copy, tmp_path, monkeypatch, text):
+    from foretell import facade
+
+    (tmp_path / "diary.txt").write_text(text)
+    monkeypatch.setattr(facade, "evaluate", lambda *_, **__: pytest.fail("was evaluated first"))
+    answer = foretell("evaluate", run_copy, "--episodes", 2, "--out", "diary.txt")
+    answer.refusal(4, "diary.txt", "choose another --out")
+    assert (tmp_path / "diary.txt").read_text() == text
+
+
+def test_another_recording_is_refused_before_anything_is_recorded(foretell, data, tmp_path, monkeypatch):
+    from foretell.collection import recipes
+
+    data.with_suffix(".request.json").unlink(missing_ok=True)
+    monkeypatch.setattr(recipes, "collect_random", lambda *_, **__: pytest.fail("was recorded first"))
+    before = contents(tmp_path)
+    foretell("collect", "random", "--steps", 10, "--out", data).refusal(2, "another recording", "another --out")
     assert contents(tmp_path) == before
 
 

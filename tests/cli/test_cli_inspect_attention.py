@@ -134,7 +134,10 @@ REFUSED = {
     "a card of a figure": (("--attention", "--card", "c.json"), ("--card",)),
     "a time limit without a file": (("--attention", "--horizon", 9), ("--horizon", "--dataset")),
     "a timestep of a card": (("--timestep", 3), ("--timestep", "--attention")),
-    "another environment": (("--attention", "--environment", "CartPole-v1"), ("CartPole-v1", "action dimensions")),
+    "another environment": (
+        ("--attention", "--environment", "CartPole-v1"),
+        ("CartPole-v1", "2 choices of action", "1 action dimension."),
+    ),
     "an environment of a card": (("--environment", "Pendulum-v1"), ("--environment",)),
 }
 

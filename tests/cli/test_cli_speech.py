@@ -134,6 +134,12 @@ def test_a_line_of_progress(monkeypatch):
     assert "done" in meter.line()
 
 
+def test_work_that_was_done_in_one_piece_has_no_rate():
+    meter = Meter("collect random")
+    meter.update(200, 200, {})
+    assert meter.line() == "collect random: 200/200 (100%), done"
+
+
 def test_finished_work_is_not_starting(foretell):
     answer = foretell("collect", "random", "--steps", 200, "--out", "new.hdf5")
     assert answer.err.splitlines()[-1].startswith("collect random: 200/200 (100%)")

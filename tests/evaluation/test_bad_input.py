@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 
 import numpy as np
@@ -9,8 +10,10 @@ import pytest
 
 import foretell
 from foretell import facade
-from foretell.core.errors import ForetellError, UsageError
+from foretell.agents.configs import SACConfig
+from foretell.core.errors import DatasetError, ForetellError, UsageError
 from foretell.training.configs import TrainingConfig
+from foretell.values.configs import IQLConfig
 from reference.making import make_dataset, small_config
 
 OBSERVATIONS = np.zeros((3, 3), np.float32)
@@ -39,6 +42,81 @@ def test_rewards_of_another_number_are_not_broadcast(rewards, policy):
     policy.act(OBSERVATIONS)
     with pytest.raises(UsageError, match="expected"):
         policy.observe(rewards)
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_is_refused_and_changes_nothing(number, policy):
+    def actions(spoil: bool) -> list[np.ndarray]:
+        policy.reset(num_envs=3, target_return=-300.0)
+        found = []
+        for timestep in range(3):
+            observations, rewards = np.full((3, 3), 0.1 * timestep, np.float32), np.full(3, -1.0 - timestep)
+            if spoil:
+                spoilt = observations.copy()
+                spoilt[1, 2] = number
+                with pytest.raises(DatasetError, match="episode 1"):
+                    policy.act(spoilt)
+            found.append(policy.act(observations))
+            if spoil:
+                with pytest.raises(DatasetError, match="episode 2"):
+                    policy.observe([0.0, 0.0, number])
+            policy.observe(rewards)
+        return found
+
+    np.testing.assert_array_equal(actions(spoil=True), actions(spoil=False))
+
+
+def test_act_and_observe_come_in_turn(policy):
+    policy.reset(num_envs=3)
+    with pytest.raises(UsageError, match="act"):
+        policy.observe(np.zeros(3))
+    policy.act(OBSERVATIONS)
+    with pytest.raises(UsageError, match="observe"):
+        policy.act(OBSERVATIONS)
+    policy.observe(np.zeros(3))
+    with pytest.raises(UsageError, match="act"):
+        policy.observe(np.zeros(3))
+    policy.act(OBSERVATIONS)
+    policy.reset(num_envs=3)  # in the middle of a timestep as well
+    policy.act(OBSERVATIONS)
+
+
+@pytest.mark.parametrize("count", [-1, 0, 1.5, "2", True])
+def test_other_than_whole_numbers_of_environments_are_refused(count, policy):
+    with pytest.raises(UsageError, match="num_envs"):
+        policy.reset(num_envs=count)
+
+
+@pytest.mark.parametrize("target", ["much", [1.0, "x", 2.0], [[1.0], [2.0, 3.0]]])
+def test_a_target_that_is_no_number_is_refused(target, policy):
+    unchecked = inspect.unwrap(type(policy).reset)  # without the types that every test is run under
+    with pytest.raises(UsageError, match="expected a number"):
+        unchecked(policy, num_envs=3, target_return=target)
+
+
+@pytest.fixture(scope="module")
+def value_functions(pendulum_random, tmp_path_factory):
+    values = IQLConfig(updates=2, batch_size=4, hidden_sizes=(4,))
+    return facade.train_iql(pendulum_random, tmp_path_factory.mktemp("iql") / "run", values=values)
+
+
+@pytest.fixture(scope="module")
+def agent(tmp_path_factory):
+    config = SACConfig(total_steps=210, learning_starts=205, hidden_sizes=(4,), batch_size=4)
+    return facade.train_sac("Pendulum-v1", tmp_path_factory.mktemp("sac") / "run", config=config, validation_episodes=1)
+
+
+@pytest.mark.parametrize("kind", ["value_functions", "agent"])
+def test_policies_without_memory_check_what_they_are_given(kind, request):
+    policy = foretell.load_policy(request.getfixturevalue(kind))
+    with pytest.raises(UsageError, match="num_envs"):
+        policy.reset(num_envs=0)
+    for wrong in (np.zeros((3, 4)), np.zeros(3), np.full((1, 3), "x")):
+        with pytest.raises(UsageError, match="expected"):
+            policy.act(wrong)
+    with pytest.raises(DatasetError, match="observations hold nan in episode 1"):
+        policy.act(np.array([[1.0, 0.0, 0.0], [1.0, 0.0, math.nan]]))
+    assert policy.act(OBSERVATIONS).shape == (3, 1)
 
 
 @pytest.mark.parametrize("target", [math.nan, math.inf])

@@ -19,6 +19,7 @@ from foretell.agents.pendulum_backup import (
 )
 from foretell.core.errors import UsageError
 from foretell.core.progress import Progress, silent
+from foretell.core.stepping import checked_count, checked_numbers
 from foretell.environments.pendulum import HORIZON, MAX_SPEED, MAX_TORQUE, STEP_SECONDS
 
 
@@ -113,22 +114,19 @@ class OptimumPolicy:
         self.optimum, self._num_envs, self._timestep = optimum, 0, 0
 
     def reset(self, num_envs: int, target_return: float | np.ndarray | None = None) -> None:
-        """Start new episodes at timestep 0; there is no target to take."""
-        self._num_envs, self._timestep = num_envs, 0
+        """Start new episodes at timestep 0; there is no target to take. Raises `UsageError` for no environments."""
+        self._num_envs, self._timestep = checked_count(num_envs), 0
 
     def act(self, observations: np.ndarray) -> Float32[np.ndarray, "batch 1"]:
         """Return the best torque for each environment, newton metres.
 
-        Raises `UsageError` for observations of another task and past the last timestep.
+        Raises `UsageError` for observations of another task and past the last timestep, `DatasetError` for some that
+        are not finite.
         """
-        if np.shape(observations) != (self._num_envs, 3):
-            raise UsageError(
-                f"observations of shape {np.shape(observations)}; expected ({self._num_envs}, 3): cos, sin and "
-                "velocity of each Pendulum-v1 that reset(num_envs=...) was told of."
-            )
+        observations = checked_numbers("cosine, sine and velocity", observations, (3,), self._num_envs)
         if self._timestep >= HORIZON:
             raise UsageError(f"timestep {self._timestep} of {HORIZON}; call reset at the end of each episode.")
-        torques, _ = self.optimum.best(np.asarray(observations), HORIZON - self._timestep)
+        torques, _ = self.optimum.best(observations, HORIZON - self._timestep)
         self._timestep += 1
         return torques[:, None].astype(np.float32)
 

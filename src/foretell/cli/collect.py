@@ -17,6 +17,9 @@ from foretell.values.configs import DynamicsConfig
 if TYPE_CHECKING:
     from foretell.datasets.dataset import Dataset
 
+DEFAULT_STEPS = {"random": 1_000_000, "sac-agent": 200_000, "imagined": 200_000}
+"""Timesteps of a recording without --steps; of a replay, all that there are."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Collect:
@@ -122,6 +125,8 @@ class Collect:
         if self._request_path.exists():
             found = read_json(self._request_path)
             same = found == request | {"fingerprint": there.fingerprint()}
+        elif self.recipe in DEFAULT_STEPS and there.num_steps != (self.steps or DEFAULT_STEPS[self.recipe]):
+            same = False
         else:
             again = self.out.with_name(f".{self.out.name}.again.hdf5")
             try:
@@ -135,25 +140,23 @@ class Collect:
     def _record(self, path: Path) -> Dataset:
         from foretell.collection.recipes import collect_random, collect_replay
 
+        steps = self.steps or DEFAULT_STEPS.get(self.recipe, 0)
         with watch(f"collect {self.recipe}", quiet=self.json) as progress:
             if self.recipe == "random":
-                return collect_random(self._environment, self.steps or 1_000_000, self.seed, path, progress)
+                return collect_random(self._environment, steps, self.seed, path, progress)
             from foretell.facade import collect_imagined, collect_sac, train_sac
 
             use_threads(self.threads)
             if self.source:
                 return collect_imagined(
-                    self.source, path, num_steps=self.steps or 200_000, seed=self.seed, config=self.dynamics,
-                    progress=progress,
+                    self.source, path, num_steps=steps, seed=self.seed, config=self.dynamics, progress=progress
                 )  # fmt: skip
 
             agent = self.agent or self.out.with_name(f"{self.out.stem}-sac")
             if self.agent is None:
                 train_sac(self._environment, agent, seed=self.seed, progress=progress)
             if self.recipe == "sac-agent":
-                return collect_sac(
-                    agent, path, num_steps=self.steps or 200_000, seed=self.seed, progress=progress
-                )  # fmt: skip
+                return collect_sac(agent, path, num_steps=steps, seed=self.seed, progress=progress)
             return collect_replay(agent / "replay.hdf5", path=path, num_steps=self.steps, keep=self.keep)
 
     def show(self, result: dict[str, Any]) -> str:

@@ -78,10 +78,11 @@ class Evaluate:
         if self.out is None and self.policy in ("random", "optimum"):
             raise UsageError(f"the policy {self.policy} has no run folder; say where the records go with --out.")
         from foretell import facade
-        from foretell.evaluation.records import save_records
+        from foretell.evaluation.records import read_records, save_records
 
         use_threads(self.threads)
         out = self.out or Path(self.policy) / "evaluations.jsonl"
+        read_records(out)  # whoever could not save would have waited for nothing
         with watch(f"evaluate {Path(self.policy).name}", quiet=self.json) as progress:
             records = facade.evaluate(
                 self.policy, environment=self.environment, episodes=self.episodes,

@@ -26,13 +26,13 @@ class Meter:
 
     def update(self, done: int, total: int, measurements: dict[str, float]) -> None:
         """Take note of the newest numbers."""
-        if self._begin is None:
+        if self._begin is None or done <= self._begin[1]:  # what is prepared first is not of the rate
             self._begin = (time.monotonic(), done)
         self.done, self.total, self.measurements = done, total, measurements
 
     @property
     def rate(self) -> float:
-        """Units a second since the first call; 0 before there is one to tell."""
+        """Units a second since they began to be counted up; 0 before there is one to tell."""
         if self._begin is None:
             return 0.0
         seconds = time.monotonic() - self._begin[0]
@@ -47,7 +47,8 @@ class Meter:
             left = f"{(self.total - self.done) / self.rate:,.0f} s left"
         numbers = "".join(f", {name.replace('_', ' ')} {value:.4g}" for name, value in self.measurements.items())
         share = 100 * self.done / max(1, self.total)
-        return f"{self.title}: {self.done:,}/{self.total:,} ({share:.0f}%), {self.rate:,.0f}/s, {left}{numbers}"
+        rate = "" if left == "done" and not self.rate else f"{self.rate:,.0f}/s, "  # of a single call nobody knows it
+        return f"{self.title}: {self.done:,}/{self.total:,} ({share:.0f}%), {rate}{left}{numbers}"
 
 
 _elsewhere: list[Progress] = []

@@ -225,9 +225,6 @@ class Train:
         unused |= {
             "--planning flags": ACTING.get(self.algorithm) is not PlanningConfig and self.planning != PlanningConfig(),
             "--chunking flags": ACTING.get(self.algorithm) is not ChunkingConfig and self.chunking != ChunkingConfig(),
-            "--seed": self.seeds is not None and self.seed != 0,
-            "--threads": self.seeds is not None and self.threads is not None,
-            "--workers": self.seeds is None and self.workers is not None,
             "--sac flags": self.algorithm != "sac" and self.sac != SACConfig(),
             "--values flags": self.values != IQLConfig() and (not learned or self.values_from is not None),
             "--values-from": self.values_from is not None and not learned,
@@ -236,8 +233,23 @@ class Train:
         for flags, given in unused.items():
             if given:
                 told = f" with --condition {self.condition}" if offline else ""
-                several = " with --seeds" if flags in ("--seed", "--threads") else told
-                raise UsageError(f"{flags} do not apply to --algorithm {self.algorithm}{several}.")
+                raise UsageError(f"{flags} do not apply to --algorithm {self.algorithm}{told}.")
+        self._refuse_what_has_no_effect()
+
+    def _refuse_what_has_no_effect(self) -> None:
+        """The same for flags that another flag takes the effect from; say which."""
+        evaluated = {"sac": self.sac, "iql": self.values}.get(self.algorithm, self.training).evaluate_every
+        several, counted = self.seeds is not None, self.validation_episodes != Train.validation_episodes
+        for useless, why in (
+            (several and self.seed != 0, "--seed: --seeds names them all; leave it out."),
+            (several and self.threads is not None,
+             "--threads: of --seeds each computes on one thread; --workers says how many at the same time."),
+            (not several and self.workers is not None, "--workers: is for --seeds; leave it out, or give both."),
+            (counted and not evaluated,
+             "--validation-episodes: without --evaluate-every nothing is evaluated on the way; give both."),
+        ):  # fmt: skip
+            if useless:
+                raise UsageError(why)
 
     def show(self, result: dict[str, Any]) -> str:
         """Say where the run lies and what to do next."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from foretell.core.errors import DatasetError
+from foretell.core.errors import DatasetError, UsageError
 from foretell.core.files import read_json
 from foretell.datasets import boundaries, columns, hdf5, stored_metadata
 from foretell.datasets.dataset import Dataset, DatasetMetadata
@@ -28,10 +28,12 @@ def read_d4rl(path: str | Path, *, horizon: int | None = None) -> Dataset:
 
     Files without `timeouts` get their episode boundaries from where `next_observations` break off, else from
     `horizon` timesteps (default: the time limit of the environment that the metadata name). An explicit `horizon` is
-    also used where `timeouts` is there and never True. Without `next_observations`, final observations stay unknown.
-    A last episode that the file leaves open is kept and flagged as truncated. `Dataset.notes` says which was done.
+    also used where `timeouts` is there and never True, and refused where it is: the file says it itself. Without
+    `next_observations`, final observations stay unknown. A last episode that the file leaves open is kept and flagged
+    as truncated. `Dataset.notes` says which was done.
 
-    Raises `DatasetError` where the file cannot be opened, a key is missing, shapes are wrong or lengths disagree.
+    Raises `DatasetError` where the file cannot be opened, a key is missing, shapes are wrong or lengths disagree,
+    `UsageError` for a `horizon` that would have no effect.
     """
     path = Path(path)
     with hdf5.open_arrays(path) as arrays:
@@ -130,6 +132,8 @@ def with_episodes(
     if timeouts is None or (horizon is not None and not timeouts.any()):
         timeouts, note = _find_timeouts(table, metadata, horizon, where)
         notes.append(note)
+    elif horizon is not None:
+        raise no_use_for(horizon, f"{where}: its 'timeouts' say where episodes end")
     if not (timeouts[-1] or terminations[-1]):
         timeouts = np.array(timeouts)
         timeouts[-1] = True
@@ -147,6 +151,11 @@ def with_episodes(
         "terminations": terminations, "truncations": timeouts, "next_observations": following,
         "episode_ends": np.asarray(ends, np.int64), "notes": tuple(notes),
     }  # fmt: skip
+
+
+def no_use_for(horizon: int, why: str) -> UsageError:
+    """Return the error that says why a time limit would have no effect."""
+    return UsageError(f"{why}; a horizon ({horizon}) is for data that do not say it. Leave it out.")
 
 
 def _find_timeouts(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from foretell.core.errors import DatasetError, UsageError
-from foretell.datasets.d4rl import read_d4rl
+from foretell.datasets.d4rl import no_use_for, read_d4rl
 from foretell.datasets.dataset import Dataset
 
 READERS = {".hdf5": read_d4rl, ".h5": read_d4rl}
@@ -17,11 +17,14 @@ def open_dataset(name: str | Path, *, horizon: int | None = None) -> Dataset:
     """Open `PATH.hdf5`, `PATH.h5` or `minari:ID` (a dataset of the local Minari storage; nothing is downloaded).
 
     `horizon` is the time limit in timesteps for D4RL files that do not say where episodes end.
-    Raises `UsageError` for a name of another kind, `DatasetError` where the data cannot be used.
+    Raises `UsageError` for a name of another kind, and for a `horizon` that would have no effect; `DatasetError` where
+    the data cannot be used.
     """
     if str(name).startswith(MINARI_PREFIX):
         from foretell.datasets.minari import read_minari  # late: an optional dependency
 
+        if horizon is not None:
+            raise no_use_for(horizon, f"{name}: Minari says where episodes end")
         return read_minari(str(name).removeprefix(MINARI_PREFIX))
     reader = READERS.get(Path(name).suffix.lower())
     if reader is None:

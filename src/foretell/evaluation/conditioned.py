@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from foretell.core.errors import UsageError
+from foretell.core.stepping import checked_count, checked_numbers
 from foretell.models.interface import SequenceModel
 from foretell.sequences.batch import SequenceBatch
 from foretell.sequences.normalization import Normalization
@@ -31,8 +32,8 @@ class ConditionedPolicy(Generic[Model]):
     for one that its rule takes from the episode's first observation, or for an advantage, the same at every timestep.
 
     Call `reset` once, then in turn `act` (with the newest observations) and `observe` (with the rewards that
-    followed). Everything is in the environment's own units. All environments are at the same timestep; one that has
-    ended may be fed anything, the others do not see it.
+    followed). Everything is in the environment's own units, and finite. All environments are at the same timestep; what
+    one is given after its end does not matter, the others do not see it.
     """
 
     def __init__(self, model: Model, normalization: Normalization, asking: Asking | float):
@@ -43,6 +44,7 @@ class ConditionedPolicy(Generic[Model]):
             asking = Asking(telling=telling, target=float(asking))
         self.asking = asking
         self._timestep = 0
+        self._owed = False
         self._target = np.zeros(0)
         self._by_rule = True
         self._read: Callable[[SequenceBatch], Tensor] | None = None
@@ -54,17 +56,22 @@ class ConditionedPolicy(Generic[Model]):
     def reset(self, num_envs: int, target_return: float | Float[np.ndarray, " num_envs"] | None = None) -> None:
         """Start `num_envs` new episodes that ask for `target_return`; None: by the run's own rule.
 
-        In reward units, or quantiles from 0 to 1 where the model is told advantages.
+        In reward units, or quantiles from 0 to 1 where the model is told advantages. Raises `UsageError` for other
+        numbers.
         """
+        num_envs = checked_count(num_envs)
         shape, length = self.model.shape, self.model.config.context_length
         self._by_rule = target_return is None
-        target = np.asarray(0.0 if target_return is None else target_return, np.float64)
+        try:
+            target = np.asarray(0.0 if target_return is None else target_return, np.float64)
+        except (TypeError, ValueError):
+            raise UsageError(f"target return {target_return!r}; expected a number, or one for each episode.") from None
         if target.shape not in ((), (num_envs,)):
             raise UsageError(f"target return {target}; expected one number, or one for each of {num_envs} episodes.")
         if not self._by_rule:
             self.asking.telling.check(target)
         self._target = np.broadcast_to(target, (num_envs,)).copy()
-        self._timestep = 0
+        self._timestep, self._owed = 0, False
         self._read = None
         self._observations = np.zeros((num_envs, length, *shape.observation_shape), np.float32)
         actions = (num_envs, length) if shape.discrete else (num_envs, length, shape.action_dim)
@@ -79,35 +86,45 @@ class ConditionedPolicy(Generic[Model]):
     def act(self, observations: np.ndarray) -> np.ndarray:
         """Return actions `(num_envs, action_dim)` in environment units, or `(num_envs,)` integers.
 
-        Raises `UsageError` past the last timestep that the model has an embedding for.
+        Raises `UsageError` past the last timestep that the model has an embedding for, and where the rewards of the
+        timestep before were not told; `DatasetError` for observations that are not finite.
         """
-        self._check("observations", np.shape(observations), self.model.shape.observation_shape)
+        observations = self._checked("observations", observations, self.model.shape.observation_shape)
+        if self._owed:
+            raise UsageError("act was called twice in a row; call observe with the rewards that followed in between.")
         if self._timestep >= self.model.shape.max_timesteps:
             raise UsageError(
                 f"timestep {self._timestep}: the model has embeddings for {self.model.shape.max_timesteps} timesteps. "
                 "Call reset at the end of each episode, or train with data or an environment of a longer horizon."
             )
         if self._by_rule and self._timestep == 0:
-            self._target = np.asarray(self.asking.at_start(np.asarray(observations)), np.float64)
+            self._target = np.asarray(self.asking.at_start(observations), np.float64)
         for context in (self._observations, self._actions, self._returns, self._rewards):
             context[:, :-1] = context[:, 1:]
-        self._observations[:, -1] = self.normalization.observations(np.asarray(observations))
+        self._observations[:, -1] = self.normalization.observations(observations)
         self._actions[:, -1] = 0
         self._rewards[:, -1] = 0
         self._returns[:, -1, 0] = self.asking.told(self._target, self._timestep)
         predicted = self._decide(self._timestep)
         actions = predicted.argmax(-1).numpy() if self.model.shape.discrete else predicted.numpy()
         self._actions[:, -1] = actions
-        self._timestep += 1
+        self._timestep, self._owed = self._timestep + 1, True
         action_range = self.normalization.action_range
         return actions if action_range is None else action_range.to_environment(actions)
 
     def observe(self, rewards: Sequence[float] | Float[np.ndarray, " num_envs"]) -> None:
-        """Take the rewards (environment units) off the return still asked for; an advantage stays as it is."""
-        self._check("rewards", np.shape(rewards), ())
+        """Take the rewards (environment units) off the return still asked for; an advantage stays as it is.
+
+        Raises `UsageError` where there was no `act` since the last time, `DatasetError` for rewards that are not
+        finite.
+        """
+        rewards = self._checked("rewards", rewards, ())
+        if not self._owed:
+            raise UsageError("observe was called without act before it; call them in turn, once a timestep each.")
+        self._owed = False
         self._rewards[:, -1] = rewards
         if self.asking.telling.spent:
-            self._target -= np.asarray(rewards)
+            self._target -= rewards
 
     def _decide(self, timestep: int) -> Tensor:
         """Return the actions of all environments in [-1, 1], or logits."""
@@ -122,11 +139,10 @@ class ConditionedPolicy(Generic[Model]):
             self._read = self.model.reader()
         return self._read(batch)
 
-    def _check(self, what: str, found: tuple[int, ...], single: tuple[int, ...]) -> None:
+    def _checked(self, what: str, values: Any, single: tuple[int, ...]) -> np.ndarray:
         if not len(self._target):
             raise UsageError("no episode was started; call reset(num_envs=...) first.")
-        if found != (len(self._target), *single):
-            raise UsageError(f"{what} of shape {found}; expected {(len(self._target), *single)}, one for each episode.")
+        return checked_numbers(what, values, single, len(self._target))
 
     def _batch(self, envs: slice) -> SequenceBatch:
         count = min(self._timestep + 1, self.model.config.context_length)

@@ -15,6 +15,7 @@ from foretell.agents.policy import SACPolicy
 from foretell.agents.random_policy import RandomPolicy
 from foretell.core.errors import CheckpointError, UsageError
 from foretell.core.seeding import stream
+from foretell.core.stepping import checked_count, checked_numbers
 from foretell.environments.making import EnvironmentSpec
 from foretell.evaluation.acting import acting_policy
 from foretell.evaluation.configs import ACTING, ActingConfig, PlanningConfig
@@ -35,15 +36,20 @@ ASKED = "asking/"
 class AgentPolicy:
     """A trained agent acting deterministically; it takes no target and no notice of rewards."""
 
-    def __init__(self, policy: SACPolicy):
-        self.policy = policy
+    def __init__(self, policy: SACPolicy, observation_shape: tuple[int, ...]):
+        self.policy, self.observation_shape = policy, observation_shape
 
     def reset(self, num_envs: int, target_return: float | np.ndarray | None = None) -> None:
-        """Nothing to do: the agent has no memory."""
+        """Nothing to do: the agent has no memory. Raises `UsageError` for no environments."""
+        checked_count(num_envs)
 
     def act(self, observations: np.ndarray) -> np.ndarray:
-        """Return the deterministic actions, environment units."""
-        return self.policy.best(observations.reshape(len(observations), -1))
+        """Return the deterministic actions, environment units.
+
+        Raises `UsageError` for observations of another shape, `DatasetError` for some that are not finite.
+        """
+        rows = checked_numbers("observations", observations, self.observation_shape)
+        return self.policy.best(rows.reshape(len(rows), -1))
 
     def observe(self, rewards: np.ndarray) -> None:
         """Nothing to do."""
@@ -57,7 +63,8 @@ class UniformPolicy:
         self._rng = stream(seed, "uniform-policy")
 
     def reset(self, num_envs: int, target_return: float | np.ndarray | None = None) -> None:
-        """Start the stream of actions anew."""
+        """Start the stream of actions anew. Raises `UsageError` for no environments."""
+        checked_count(num_envs)
         self._rng = stream(self.seed, "uniform-policy")
 
     def act(self, observations: np.ndarray) -> np.ndarray:
@@ -84,7 +91,7 @@ def restore_policy(
     settings = _acting_of(config, acting or {})
     try:
         if config["kind"] == "sac":
-            return AgentPolicy(restore_sac(config, tensors))
+            return AgentPolicy(restore_sac(config, tensors), tuple(config["environment"]["observation_shape"]))
         if config["kind"] == "values":
             return ImitationPolicy(restore_values(config, tensors))
         sizes = dict(config["shape"])

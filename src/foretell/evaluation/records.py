@@ -23,6 +23,23 @@ def records_of(outcome: Outcome, facts: Mapping[str, Any], target: float | None)
     ]
 
 
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """Return the records that a file holds, none where there is no file yet.
+
+    Raises `CheckpointError` where it holds something else, which nothing should be added to.
+    """
+    try:
+        records = read_json_lines(path) if path.exists() else []
+    except CheckpointError as error:
+        raise CheckpointError(f"{error} Records would be added to it; to keep it, choose another --out.") from None
+    try:
+        for record in records:
+            _identity(record)
+    except (KeyError, TypeError):
+        raise CheckpointError(f"{path}: holds no evaluation records; choose another --out.") from None
+    return records
+
+
 def save_records(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
     """Add records to a file; those of the same environment, policy, seed, start and target are replaced.
 
@@ -30,10 +47,7 @@ def save_records(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
     nothing is then written.
     """
     with a_turn(path.parent):
-        try:
-            kept = {_identity(record): record for record in (read_json_lines(path) if path.exists() else [])}
-        except (KeyError, TypeError):
-            raise CheckpointError(f"{path}: holds no evaluation records; choose another --out.") from None
+        kept = {_identity(record): record for record in read_records(path)}
         kept.update({_identity(record): dict(record) for record in records})
         write_json_lines(path, kept.values())
 

@@ -12,6 +12,7 @@ from foretell.core.errors import UsageError
 from foretell.core.progress import Progress, silent
 from foretell.datasets.dataset import Dataset, DatasetMetadata
 from foretell.datasets.registry import open_dataset
+from foretell.environments.making import environment_spec
 from foretell.evaluation.policies import AgentPolicy, restore_sac
 from foretell.evaluation.protocol import VALIDATION_STARTS, validation_starts
 from foretell.evaluation.protocol import evaluate as run_episodes
@@ -32,10 +33,10 @@ def train_sac(
     progress: Progress = silent,
 ) -> Path:
     """Train Soft Actor-Critic in `environment`; return the run folder, in which `replay.hdf5` holds every step."""
-    starts = validation_starts(root_seed, validation_episodes)
+    starts, shape = validation_starts(root_seed, validation_episodes), environment_spec(environment).observation_shape
 
     def measure(policy: SACPolicy) -> float:
-        return run_episodes(AgentPolicy(policy), environment, starts).mean_return
+        return run_episodes(AgentPolicy(policy, shape), environment, starts).mean_return
 
     return _train_sac(
         Path(out), environment, config or SACConfig(), seed=seed, evaluate=measure, progress=progress,

@@ -45,7 +45,13 @@ def same_shapes(config: dict[str, Any], environment: str | None) -> EnvironmentS
     expected = (list(seen), trained["action_dim"], trained["num_actions"] is None)
     if found != expected:
         raise UsageError(
-            f"{name} has observations {found[0]} and {found[1]} action dimensions; the run was trained for "
-            f"{expected[0]} and {expected[1]}. Evaluate it where it was trained."
+            f"{name} has observations {_in_words(*found)}; the run was trained for {_in_words(*expected)}. "
+            "Evaluate it where it was trained."
         )
     return spec
+
+
+def _in_words(observation_shape: list[int], action_dim: int, continuous: bool) -> str:
+    plural = "" if action_dim == 1 else "s"
+    actions = f"{action_dim} action dimension{plural}" if continuous else f"{action_dim} choices of action"
+    return f"{observation_shape} and {actions}"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from foretell.core.errors import UsageError
+from foretell.datasets.d4rl import no_use_for
 from foretell.datasets.dataset import IMAGINED_FROM, Dataset
 from foretell.datasets.registry import open_dataset
 from foretell.environments.making import EnvironmentSpec
@@ -29,7 +30,12 @@ class Source:
     def of(
         cls, dataset: str | Path | Dataset, environment: str | None, horizon: int | None, limits: ActionRange | None
     ) -> Source:
-        """Open and check the data; `limits` override the environment's action range. Raises `DatasetError`."""
+        """Open and check the data; `limits` override the environment's action range.
+
+        Raises `DatasetError` for data that training must not meet, `UsageError` for a `horizon` without effect.
+        """
+        if isinstance(dataset, Dataset) and horizon is not None:
+            raise no_use_for(horizon, f"{dataset.name} is open, and its episodes are known")
         data = dataset if isinstance(dataset, Dataset) else open_dataset(dataset, horizon=horizon)
         spec = environment_of(data, environment)
         refuse_unfit(data, spec)

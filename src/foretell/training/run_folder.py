@@ -206,8 +206,23 @@ def load_run(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
     Raises `CheckpointError` where the folder is not a run, is unfinished, or a file is damaged or another run's.
     """
+    if not (Path(path) / "config.json").exists():
+        raise CheckpointError(f"{path}: {_in_place_of_a_run(Path(path))}")
     config = read_sealed_json(Path(path) / "config.json")
     return config, load_tensors(Path(path) / "model.safetensors", config[KEY])
+
+
+def _in_place_of_a_run(path: Path) -> str:
+    """Say what lies where a run folder was expected."""
+    if not path.is_dir():
+        there = "is a file" if path.exists() else "No such file or directory"
+        return f"{there}; expected the folder of a finished run, with its config.json."
+    if seeds := sorted(path.glob("seed-*/config.json")):
+        return f"holds runs of several seeds; expected one of them, for example {seeds[0].parent}."
+    return (
+        "holds no config.json; expected the folder of a finished run. If its training was stopped before it wrote a "
+        "file, start it again."
+    )
 
 
 def read_events(path: Path) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from foretell.core.errors import UsageError
+from foretell.core.stepping import checked_count, checked_numbers
 from foretell.values.candidates import candidate_actions, q_of_candidates
 from foretell.values.functions import ValueFunctions
 
@@ -18,16 +18,15 @@ class _Memoryless:
         self.functions = functions
 
     def reset(self, num_envs: int, target_return: float | np.ndarray | None = None) -> None:
-        """Nothing to do."""
+        """Nothing to do. Raises `UsageError` for no environments."""
+        checked_count(num_envs)
 
     def observe(self, rewards: np.ndarray) -> None:
         """Nothing to do."""
 
     def _inputs(self, observations: np.ndarray) -> Tensor:
-        expected = self.functions.observation_dim
-        if np.ndim(observations) != 2 or np.shape(observations)[1] != expected:
-            raise UsageError(f"observations of shape {np.shape(observations)}; expected (num_envs, {expected}).")
-        return self.functions.inputs(np.asarray(observations))
+        single = (self.functions.observation_dim,)
+        return self.functions.inputs(checked_numbers("observations", observations, single))
 
     def _environment_units(self, actions: Tensor) -> np.ndarray:
         """From actions in [-1, 1], or from one number for each choice."""
@@ -42,7 +41,8 @@ class ImitationPolicy(_Memoryless):
     def act(self, observations: np.ndarray) -> np.ndarray:
         """Return actions `(num_envs, action_dim)` in environment units, or `(num_envs,)` integers.
 
-        Raises `UsageError` where observations are not rows of the length that was trained on.
+        Raises `UsageError` where observations are not rows of the length that was trained on, `DatasetError` where they
+        are not finite.
         """
         return self._environment_units(self.functions.policy_outputs(self._inputs(observations)))
 
@@ -63,7 +63,8 @@ class GreedyPolicy(_Memoryless):
     def act(self, observations: np.ndarray) -> np.ndarray:
         """Return actions `(num_envs, action_dim)` in environment units, or `(num_envs,)` integers.
 
-        Raises `UsageError` where observations are not rows of the length that was trained on.
+        Raises `UsageError` where observations are not rows of the length that was trained on, `DatasetError` where they
+        are not finite.
         """
         states = self._inputs(observations)
         q = q_of_candidates(self.functions, states, self.candidates)

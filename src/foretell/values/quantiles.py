@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from foretell.agents.networks import EnsembleMLP
 from foretell.core.errors import CheckpointError
+from foretell.core.progress import Progress, silent
 from foretell.core.seeding import derive_seed
 from foretell.sequences.normalization import Normalization
 from foretell.sequences.targets import Telling
@@ -82,7 +83,13 @@ class StateQuantile(nn.Module):
 
 
 def fit_state_quantile(
-    sampler: WindowSampler, telling: Telling, quantile: float, *, max_timesteps: int, seed: int
+    sampler: WindowSampler,
+    telling: Telling,
+    quantile: float,
+    *,
+    max_timesteps: int,
+    seed: int,
+    progress: Progress = silent,
 ) -> StateQuantile:
     """Learn the quantile of what `sampler` tells (windows of one timestep) from all timesteps of its dataset.
 
@@ -103,5 +110,5 @@ def fit_state_quantile(
         return pinball_loss(told - outputs[0, :, 0], quantile).mean()
 
     drawn = batches(lambda update: sampler.draw(update, BATCH_SIZE)[0], read, updates)
-    fit(found.network, drawn, loss, updates=updates, learning_rate=LEARNING_RATE)
+    fit(found.network, drawn, loss, updates=updates, learning_rate=LEARNING_RATE, progress=progress)
     return found

@@ -1,0 +1,40 @@
+"""What a policy may be given by whoever steps it; every policy checks it with these."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from foretell.core.errors import DatasetError, UsageError
+
+
+def checked_count(num_envs: Any) -> int:
+    """Return `num_envs`. Raises `UsageError` where it is no whole number of 1 or more."""
+    if isinstance(num_envs, bool) or not isinstance(num_envs, int | np.integer) or num_envs < 1:
+        raise UsageError(f"num_envs is {num_envs!r}; expected a whole number of 1 or more.")
+    return int(num_envs)
+
+
+def checked_numbers(what: str, values: Any, single: tuple[int, ...], count: int | None = None) -> np.ndarray:
+    """Return `values` as an array: for each of `count` episodes (None: of any number) numbers of the shape `single`.
+
+    Raises `UsageError` where they are no numbers or of another shape, `DatasetError` where one of them is not finite: a
+    network would act on it, and nobody would notice.
+    """
+    try:
+        found = np.asarray(values)
+    except ValueError as error:  # rows of different lengths
+        raise UsageError(f"{what} are no array ({error}); expected rows of shape {single}.") from None
+    if found.ndim != 1 + len(single) or found.shape[1:] != single or count not in (None, len(found)):
+        expected = ", ".join(map(str, ("num_envs" if count is None else count, *single)))
+        raise UsageError(f"{what} of shape {found.shape}; expected ({expected}), one for each episode.")
+    if found.dtype.kind not in "fiub":
+        raise UsageError(f"{what} of type {found.dtype}; expected numbers.")
+    if found.dtype.kind == "f" and not np.isfinite(found).all():
+        bad = tuple(np.argwhere(~np.isfinite(found))[0])
+        raise DatasetError(
+            f"{what} hold {found[bad]} in episode {int(bad[0])}; expected finite numbers. Mend the environment; of an "
+            "episode that has ended, give the last observation again, with reward 0."
+        )
+    return found
