@@ -33,4 +33,5 @@ class RandomPolicy:
         if self.spec.num_actions is not None:
             return rng.integers(self.spec.num_actions, size=count), log_probs
         low, high = np.asarray(self.spec.action_low), np.asarray(self.spec.action_high)
-        return rng.uniform(low, high, size=(count, self.spec.action_dim)).astype(np.float32), log_probs
+        drawn = low + (high - low) * rng.random((count, self.spec.action_dim))  # as `uniform`, in half of the time
+        return drawn.astype(np.float32), log_probs
