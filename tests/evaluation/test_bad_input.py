@@ -66,21 +66,6 @@ def test_what_is_not_finite_is_refused_and_changes_nothing(number, policy):
     np.testing.assert_array_equal(actions(spoil=True), actions(spoil=False))
 
 
-def test_act_and_observe_come_in_turn(policy):
-    policy.reset(num_envs=3)
-    with pytest.raises(UsageError, match="act"):
-        policy.observe(np.zeros(3))
-    policy.act(OBSERVATIONS)
-    with pytest.raises(UsageError, match="observe"):
-        policy.act(OBSERVATIONS)
-    policy.observe(np.zeros(3))
-    with pytest.raises(UsageError, match="act"):
-        policy.observe(np.zeros(3))
-    policy.act(OBSERVATIONS)
-    policy.reset(num_envs=3)  # in the middle of a timestep as well
-    policy.act(OBSERVATIONS)
-
-
 @pytest.mark.parametrize("count", [-1, 0, 1.5, "2", True])
 def test_other_than_whole_numbers_of_environments_are_refused(count, policy):
     with pytest.raises(UsageError, match="num_envs"):

@@ -44,7 +44,6 @@ class ConditionedPolicy(Generic[Model]):
             asking = Asking(telling=telling, target=float(asking))
         self.asking = asking
         self._timestep = 0
-        self._owed = False
         self._target = np.zeros(0)
         self._by_rule = True
         self._read: Callable[[SequenceBatch], Tensor] | None = None
@@ -71,7 +70,7 @@ class ConditionedPolicy(Generic[Model]):
         if not self._by_rule:
             self.asking.telling.check(target)
         self._target = np.broadcast_to(target, (num_envs,)).copy()
-        self._timestep, self._owed = 0, False
+        self._timestep = 0
         self._read = None
         self._observations = np.zeros((num_envs, length, *shape.observation_shape), np.float32)
         actions = (num_envs, length) if shape.discrete else (num_envs, length, shape.action_dim)
@@ -86,12 +85,10 @@ class ConditionedPolicy(Generic[Model]):
     def act(self, observations: np.ndarray) -> np.ndarray:
         """Return actions `(num_envs, action_dim)` in environment units, or `(num_envs,)` integers.
 
-        Raises `UsageError` past the last timestep that the model has an embedding for, and where the rewards of the
-        timestep before were not told; `DatasetError` for observations that are not finite.
+        Raises `UsageError` past the last timestep that the model has an embedding for; `DatasetError` for
+        observations that are not finite.
         """
         observations = self._checked("observations", observations, self.model.shape.observation_shape)
-        if self._owed:
-            raise UsageError("act was called twice in a row; call observe with the rewards that followed in between.")
         if self._timestep >= self.model.shape.max_timesteps:
             raise UsageError(
                 f"timestep {self._timestep}: the model has embeddings for {self.model.shape.max_timesteps} timesteps. "
@@ -108,20 +105,16 @@ class ConditionedPolicy(Generic[Model]):
         predicted = self._decide(self._timestep)
         actions = predicted.argmax(-1).numpy() if self.model.shape.discrete else predicted.numpy()
         self._actions[:, -1] = actions
-        self._timestep, self._owed = self._timestep + 1, True
+        self._timestep += 1
         action_range = self.normalization.action_range
         return actions if action_range is None else action_range.to_environment(actions)
 
     def observe(self, rewards: Sequence[float] | Float[np.ndarray, " num_envs"]) -> None:
         """Take the rewards (environment units) off the return still asked for; an advantage stays as it is.
 
-        Raises `UsageError` where there was no `act` since the last time, `DatasetError` for rewards that are not
-        finite.
+        Raises `UsageError` for rewards of another shape, `DatasetError` for some that are not finite.
         """
         rewards = self._checked("rewards", rewards, ())
-        if not self._owed:
-            raise UsageError("observe was called without act before it; call them in turn, once a timestep each.")
-        self._owed = False
         self._rewards[:, -1] = rewards
         if self.asking.telling.spent:
             self._target -= rewards

@@ -136,11 +136,7 @@ def train(
         if run.finished:
             return out
         stages = _Stages(progress, [settings["updates"] if needs_values else 0, training.updates])
-        learning, functions = processes.agreed(stages.stage(1)), None
-
-        def preparing(done: int, total: int, **_: float) -> None:
-            learning(0, training.updates, prepared=done / total)
-
+        functions = None
         if needs_values:
             if values_from and given:
                 processes.share(lambda: _copy_values(Path(values_from), out / "values"))
@@ -151,14 +147,10 @@ def train(
                 ))  # fmt: skip
             functions = restore_values(*load_run(out / "values"))
         if planner:
-            told = foretold_of(
-                condition, data, normalization, functions, discount=planner.discount, progress=preparing
-            )  # fmt: skip
+            told = foretold_of(condition, data, normalization, functions, discount=planner.discount)
         else:
-            told = told_of(condition, data, normalization, functions, seed=seed, progress=preparing)
-        asking = asking_of(
-            told, data, normalization, target, max_timesteps=shape.max_timesteps, seed=seed, progress=preparing
-        )  # fmt: skip
+            told = told_of(condition, data, normalization, functions, seed=seed)
+        asking = asking_of(told, data, normalization, target, max_timesteps=shape.max_timesteps, seed=seed)
         sampler = _sampler(source, model, told, best_share, seed)
         network.prepare(sampler)
         asked = {ASKED + name: value for name, value in asking.tensors().items()}
@@ -169,7 +161,7 @@ def train(
             measure = source.validation(policy, root_seed, validation_episodes)
         run_updates(
             run, updates, training, weights=lambda: {**updates.model.state_dict(), **asked},
-            progress=learning,
+            progress=processes.agreed(stages.stage(1)),
             evaluate=measure and evaluated_here(measure, updates.model, network),
         )  # fmt: skip
     return out

@@ -12,7 +12,6 @@ from jaxtyping import Float, Float32, Int
 from torch import Tensor
 
 from foretell.core.errors import CheckpointError, UsageError
-from foretell.core.progress import Progress, silent
 from foretell.core.seeding import derive_seed
 from foretell.datasets.dataset import Dataset
 from foretell.sequences.conditions import Condition, Target
@@ -118,12 +117,8 @@ def told_of(
     functions: ValueFunctions | None = None,
     *,
     seed: int = 0,
-    progress: Progress = silent,
 ) -> Told:
-    """Return what the timesteps of `dataset` are told; `functions` for the conditions `value` and `advantage`.
-
-    `progress` hears of each part of the work anew, from nothing to all of it.
-    """
+    """Return what the timesteps of `dataset` are told; `functions` for the conditions `value` and `advantage`."""
     returns = Telling(condition=condition, scale=normalization.return_scale)
     if condition == "return":
         return Told(telling=returns, numbers=None)
@@ -133,11 +128,10 @@ def told_of(
     if functions is None:
         raise TypeError(f"condition {condition!r} needs value functions")
     if condition == "value":
-        values = label(functions, dataset, progress=progress).values
+        values = label(functions, dataset).values
         relabelled = relabelled_returns_to_go(np.asarray(dataset.rewards), values, dataset.episode_ends)
         return Told(telling=returns, numbers=returns.units(relabelled))
-    behaviour = fit_behaviour(functions, dataset, seed, progress=progress)
-    quantiles = advantage_quantiles(functions, behaviour, dataset, progress=progress)
+    quantiles = advantage_quantiles(functions, fit_behaviour(functions, dataset, seed), dataset)
     telling = Telling(condition=condition)
     return Told(
         telling=telling, numbers=telling.units(quantiles), emphasized=np.flatnonzero(quantiles >= EMPHASIZED_QUANTILE)
@@ -151,7 +145,6 @@ def foretold_of(
     functions: ValueFunctions | None = None,
     *,
     discount: float,
-    progress: Progress = silent,
 ) -> Told:
     """Return what a model that plans learns to foretell of every timestep in the return's place; it is told nothing.
 
@@ -166,16 +159,15 @@ def foretold_of(
     if condition == "value":
         if functions is None:
             raise TypeError("condition 'value' needs value functions")
-        returns = label(functions, dataset, progress=progress).q_values
+        returns = label(functions, dataset).q_values
     else:
         returns = discounted_returns_to_go(np.asarray(dataset.rewards), dataset.episode_ends, discount)
     return Told(telling=nothing, numbers=(returns / normalization.return_scale).astype(np.float32))
 
 
 def asking_of(
-    told: Told, dataset: Dataset, normalization: Normalization, target: Target, *, max_timesteps: int, seed: int,
-    progress: Progress = silent,
-) -> Asking:  # fmt: skip
+    told: Told, dataset: Dataset, normalization: Normalization, target: Target, *, max_timesteps: int, seed: int
+) -> Asking:
     """Return what to ask for: `target`, or by the rule that `sequences.targets.target_rule` names."""
     telling = told.telling
     if telling.condition == "none":
@@ -189,9 +181,7 @@ def asking_of(
     if len(dataset.observation_shape) != 1:
         level = float(np.quantile(dataset.episode_returns(), RETURN_QUANTILE))
         return Asking(telling=telling, target=level, support=support)
-    learned = fit_state_quantile(
-        sampler, telling, RETURN_QUANTILE, max_timesteps=max_timesteps, seed=seed, progress=progress
-    )
+    learned = fit_state_quantile(sampler, telling, RETURN_QUANTILE, max_timesteps=max_timesteps, seed=seed)
     return Asking(telling=telling, target=learned, support=support)
 
 

@@ -58,7 +58,7 @@ class Behaviour(nn.Module):
         return mean, log_std.clamp(*LOG_STD_RANGE)
 
 
-def fit_behaviour(functions: ValueFunctions, dataset: Dataset, seed: int, *, progress: Progress = silent) -> Behaviour:
+def fit_behaviour(functions: ValueFunctions, dataset: Dataset, seed: int) -> Behaviour:
     """Learn what the data do in each state; a function of (data, seed) alone."""
     generator = torch.Generator().manual_seed(derive_seed(seed, "behaviour-init"))
     behaviour = Behaviour(
@@ -73,9 +73,7 @@ def fit_behaviour(functions: ValueFunctions, dataset: Dataset, seed: int, *, pro
         return functions.inputs(dataset.observations[rows]), functions.action_inputs(dataset.actions[rows])
 
     drawn = batches(draw, read, updates)
-    fit(
-        behaviour.network, drawn, behaviour.loss_of, updates=updates, learning_rate=LEARNING_RATE, progress=progress
-    )  # fmt: skip
+    fit(behaviour.network, drawn, behaviour.loss_of, updates=updates, learning_rate=LEARNING_RATE)
     return behaviour
 
 

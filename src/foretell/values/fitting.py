@@ -13,7 +13,6 @@ from torch.optim.adam import adam
 
 from foretell.agents.backpropagation import TorchPass
 from foretell.agents.networks import EnsembleMLP
-from foretell.core.progress import Progress, silent
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8
 """Kingma and Ba 2015, section 2, as in PyTorch."""
@@ -23,12 +22,11 @@ TOGETHER = 64
 
 def fit(
     network: EnsembleMLP, drawn: Iterator[tuple[Tensor, ...]], loss: Callable[..., Float[Tensor, ""]], *, updates: int,
-    learning_rate: float, progress: Progress = silent,
+    learning_rate: float,
 ) -> None:  # fmt: skip
     """Take a step for each of `updates` batches: inputs, and what `loss` reads beside the outputs; freeze the network.
 
-    `progress` hears of every `TOGETHER`-th update. The numbers are autograd's and `torch.optim.Adam`'s, without what
-    these do around them for any network.
+    The numbers are autograd's and `torch.optim.Adam`'s, without what these do around them for any network.
     """
     passes = TorchPass(network)
     parameters: list[Tensor] = list(network.parameters())
@@ -48,8 +46,6 @@ def fit(
                 lr=learning_rate * 0.5 * (1 + math.cos(math.pi * update / updates)), beta1=BETAS[0], beta2=BETAS[1],
                 weight_decay=0.0, eps=EPSILON,
             )  # fmt: skip
-        if update % TOGETHER == 0:
-            progress(update, updates)
     network.requires_grad_(False)
     for parameter in parameters:
         parameter.grad = None

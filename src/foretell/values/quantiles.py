@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from foretell.agents.networks import EnsembleMLP
 from foretell.core.errors import CheckpointError
-from foretell.core.progress import Progress, silent
 from foretell.core.seeding import derive_seed
 from foretell.sequences.normalization import Normalization
 from foretell.sequences.targets import Telling
@@ -83,13 +82,7 @@ class StateQuantile(nn.Module):
 
 
 def fit_state_quantile(
-    sampler: WindowSampler,
-    telling: Telling,
-    quantile: float,
-    *,
-    max_timesteps: int,
-    seed: int,
-    progress: Progress = silent,
+    sampler: WindowSampler, telling: Telling, quantile: float, *, max_timesteps: int, seed: int
 ) -> StateQuantile:
     """Learn the quantile of what `sampler` tells (windows of one timestep) from all timesteps of its dataset.
 
@@ -110,5 +103,5 @@ def fit_state_quantile(
         return pinball_loss(told - outputs[0, :, 0], quantile).mean()
 
     drawn = batches(lambda update: sampler.draw(update, BATCH_SIZE)[0], read, updates)
-    fit(found.network, drawn, loss, updates=updates, learning_rate=LEARNING_RATE, progress=progress)
+    fit(found.network, drawn, loss, updates=updates, learning_rate=LEARNING_RATE)
     return found
