@@ -101,11 +101,14 @@ class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize("killed_after", [3, 5, 7, 11])
-def test_resumes_bit_for_bit(name, killed_after, pendulum_random, tmp_path):
+@pytest.mark.parametrize(
+    ("optimizer", "killed_after"), [("adamw", 3), ("adamw", 5), ("adamw", 7), ("adamw", 11), ("muon", 7)]
+)
+def test_resumes_bit_for_bit(name, optimizer, killed_after, pendulum_random, tmp_path):
     training = TrainingConfig(
-        updates=12, batch_size=4, log_every=2, checkpoint_every=4, evaluate_every=6, warmup_updates=3
-    )
+        updates=12, batch_size=4, log_every=2, checkpoint_every=4, evaluate_every=6, warmup_updates=3,
+        optimizer=optimizer,
+    )  # fmt: skip
 
     def run(folder, progress):
         return facade.train(

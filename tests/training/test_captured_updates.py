@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -22,17 +24,17 @@ def _sampler(**columns):
     return WindowSampler(make_dataset([9, 5, 14], **columns), scaled(), context_length=4, seed=0)
 
 
-def _captured(sampler, name="decision-transformer", **changes):
+def _captured(sampler, name="decision-transformer", config=CONFIG, **changes):
     model = small_model(name, **changes)
-    return CapturedTraining(model, ResidentWindows(sampler, torch.device("cpu")), CONFIG, seed=3)
+    return CapturedTraining(model, ResidentWindows(sampler, torch.device("cpu")), config, seed=3)
 
 
 @pytest.mark.parametrize("name", PLACEABLE)
-@pytest.mark.parametrize("dropout", [0.0, 0.25])
-def test_twenty_updates_leave_the_plain_weights(name, dropout):
-    sampler = _sampler()
-    plain = SequenceTraining(small_model(name, dropout=dropout), sampler, CONFIG, seed=3)
-    captured = _captured(sampler, name, dropout=dropout)
+@pytest.mark.parametrize(("optimizer", "dropout"), [("adamw", 0.0), ("adamw", 0.25), ("muon", 0.25)])
+def test_twenty_updates_leave_the_plain_weights(name, optimizer, dropout):
+    sampler, config = _sampler(), replace(CONFIG, optimizer=optimizer)
+    plain = SequenceTraining(small_model(name, dropout=dropout), sampler, config, seed=3)
+    captured = _captured(sampler, name, config, dropout=dropout)
     first = {key: value.clone() for key, value in plain.model.state_dict().items()}
     for update in range(20):
         expected, found = plain.update(update), captured.update(update)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy.stats import multivariate_normal
 
+from conformance.checks import notices
 from foretell.core.errors import DivergedError
 from foretell.values.gaussian_process import TOGETHER, GaussianProcess, PosteriorDraws
 
@@ -70,6 +71,40 @@ def test_the_evidence_is_the_normal_density():
         covariance = _plain_kernel(process, x, x, target) + math.exp(-3.0) * np.eye(7)
         expected = -multivariate_normal(np.zeros(7), covariance).logpdf(y[:, target].numpy())
         assert float(found[target]) == pytest.approx(expected, rel=1e-6)
+
+
+def _by_graph(process, x, y):
+    """The evidence from its definition alone, for PyTorch to differentiate."""
+    covariance = process.kernel(x, x) + (2 * process.noise).exp() * torch.eye(len(x), dtype=x.dtype)
+    density = torch.distributions.MultivariateNormal(torch.zeros(len(x), dtype=x.dtype), covariance)
+    return -density.log_prob(y.T)
+
+
+def check_slopes():
+    process, x, y = _process(inputs=3, targets=2, degree=3).requires_grad_(), _numbers(9, 3), _numbers(9, 2, seed=3)
+    weights = torch.tensor([2.0, -0.5], dtype=torch.float64)
+    found = torch.autograd.grad((weights * process.negative_log_evidence(x, y)).sum(), list(process.parameters()))
+    expected = torch.autograd.grad((weights * _by_graph(process, x, y)).sum(), list(process.parameters()))
+    for one, two in zip(found, expected, strict=True):
+        assert one.shape == two.shape
+        torch.testing.assert_close(one, two, rtol=1e-6, atol=1e-8)
+
+
+def test_slopes_of_the_evidence_are_those_of_a_graph():
+    check_slopes()
+
+
+@pytest.mark.parametrize("place", [0, 1, 2, 3])
+def test_a_wrong_slope_is_noticed(place, monkeypatch):
+    right = GaussianProcess.evidence_and_slopes
+
+    def wrong(*given):
+        found, slopes = right(*given)
+        slopes[place] = slopes[place] * 1.001
+        return found, slopes
+
+    monkeypatch.setattr(GaussianProcess, "evidence_and_slopes", wrong)
+    notices(check_slopes)
 
 
 def test_draws_have_the_posterior_mean_and_covariance():

@@ -126,6 +126,8 @@ def train(
         "validation": {"root_seed": root_seed, "episodes": validation_episodes},
     }  # fmt: skip
     network = build_model(algorithm, asdict(model), shape, _generator(seed))
+    if training.optimizer == "muon" and not network.hidden_matrices():
+        raise UsageError(f"optimizer muon moves matrices between hidden layers; this {algorithm} has none, use adamw.")
     if training.evaluate_every:
         source.check_evaluable("evaluate_every", root_seed, validation_episodes)
     if target != "auto" and condition == "return":

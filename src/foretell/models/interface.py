@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from foretell.models.configs import ModelConfig, SequenceShape, TrajectoryTransformerConfig
 from foretell.models.losses import imitation_loss
+from foretell.models.matrices import hidden_matrices
 from foretell.sequences.batch import SequenceBatch
 from foretell.sequences.windows import WindowSampler
 
@@ -43,6 +44,10 @@ class SequenceModel(nn.Module, ABC, Generic[Config]):
 
     def prepare(self, sampler: WindowSampler) -> None:
         """Take what the network needs to know of the data before training: bins, say. Part of its weights then."""
+
+    def hidden_matrices(self) -> list[tuple[nn.Parameter, int]]:
+        """Return the weights that Muon moves, each with how many matrices it stores: queries, keys and values are 3."""
+        return hidden_matrices(self)
 
     def reader(self) -> Callable[[SequenceBatch], Float[Tensor, "batch action_dim"]]:
         """Return what reads off windows what `forward` with `last_only` does, for acting: faster where it can be.

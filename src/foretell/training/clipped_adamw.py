@@ -9,8 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
+from foretell.training.clipped import ClippedOptimizer
 
-class ClippedAdamW(torch.optim.AdamW):
+
+class ClippedAdamW(ClippedOptimizer, torch.optim.AdamW):
     """PyTorch's fused AdamW; `advance` clips and steps to the same bits, and looks nothing up that stays the same."""
 
     def __init__(self, parameters: Iterable[nn.Parameter], *, learning_rate: float, weight_decay: float):
@@ -25,26 +27,13 @@ class ClippedAdamW(torch.optim.AdamW):
         self._look_up()
 
     def _look_up(self) -> None:
-        self.parameters: list[nn.Parameter] = [one for group in self.param_groups for one in group["params"]]
+        self.parameters = [one for group in self.param_groups for one in group["params"]]
         self._on_cpu = all(one.device.type == "cpu" for one in self.parameters)
         self._moments: list[list[Tensor]] = []
 
-    def let_go(self) -> None:
-        """Forget the gradients of the update before."""
-        for parameter in self.parameters:
-            parameter.grad = None
-
-    def norm(self) -> Tensor:
-        """Return the norm of all gradients together, as `torch.nn.utils.get_total_norm` does."""
-        gradients = self._gradients()
-        if not gradients:
-            return torch.zeros(())
-        return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-
     def advance(self, norm: Tensor, clip_norm: float, learning_rate: float) -> None:
         """Scale the gradients, of this `norm`, down to at most `clip_norm`, and step along them."""
-        gradients = self._gradients()
-        torch._foreach_mul_(gradients, (clip_norm / (norm + 1e-6)).clamp(max=1.0))
+        gradients = self.clip(norm, clip_norm)
         self.param_groups[0]["lr"] = learning_rate
         watched = self._optimizer_step_pre_hooks or self._optimizer_step_post_hooks
         if self._on_cpu and not watched and len(gradients) == len(self.state) == len(self.parameters):
@@ -64,6 +53,3 @@ class ClippedAdamW(torch.optim.AdamW):
             [*self.parameters], gradients, first, second, [], steps, fused=True, amsgrad=False, beta1=beta1,
             beta2=beta2, lr=group["lr"], weight_decay=group["weight_decay"], eps=group["eps"], maximize=False,
         )  # fmt: skip
-
-    def _gradients(self) -> list[Tensor]:
-        return [one.grad for one in self.parameters if one.grad is not None]

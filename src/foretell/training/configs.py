@@ -10,24 +10,30 @@ from typing import Literal, get_args
 from foretell.core.errors import UsageError
 
 Precision = Literal["float32", "bfloat16"]
+Optimizer = Literal["adamw", "muon"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """How a sequence model is fitted: AdamW with clipped gradients (Chen et al. 2021, Table 9)."""
+    """How a sequence model is fitted: with clipped gradients, by AdamW (Chen et al. 2021, Table 9) or Muon."""
 
     updates: int = 10_000
     """Gradient updates."""
     batch_size: int = 64
     """Windows per update."""
+    optimizer: Optimizer = "adamw"
+    """muon: the matrices between hidden layers move by Muon (Jordan et al. 2024), all else by AdamW; far fewer updates,
+    each of which takes longer."""
     learning_rate: float = 1e-3
     """Step size of AdamW after the warm-up."""
+    matrix_learning_rate: float = 1e-2
+    """Step size of Muon after the warm-up: about the largest singular value of a step. Without effect on adamw."""
     warmup_updates: int = 100
     """Updates over which the learning rate rises linearly from 0."""
     schedule: Literal["cosine", "constant"] = "cosine"
     """cosine: falls to 0 at the last update; constant: stays after the warm-up."""
     weight_decay: float = 1e-4
-    """Decoupled weight decay of AdamW."""
+    """Decoupled weight decay, times the step size."""
     clip_norm: float = 0.25
     """Largest gradient norm; larger gradients are scaled down to it."""
     evaluate_every: int = 0
@@ -38,12 +44,19 @@ class TrainingConfig:
     """Updates between events that hold the loss."""
 
     def __post_init__(self) -> None:
-        for name in ("updates", "batch_size", "learning_rate", "clip_norm", "checkpoint_every", "log_every"):
+        for name in ("updates", "batch_size", "learning_rate", "matrix_learning_rate", "clip_norm", "checkpoint_every",
+                     "log_every"):  # fmt: skip
             if not 0 < getattr(self, name) < math.inf:
                 raise UsageError(f"{name} is {getattr(self, name)}; expected a number above 0.")
         for name in ("warmup_updates", "weight_decay", "evaluate_every"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise UsageError(f"{name} is {getattr(self, name)}; expected a number of 0 or more.")
+        if self.optimizer not in get_args(Optimizer):
+            raise UsageError(f"optimizer {self.optimizer!r}; expected one of {', '.join(get_args(Optimizer))}.")
+        if self.optimizer == "adamw" and self.matrix_learning_rate != TrainingConfig.matrix_learning_rate:
+            raise UsageError(
+                f"matrix_learning_rate {self.matrix_learning_rate} is Muon's; expected optimizer muon with it, or none."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

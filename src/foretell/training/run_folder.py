@@ -43,6 +43,10 @@ def run_versions(device: str = "cpu") -> dict[str, str]:
     }  # fmt: skip
 
 
+_MEANT = {"training.optimizer": "adamw", "training.matrix_learning_rate": 0.01}
+"""What runs meant that began before there was another choice, and say nothing."""
+
+
 class RunFolder:
     """The folder of one run, opened for training: made on the first start, continued on any later one."""
 
@@ -75,7 +79,7 @@ class RunFolder:
         return list(self.path.iterdir()) if self.path.exists() else []
 
     def _check_same(self, existing: dict[str, Any]) -> None:
-        there = _flatten(existing)
+        there = _MEANT | _flatten(existing)
         different = [
             f"{key} {there.get(key)!r} there, {value!r} here"
             for key, value in _flatten(self.config).items()

@@ -14,7 +14,9 @@ from foretell.models.finite import all_finite, named_gradients, where_not_finite
 from foretell.models.interface import SequenceModel
 from foretell.sequences.batch import SequenceBatch
 from foretell.training.checkpoints import load_optimizer_tensors, optimizer_tensors
+from foretell.training.clipped import ClippedOptimizer
 from foretell.training.clipped_adamw import ClippedAdamW
+from foretell.training.clipped_muon import ClippedMuon
 from foretell.training.configs import Precision, TrainingConfig, learning_rate_at
 
 
@@ -40,10 +42,14 @@ class SequenceTraining:
         self.optimizer = self._optimizer()
         self._generator = torch.Generator(self.device)
 
-    def _optimizer(self) -> ClippedAdamW:
-        return ClippedAdamW(
-            self.model.parameters(), learning_rate=self.config.learning_rate, weight_decay=self.config.weight_decay
-        )
+    def _optimizer(self) -> ClippedOptimizer:
+        parameters, config = self.model.parameters(), self.config
+        if config.optimizer == "adamw":
+            return ClippedAdamW(parameters, learning_rate=config.learning_rate, weight_decay=config.weight_decay)
+        return ClippedMuon(
+            parameters, self.model.hidden_matrices(), learning_rate=config.learning_rate,
+            matrix_learning_rate=config.matrix_learning_rate, weight_decay=config.weight_decay,
+        )  # fmt: skip
 
     def update(self, update: int) -> dict[str, Tensor | float]:
         """Take update number `update` (from 0); batch, dropout and learning rate follow from (seed, update) alone.

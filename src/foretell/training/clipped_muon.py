@@ -1,0 +1,149 @@
+"""Muon with clipped gradients: hidden matrices move along the orthogonal matrix next to their momentum."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.optim.adamw import adamw
+
+from foretell.training.clipped import ClippedOptimizer
+
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+ITERATIONS = 5
+"""A polynomial that sends the singular values of a matrix near 1, and how often it is applied (Jordan et al. 2024)."""
+MOMENTUM = 0.95
+BETAS, EPSILON = (0.9, 0.999), 1e-8
+"""Those of Adam (Kingma and Ba 2015, section 2), as in PyTorch."""
+
+
+class ClippedMuon(ClippedOptimizer):
+    r"""Muon (Jordan et al. 2024, kellerjordan.github.io/posts/muon) for hidden matrices, AdamW for everything else.
+
+    Of a matrix $W$ of `rows` by `columns`, with gradient $G$ and momentum $M \leftarrow 0.95 M + 0.05 G$, the step is
+    $\sqrt{\max(1, rows / columns)}\, O$, where $O$ is next to $0.05 G + 0.95 M$ among the matrices whose singular
+    values are 1: a step goes as far in every direction as in the one that the gradients are largest in. Matrices that
+    are stored in one, such as those of queries, keys and values, are told apart.
+
+    Beside PyTorch's `torch.optim.Muon`, matrices of the same shape are computed at once, in float32.
+    """
+
+    def __init__(
+        self, parameters: Iterable[nn.Parameter], matrices: Sequence[tuple[nn.Parameter, int]], *,
+        learning_rate: float, matrix_learning_rate: float, weight_decay: float,
+    ):  # fmt: skip
+        """`matrices` are those of the `parameters` that Muon moves, each with the number of matrices stored in it.
+
+        `learning_rate` is AdamW's; Muon's is larger by the ratio of `matrix_learning_rate` to it, at every update.
+        """
+        ratio = matrix_learning_rate / learning_rate
+        moved = dict(matrices)
+        others = [one for one in parameters if one not in moved]
+        groups = [
+            {"params": others, "ratio": 1.0, "stored": ()},
+            {"params": list(moved), "ratio": ratio, "stored": tuple(moved.values())},
+        ]
+        super().__init__(groups, {"lr": learning_rate, "weight_decay": weight_decay})
+        self._look_up()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take what a copy or `load_state_dict` brings."""
+        super().__setstate__(state)
+        self._look_up()
+
+    def _look_up(self) -> None:
+        self.parameters = [one for group in self.param_groups for one in group["params"]]
+
+    def advance(self, norm: Tensor, clip_norm: float, learning_rate: float) -> None:
+        """Scale the gradients, of this `norm`, down to at most `clip_norm`, and step along them."""
+        self.clip(norm, clip_norm)
+        for group in self.param_groups:
+            group["lr"] = learning_rate
+        self.step()
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """Step along the gradients as they are; the learning rate may be a tensor, and `found_inf` stop everything."""
+        assert closure is None
+        others, matrices = self.param_groups
+        frozen = getattr(self, "found_inf", None)
+        self._advance_others(others, frozen)
+        self._advance_matrices(matrices, frozen)
+
+    def _advance_others(self, group: dict[str, Any], frozen: Tensor | None) -> None:
+        parameters = [one for one in group["params"] if one.grad is not None]
+        states = [self._moments(one) for one in parameters]
+        first, second, steps = ([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq", "step"))
+        adamw(
+            parameters, [one.grad for one in parameters], first, second, [], steps, fused=True, amsgrad=False,
+            beta1=BETAS[0], beta2=BETAS[1], lr=group["lr"], weight_decay=group["weight_decay"], eps=EPSILON,
+            maximize=False, found_inf=frozen,
+        )  # fmt: skip
+
+    def _moments(self, parameter: nn.Parameter) -> dict[str, Tensor]:
+        state = self.state[parameter]
+        if not state:
+            state["step"] = torch.zeros((), device=parameter.device)
+            state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
+        return state
+
+    def _advance_matrices(self, group: dict[str, Any], frozen: Tensor | None) -> None:
+        moved = [(one, stored) for one, stored in zip(group["params"], group["stored"]) if one.grad is not None]
+        if not moved:
+            return
+        parameters, gradients = [one for one, _ in moved], [one.grad for one, _ in moved]
+        for one in parameters:
+            if not self.state[one]:
+                self.state[one]["momentum"] = torch.zeros_like(one)
+        momenta = [self.state[one]["momentum"] for one in parameters]
+        learning_rate = group["lr"] * group["ratio"]
+        if frozen is not None:  # what is not finite must not be multiplied by 0 either
+            gradients = [torch.where(frozen > 0, momentum, one) for one, momentum in zip(gradients, momenta)]
+            learning_rate = learning_rate * (1 - frozen)
+        torch._foreach_lerp_(momenta, gradients, 1 - MOMENTUM)
+        directions = torch._foreach_lerp(gradients, momenta, MOMENTUM)
+        steps = steps_along(directions, [stored for _, stored in moved])
+        torch._foreach_mul_(parameters, 1 - learning_rate * group["weight_decay"])
+        torch._foreach_mul_(steps, -learning_rate)
+        torch._foreach_add_(parameters, steps)
+
+
+def steps_along(directions: Sequence[Tensor], stored: Sequence[int]) -> list[Tensor]:
+    r"""Return $\sqrt{\max(1, rows / columns)}\, O$ for each direction, of which the rows are `stored` matrices.
+
+    Those of the same shape, or of its transpose, are computed together.
+    """
+    pieces = [piece for one, count in zip(directions, stored) for piece in one.chunk(count)]
+    lying = [piece.mT if piece.shape[0] > piece.shape[1] else piece for piece in pieces]
+    found: list[Tensor] = list(lying)
+    for shape in dict.fromkeys(one.shape for one in lying):
+        alike = [place for place, one in enumerate(lying) if one.shape == shape]
+        for place, orthogonal in zip(alike, orthogonalized(torch.stack([lying[place] for place in alike]))):
+            found[place] = orthogonal
+    scaled = iter([
+        one.mT * (piece.shape[0] / piece.shape[1]) ** 0.5 if piece.shape[0] > piece.shape[1] else one
+        for one, piece in zip(found, pieces)
+    ])  # fmt: skip
+    return [torch.cat([next(scaled) for _ in range(count)]) for count in stored]
+
+
+def orthogonalized(matrices: Float[Tensor, "matrices rows columns"]) -> Float[Tensor, "matrices rows columns"]:
+    r"""Return about $U V^\top$ for each matrix $U \Sigma V^\top$, of at most as many rows as columns.
+
+    By Newton and Schulz: $X \leftarrow aX + (bA + cA^2)X$ with $A = XX^\top$, from a norm of 1. The coefficients
+    raise small singular values fast rather than end at 1: what comes out lies between 0.7 and 1.2 (Jordan et al. 2024).
+
+    >>> orthogonalized(torch.tensor([[[3.0, 0.0], [0.0, -0.5]]])).round(decimals=1)  # the signs of a diagonal
+    tensor([[[ 0.7,  0.0],
+             [ 0.0, -1.1]]])
+    """
+    first, second, third = COEFFICIENTS
+    found = matrices / (torch.linalg.vector_norm(matrices, dim=(1, 2), keepdim=True) + 1e-7)
+    for _ in range(ITERATIONS):
+        squares = found @ found.mT
+        squares = torch.baddbmm(squares, squares, squares, beta=second, alpha=third)
+        found = torch.baddbmm(found, squares, found, beta=first)
+    return found
