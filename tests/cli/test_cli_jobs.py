@@ -24,9 +24,9 @@ CASES = [(name, league) for name in EXPERIMENTS for league in (False, True)]
 
 
 @pytest.fixture(params=CASES, ids=lambda case: f"{case[0]}{', league' * case[1]}")
-def run(request, tmp_path):
+def run(request):
     name, league = request.param
-    return ExperimentRun(EXPERIMENTS[name], tmp_path / "a folder", [0, 3], root_seed=7, league=league)
+    return ExperimentRun(EXPERIMENTS[name], Path("/nowhere/a folder"), [0, 3], root_seed=7, league=league)
 
 
 @pytest.fixture

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 import pytest
+from cli_helpers import SMALL
 
-from foretell.cli.signals import noted, stop_if_asked
+from foretell.cli.signals import noted
 from foretell.core.errors import StoppedError
+from foretell.core.stopping import nothing_to_save, stop_if_asked
 
 
 def test_a_second_signal_ends_at_once():
@@ -23,3 +26,52 @@ def test_a_second_signal_ends_at_once():
             os.kill(os.getpid(), signal.SIGTERM)
     stop_if_asked()
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def _asked_at_once():
+    with nothing_to_save():
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)  # the work, which nobody reports
+
+
+def test_where_nothing_would_be_lost_a_signal_ends_in_the_middle():
+    with noted(signal.SIGTERM):
+        began = time.monotonic()
+        with pytest.raises(StoppedError) as caught:
+            _asked_at_once()
+        assert caught.value.exit_code == 143
+        assert time.monotonic() - began < 30
+    with noted(signal.SIGTERM):  # over: what is to be saved is saved again
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(StoppedError):
+            stop_if_asked()
+
+
+def test_a_wish_from_before_ends_it_as_it_begins():
+    with noted(signal.SIGINT):
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(StoppedError), nothing_to_save():
+            raise AssertionError
+
+
+@pytest.mark.parametrize("condition", ["advantage", "return"])
+def test_a_training_is_stopped_while_it_learns_what_to_tell_its_network(
+    condition, foretell, data, tmp_path, monkeypatch
+):
+    from foretell.facade import training
+
+    def patient(*_, **__):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+
+    name = "told_of" if condition == "advantage" else "asking_of"
+    right = getattr(training, name)
+    monkeypatch.setattr(training, name, patient)
+    words = ("train", data, "--out", "run", "--condition", condition, *SMALL)
+    words += ("--values.updates", 3) if condition == "advantage" else ()
+    began = time.monotonic()
+    answer = foretell(*words)
+    assert time.monotonic() - began < 30
+    answer.refusal(143, "stopped by signal 15; the same command continues")
+    monkeypatch.setattr(training, name, right)
+    assert foretell(*words).code == 0

@@ -90,6 +90,11 @@ class Collect:
         return self.environment or "Pendulum-v1"
 
     @property
+    def _steps(self) -> int:
+        """Return how many timesteps to record; 0 for all of a replay."""
+        return self.steps or DEFAULT_STEPS.get(self.recipe, 0)
+
+    @property
     def _request_path(self) -> Path:
         return self.out.with_suffix(".request.json")
 
@@ -125,7 +130,7 @@ class Collect:
         if self._request_path.exists():
             found = read_json(self._request_path)
             same = found == request | {"fingerprint": there.fingerprint()}
-        elif self.recipe in DEFAULT_STEPS and there.num_steps != (self.steps or DEFAULT_STEPS[self.recipe]):
+        elif self.recipe in DEFAULT_STEPS and there.num_steps != self._steps:
             same = False
         else:
             again = self.out.with_name(f".{self.out.name}.again.hdf5")
@@ -140,23 +145,22 @@ class Collect:
     def _record(self, path: Path) -> Dataset:
         from foretell.collection.recipes import collect_random, collect_replay
 
-        steps = self.steps or DEFAULT_STEPS.get(self.recipe, 0)
         with watch(f"collect {self.recipe}", quiet=self.json) as progress:
             if self.recipe == "random":
-                return collect_random(self._environment, steps, self.seed, path, progress)
+                return collect_random(self._environment, self._steps, self.seed, path, progress)
             from foretell.facade import collect_imagined, collect_sac, train_sac
 
             use_threads(self.threads)
             if self.source:
                 return collect_imagined(
-                    self.source, path, num_steps=steps, seed=self.seed, config=self.dynamics, progress=progress
+                    self.source, path, num_steps=self._steps, seed=self.seed, config=self.dynamics, progress=progress
                 )  # fmt: skip
 
             agent = self.agent or self.out.with_name(f"{self.out.stem}-sac")
             if self.agent is None:
                 train_sac(self._environment, agent, seed=self.seed, progress=progress)
             if self.recipe == "sac-agent":
-                return collect_sac(agent, path, num_steps=steps, seed=self.seed, progress=progress)
+                return collect_sac(agent, path, num_steps=self._steps, seed=self.seed, progress=progress)
             return collect_replay(agent / "replay.hdf5", path=path, num_steps=self.steps, keep=self.keep)
 
     def show(self, result: dict[str, Any]) -> str:

@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from foretell.cli.progress import PLAIN_SECONDS, Meter, bars, details
-from foretell.cli.signals import stop_if_asked
 from foretell.core.errors import ForetellError, StoppedError
+from foretell.core.stopping import stop_if_asked
 
 GRACE_SECONDS = 5.0
 """For a worker to save what it has after a stop."""

@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from foretell.cli.signals import stop_if_asked
 from foretell.core.progress import Progress, silent
+from foretell.core.stopping import stop_if_asked
 
 PLAIN_SECONDS = 5.0
 """Between plain lines, where there is no terminal."""
@@ -26,13 +26,13 @@ class Meter:
 
     def update(self, done: int, total: int, measurements: dict[str, float]) -> None:
         """Take note of the newest numbers."""
-        if self._begin is None or done <= self._begin[1]:  # what is prepared first is not of the rate
+        if self._begin is None:
             self._begin = (time.monotonic(), done)
         self.done, self.total, self.measurements = done, total, measurements
 
     @property
     def rate(self) -> float:
-        """Units a second since they began to be counted up; 0 before there is one to tell."""
+        """Units a second since the first call; 0 before there is one to tell."""
         if self._begin is None:
             return 0.0
         seconds = time.monotonic() - self._begin[0]

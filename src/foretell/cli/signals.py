@@ -1,7 +1,6 @@
 """Ctrl-C and SIGTERM: the update under way is finished and saved, then the command ends with 130 or 143.
 
-A signal only leaves a note. Whoever does long work reports progress, and the report is where the note is read:
-between two updates, with everything in a state that can be saved. A second signal ends the command at once.
+How: `core/stopping.py`. A second signal ends the command at once.
 """
 
 from __future__ import annotations
@@ -11,9 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from foretell.core.errors import StoppedError
-
-_noted: list[signal.Signals] = []
+from foretell.core import stopping
 
 
 @contextmanager
@@ -23,18 +20,12 @@ def noted(*numbers: signal.Signals) -> Iterator[None]:
     try:
         yield
     finally:
-        _noted.clear()
+        stopping.forget()
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
 def _note(number: int, _: FrameType | None) -> None:
-    if _noted:
+    if stopping.asked():
         raise KeyboardInterrupt
-    _noted.append(signal.Signals(number))
-
-
-def stop_if_asked() -> None:
-    """Raise `StoppedError` where a signal was noted."""
-    if _noted:
-        raise StoppedError(_noted[0])
+    stopping.wish(number)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import warnings
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
@@ -16,6 +17,7 @@ from foretell.core.files import atomic_path, sha256_of, write_json
 from foretell.core.locks import folder_lock
 from foretell.core.progress import Progress, silent
 from foretell.core.seeding import derive_seed
+from foretell.core.stopping import nothing_to_save
 from foretell.datasets.dataset import IMAGINED_FROM, Dataset
 from foretell.evaluation.acting import acting_policy, check_acting
 from foretell.evaluation.configs import ActingConfig, acting_settings
@@ -148,13 +150,14 @@ def train(
                     seed=seed, progress=stages.stage(0),
                 ))  # fmt: skip
             functions = restore_values(*load_run(out / "values"))
-        if planner:
-            told = foretold_of(condition, data, normalization, functions, discount=planner.discount)
-        else:
-            told = told_of(condition, data, normalization, functions, seed=seed)
-        asking = asking_of(told, data, normalization, target, max_timesteps=shape.max_timesteps, seed=seed)
-        sampler = _sampler(source, model, told, best_share, seed)
-        network.prepare(sampler)
+        with nothing_to_save() if processes.alone else nullcontext():
+            if planner:
+                told = foretold_of(condition, data, normalization, functions, discount=planner.discount)
+            else:
+                told = told_of(condition, data, normalization, functions, seed=seed)
+            asking = asking_of(told, data, normalization, target, max_timesteps=shape.max_timesteps, seed=seed)
+            sampler = _sampler(source, model, told, best_share, seed)
+            network.prepare(sampler)
         asked = {ASKED + name: value for name, value in asking.tensors().items()}
         policy = acting_policy(network, normalization, asking, acting, condition, functions)
         updates = placed(place, algorithm, network, sampler, training, seed)

@@ -1,0 +1,49 @@
+"""A wish to stop, and where it is heeded: between two updates, or at once where nothing would be lost.
+
+A wish only leaves a note. Whoever does long work reports progress, and the report is where the note is read, with
+everything in a state that can be saved. Work before that says so by `nothing_to_save`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from foretell.core.errors import StoppedError
+
+_wishes: list[int] = []
+_blocks: list[None] = []
+
+
+def wish(signal_number: int) -> None:
+    """Note that a signal asks for an end; raise `StoppedError` at once inside `nothing_to_save`."""
+    _wishes.append(signal_number)
+    if _blocks:
+        stop_if_asked()
+
+
+def asked() -> bool:
+    """Say whether an end was asked for."""
+    return bool(_wishes)
+
+
+def forget() -> None:
+    """Let what was noted be over."""
+    _wishes.clear()
+
+
+def stop_if_asked() -> None:
+    """Raise `StoppedError` where a signal was noted."""
+    if _wishes:
+        raise StoppedError(_wishes[0])
+
+
+@contextmanager
+def nothing_to_save() -> Iterator[None]:
+    """Let a signal end the block in the middle: what it computes can be computed again, and nothing is written."""
+    stop_if_asked()
+    _blocks.append(None)
+    try:
+        yield
+    finally:
+        _blocks.pop()
