@@ -13,9 +13,9 @@ from benchmarks.measuring import Options, Row
 DEFAULT = (
     "collection", "evaluation", "datasets", "training", "growth", "sac", "values", "seeds", "sorting", "reproduce",
 )  # fmt: skip
-LONG = ("sac_scores", "league", "rollouts", "targets", "imagination", "gpu")
+LONG = ("sac_scores", "league", "rollouts", "targets", "imagination", "optimizers", "gpu")
 """Run by name: the first two take an hour and a quarter of one of every core, rollouts some minutes of one core; the
-two after those read results/pendulum, and gpu needs a GPU."""
+three after those read results/pendulum, and gpu needs a GPU."""
 RESULTS = Path(__file__).parent / "results"
 
 

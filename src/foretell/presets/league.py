@@ -56,7 +56,7 @@ pendulum-random (seed 2). Here and below: mean return behind SAC from 200 valida
 NOISE = replace(MUON, updates=400, evaluate_every=50, learning_rate=1e-3, matrix_learning_rate=5e-3)
 """The return says nothing: more updates change nothing."""
 BY_HEART = replace(NOISE, updates=320, evaluate_every=40)
-"""1,000 steps, each seen a hundred times."""
+"""1,000 steps, each seen twenty times."""
 REPLAYED = replace(
     MUON, updates=1_500, evaluate_every=150, batch_size=320, learning_rate=7e-4, matrix_learning_rate=7e-3
 )
