@@ -74,8 +74,8 @@ class _Stoppable:
             found = load_newest(out / "checkpoints")
         except CheckpointError as error:
             return str(error)
-        saved = found[1]["update"] if found else 0
-        return "" if saved == done[-1] + 1 else f"{done[-1] + 1} updates done, {saved} saved"
+        saved, taken = found[1]["update"] if found else 0, done[-1] + 1 if done else 0  # none: stopped before the first
+        return "" if saved == taken else f"{taken} updates done, {saved} saved"
 
 
 def _stop(scale: Scale, number: signal.Signals, cases: int) -> tuple[int, int]:
