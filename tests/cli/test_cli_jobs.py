@@ -89,15 +89,17 @@ def test_a_printed_command_carries_every_setting(run, jobs, experiment):
             assert (verb._settings[method.algorithm], verb.validation_episodes) == (
                 lesson.model, experiment.validation_episodes,
             )  # fmt: skip
-            if lesson.imagined:
-                needed = f"{entry.dataset.name}.imagined-iql"
+            assert (Path(verb.dataset).parent.name == "imagined") == bool(lesson.imagined)
+            assert bool(verb.values_from) == bool(lesson.imagined or method.condition in ("value", "advantage"))
+            if verb.values_from:
+                usual = experiment.method("iql").lessons[entry.dataset.name].values
+                needed = f"{entry.dataset.name}.{'imagined-iql' if lesson.imagined else 'iql'}"
+                needed = needed if lesson.values in (None, usual) else f"{entry.policy}.values"
                 assert verb.values_from.parts[-2:] == (needed, f"seed-{seed}")
-                assert Path(verb.dataset).parent.name == "imagined"
-                shared[needed] = lesson.values
+                shared[needed] = lesson.values or usual
     for (policy, seed), verb in found.items():  # value functions that others need
         assert verb.algorithm == "iql", (policy, seed)
-        expected = shared.get(policy) or experiment.method("iql").lessons[policy.removesuffix(".iql")].values
-        assert verb.values == expected
+        assert verb.values == shared[policy]
     imagined = [verb for verb in verbs if isinstance(verb, Collect) and verb.recipe == "imagined"]
     assert len(imagined) == 2 * len({entry.dataset.name for entry in run.entries if entry.lesson.imagined})
     assert {verb.seed for verb in imagined} <= {0, 3}

@@ -14,8 +14,21 @@ from foretell.training import clipped_muon
 from foretell.training.checkpoints import load_optimizer_tensors, optimizer_tensors
 from foretell.training.clipped_adamw import ClippedAdamW
 from foretell.training.clipped_muon import ClippedMuon, orthogonalized, steps_along
+from foretell.training.native import muon as native_muon
 
 DECAY, CLIP, RATE, MATRIX_RATE = 0.1, 0.25, 1e-2, 3e-2
+
+
+in_c = native_muon.step
+
+
+@pytest.fixture(autouse=True, params=["native", "torch"])
+def operators(request, monkeypatch):
+    if request.param == "native" and not native_muon.available():
+        pytest.skip("no C compiler here")
+    if request.param == "torch":
+        monkeypatch.setattr(native_muon, "step", lambda *_, **__: False)
+    return request.param
 
 
 class _Network(nn.Module):
@@ -100,10 +113,57 @@ def test_another_muon_is_noticed(name, wrong, monkeypatch):
     notices(check_the_reference)
 
 
-def test_three_matrices_taken_for_one_are_noticed(monkeypatch):
-    right = steps_along
+def test_three_matrices_taken_for_one_are_noticed(operators, monkeypatch):
+    right, here = steps_along, native_muon.step
+
+    def wrong(weights, gradients, momenta, stored, **settings):
+        return here(weights, gradients, momenta, [1 for _ in stored], **settings)
+
     monkeypatch.setattr(clipped_muon, "steps_along", lambda found, stored: right(found, [1 for _ in stored]))
+    monkeypatch.setattr(native_muon, "step", wrong)
     notices(check_the_reference)
+
+
+def test_it_is_the_library_that_steps_where_there_is_one(operators, monkeypatch):
+    seen = []
+    monkeypatch.setattr(clipped_muon, "steps_along", lambda *given: seen.append(1) or steps_along(*given))
+    _advance(network := _Network(), _made(network), 0)
+    assert bool(seen) == (operators == "torch")
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (64, 256), (256, 64), (1, 5), (5, 1), (3, 3)])
+def test_library_and_operators_agree(shape):
+    def moved(native):
+        generator = torch.Generator().manual_seed(1)
+        tensors = [torch.randn(2 * shape[0], shape[1], generator=generator) for _ in range(3)]
+        weight, gradient, momentum = tensors
+        if native:
+            in_c([weight], [gradient], [momentum], [2], momentum=0.95, rate=0.1, decay=0.5,
+                 coefficients=clipped_muon.COEFFICIENTS, iterations=5)  # fmt: skip
+            return weight, momentum
+        momentum.lerp_(gradient, 0.05)
+        (step,) = steps_along([gradient.lerp(momentum, 0.95)], [2])
+        return weight.mul_(0.95).sub_(0.1 * step), momentum
+
+    for one, other in zip(moved(native=True), moved(native=False), strict=True):
+        torch.testing.assert_close(one, other, rtol=0.0, atol=1e-5)
+
+
+def test_the_step_is_the_same_on_any_number_of_threads():
+    network, before = _Network(), torch.get_num_threads()
+    matrices = [one for one, _ in network.matrices]
+    found = []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            weights, gradients, momenta = ([one.detach().clone() for one in matrices] for _ in range(3))
+            in_c(weights, gradients, momenta, [3, 1, 1], momentum=0.95, rate=0.1, decay=0.5,
+                 coefficients=clipped_muon.COEFFICIENTS, iterations=5)  # fmt: skip
+            found.append(torch.cat([one.flatten() for one in weights]))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
 
 
 def test_steps_are_those_of_pytorch_up_to_its_bfloat16():

@@ -19,6 +19,7 @@ from foretell.evaluation.configs import ActingConfig, PlanningConfig
 from foretell.presets.experiment import DatasetPlan, Entry, Experiment
 from foretell.reporting.experiment import write_report
 from foretell.reporting.league import write_league
+from foretell.values.configs import IQLConfig
 
 ONE_THREAD = ("--threads", "1")
 """Of every job that computes, so that its command gives the same bits by itself."""
@@ -151,22 +152,20 @@ class ExperimentRun:
         name, run, data = f"{policy} seed {seed}", self.run_path(policy, seed), self._dataset(entry.dataset)
         needs = [f"collect {entry.dataset.name}"]
         if entry.method.algorithm == "iql":
-            yield self._iql_job(entry, seed)
+            yield self._iql_job(self.run_path(policy, seed), needs[0], data, lesson.values, seed)
         else:
             given: list[str] = []
             if lesson.imagined:
                 yield (imagine := self._imagine_job(entry, seed))
-                yield (iql := self._imagined_iql_job(entry, imagine, seed))
-                needs, data = [*needs, imagine.name, iql.name], imagine.done_when[0]
-                given = ["--values-from", str(iql.done_when[0].parent)]
-            elif entry.method.condition in ("value", "advantage"):
-                iql = self._iql_job(Entry(method=self.experiment.method("iql"), dataset=entry.dataset), seed)
-                yield iql
-                needs, given = [*needs, iql.name], ["--values-from", str(iql.done_when[0].parent)]
+                needs, data = [*needs, imagine.name], imagine.done_when[0]
+            if lesson.imagined or entry.method.condition in ("value", "advantage"):
+                run_of_values, settings = self._values_of(entry, seed)
+                yield (iql := self._iql_job(run_of_values, needs[-1], data, settings, seed))
+                needs, given = [*needs, iql.name], ["--values-from", str(run_of_values)]
             updates = lesson.training.updates if lesson.training else 0
             yield Job(
                 name=f"train {name}", after=tuple(needs), done_when=(run / "model.safetensors",),
-                weight=updates / 100 + 20 * (entry.method.condition in ("value", "advantage")),
+                weight=updates / 100 + 5 * (entry.method.condition in ("value", "advantage")),
                 arguments=("train", str(data), "--out", str(run), "--algorithm", entry.method.algorithm,
                            "--condition", str(entry.method.condition), "--best-share", str(entry.method.best_share),
                            "--seed", str(seed), *self._common, *given,
@@ -186,22 +185,21 @@ class ExperimentRun:
                            "--name", policy, "--out", str(self._asked(policy, seed)), "--target-returns", *asked),
             )  # fmt: skip
 
-    def _iql_job(self, entry: Entry, seed: int) -> Job:
-        run = self.run_path(entry.policy, seed)
-        return Job(
-            name=f"train {entry.policy} seed {seed}", after=(f"collect {entry.dataset.name}",), weight=25,
-            done_when=(run / "model.safetensors",),
-            arguments=("train", str(self._dataset(entry.dataset)), "--out", str(run), "--algorithm", "iql",
-                       "--seed", str(seed), *self._common, *flags_of(entry.lesson.values, "values.")),
-        )  # fmt: skip
+    def _values_of(self, entry: Entry, seed: int) -> tuple[Path, IQLConfig | None]:
+        """Return where the value functions of a method that needs some are learned, and how: all methods that learn
+        them from the same timesteps as implicit Q-learning does share theirs."""
+        lesson, dataset = entry.lesson, entry.dataset.name
+        usual = self.experiment.method("iql").lessons[dataset].values
+        if lesson.values not in (None, usual):
+            return self.run_path(f"{entry.policy}.values", seed), lesson.values
+        return self.run_path(f"{dataset}.{'imagined-iql' if lesson.imagined else 'iql'}", seed), usual
 
-    def _imagined_iql_job(self, entry: Entry, imagine: Job, seed: int) -> Job:
-        run = self.run_path(f"{entry.dataset.name}.imagined-iql", seed)
+    def _iql_job(self, run: Path, needs: str, data: Path, settings: IQLConfig | None, seed: int) -> Job:
         return Job(
-            name=f"train {entry.dataset.name}.imagined-iql seed {seed}", after=(imagine.name,), weight=25,
+            name=f"train {run.parent.name} seed {seed}", after=(needs,), weight=10,
             done_when=(run / "model.safetensors",),
-            arguments=("train", str(imagine.done_when[0]), "--out", str(run), "--algorithm", "iql",
-                       "--seed", str(seed), *self._common, *flags_of(entry.lesson.values, "values.")),
+            arguments=("train", str(data), "--out", str(run), "--algorithm", "iql", "--seed", str(seed), *self._common,
+                       *flags_of(settings, "values.")),
         )  # fmt: skip
 
     def _imagine_job(self, entry: Entry, seed: int) -> Job:

@@ -112,7 +112,7 @@ def best_actions(
     count, first = config.beam_width * config.expansion, model.observation_slots
     beams = _Beams.start(model, symbols, front, count)
     observations = symbols[:, None, -first:].expand(-1, count, -1)
-    earned = torch.zeros(len(symbols), count)
+    scores = earned = torch.zeros(len(symbols), count)
     ended = torch.zeros(len(symbols), count, dtype=torch.bool)
     for h in range(config.horizon):
         final = h + 1 == config.horizon

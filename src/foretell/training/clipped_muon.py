@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
 from foretell.training.clipped import ClippedOptimizer
+from foretell.training.native import muon as native_muon
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 ITERATIONS = 5
@@ -28,7 +29,8 @@ class ClippedMuon(ClippedOptimizer):
     values are 1: a step goes as far in every direction as in the one that the gradients are largest in. Matrices that
     are stored in one, such as those of queries, keys and values, are told apart.
 
-    Beside PyTorch's `torch.optim.Muon`, matrices of the same shape are computed at once, in float32.
+    Beside PyTorch's `torch.optim.Muon`, it computes in float32: in C on the CPU where there is a compiler; elsewhere
+    matrices of the same shape at once.
     """
 
     def __init__(
@@ -99,13 +101,18 @@ class ClippedMuon(ClippedOptimizer):
             if not self.state[one]:
                 self.state[one]["momentum"] = torch.zeros_like(one)
         momenta = [self.state[one]["momentum"] for one in parameters]
-        learning_rate = group["lr"] * group["ratio"]
+        learning_rate, stored = group["lr"] * group["ratio"], [count for _, count in moved]
+        if frozen is None and isinstance(learning_rate, float) and native_muon.step(
+            parameters, gradients, momenta, stored, momentum=MOMENTUM, rate=learning_rate, decay=group["weight_decay"],
+            coefficients=COEFFICIENTS, iterations=ITERATIONS,
+        ):  # fmt: skip
+            return
         if frozen is not None:  # what is not finite must not be multiplied by 0 either
             gradients = [torch.where(frozen > 0, momentum, one) for one, momentum in zip(gradients, momenta)]
             learning_rate = learning_rate * (1 - frozen)
         torch._foreach_lerp_(momenta, gradients, 1 - MOMENTUM)
         directions = torch._foreach_lerp(gradients, momenta, MOMENTUM)
-        steps = steps_along(directions, [stored for _, stored in moved])
+        steps = steps_along(directions, stored)
         torch._foreach_mul_(parameters, 1 - learning_rate * group["weight_decay"])
         torch._foreach_mul_(steps, -learning_rate)
         torch._foreach_add_(parameters, steps)

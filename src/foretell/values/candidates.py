@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
 
+from foretell.agents.backpropagation import Passes
+from foretell.agents.networks import QFunctions
 from foretell.core.seeding import stream
 from foretell.values.functions import ValueFunctions
 
@@ -43,5 +45,8 @@ def smaller_q(
     functions: ValueFunctions, states: Float[Tensor, "rows obs_dim"], actions: Float[Tensor, "rows action_dim"]
 ) -> Float[Tensor, " rows"]:
     """Return Q of each action in its state, the smaller of two, in network units; for any number of rows."""
-    pairs = zip(states.split(CACHED_ROWS), actions.split(CACHED_ROWS))
-    return torch.cat([functions.q(some, taken).amin(0) for some, taken in pairs])
+    pairs, passes, q = torch.cat([states, actions], -1).split(CACHED_ROWS), Passes(), functions.q
+    if type(q) is not QFunctions:  # whose passes are not known
+        return torch.cat([q(*some.split([states.shape[1], actions.shape[1]], 1)).amin(0) for some in pairs])
+    with torch.no_grad():
+        return torch.cat([passes.of(q.mlp, len(some)).forward(some).squeeze(-1).amin(0) for some in pairs])

@@ -9,13 +9,11 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.optim.adam import adam
 
-from foretell.agents.backpropagation import TorchPass
+from foretell.agents.adam import SmallAdam
+from foretell.agents.backpropagation import Passes
 from foretell.agents.networks import EnsembleMLP
 
-BETAS, EPSILON = (0.9, 0.999), 1e-8
-"""Kingma and Ba 2015, section 2, as in PyTorch."""
 TOGETHER = 64
 """Updates whose rows are read at once: reading takes as long as computing where it is done batch by batch."""
 
@@ -26,26 +24,22 @@ def fit(
 ) -> None:  # fmt: skip
     """Take a step for each of `updates` batches: inputs, and what `loss` reads beside the outputs; freeze the network.
 
-    The numbers are autograd's and `torch.optim.Adam`'s, without what these do around them for any network.
+    The numbers are autograd's and `torch.optim.Adam`'s to rounding, without what these do around them for any network.
     """
-    passes = TorchPass(network)
-    parameters: list[Tensor] = list(network.parameters())
-    gradients, first, second = ([torch.zeros_like(one) for one in parameters] for _ in range(3))
-    steps = [torch.zeros(()) for _ in parameters]
-    for parameter, gradient in zip(parameters, gradients):
-        parameter.grad = gradient
+    parameters = list(network.parameters())
+    for parameter in parameters:
+        parameter.grad = torch.zeros_like(parameter)
+    passes, optimizer = Passes(), SmallAdam(parameters, learning_rate)
     for update in range(updates):
         inputs, *told = next(drawn)
+        through = passes.of(network, len(inputs))
         with torch.no_grad():
-            outputs = passes.forward(inputs)
+            outputs = through.forward(inputs)
         (slopes,) = torch.autograd.grad(loss(outputs.requires_grad_(), *told), outputs)
         with torch.no_grad():
-            passes.backward(slopes)
-            adam(
-                parameters, gradients, first, second, [], steps, fused=True, amsgrad=False, maximize=False,
-                lr=learning_rate * 0.5 * (1 + math.cos(math.pi * update / updates)), beta1=BETAS[0], beta2=BETAS[1],
-                weight_decay=0.0, eps=EPSILON,
-            )  # fmt: skip
+            through.backward(slopes)
+        optimizer.param_groups[0]["lr"] = learning_rate * 0.5 * (1 + math.cos(math.pi * update / updates))
+        optimizer.advance()
     network.requires_grad_(False)
     for parameter in parameters:
         parameter.grad = None

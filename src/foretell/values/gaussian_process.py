@@ -20,11 +20,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from foretell.core.errors import DivergedError
+from foretell.values.native.bells import sum_of_bells, sum_of_cosines
 
 JITTER = (1e-10, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4)
 """Added to the diagonal, in shares of its mean, until the matrix can be factored in float64."""
+AT_ONCE = 512
+"""Inputs that are answered at a time, lest memory grow with how many there are."""
 TOGETHER = 128
-"""Inputs that are answered at a time: their covariances with all timesteps stay in the processor's cache."""
+"""Inputs whose covariances with all timesteps are stored at a time, where they are: they stay near the processor."""
 LOWEST_EXPONENT = -700.0
 """e^-700 is nothing beside what it is added to; of less, and of the subnormal numbers that come of it, a processor is
 four times slower."""
@@ -213,8 +216,7 @@ class PosteriorDraws(nn.Module):
     columns: Tensor
     corrections: Tensor
     polynomials: Tensor
-    frequencies: Tensor
-    phases: Tensor
+    waves: Tensor
     amplitudes: Tensor
 
     @torch.no_grad()
@@ -232,39 +234,55 @@ class PosteriorDraws(nn.Module):
         deviations = process.coefficients.exp()[:, :, None]
         polynomials = normal(*deviations.shape[:2], members) * deviations
         self.register_buffer("inputs", inputs)
-        self.register_buffer("columns", process.smooth_columns(inputs))
+        self.register_buffer("columns", process.smooth_columns(inputs).mT.contiguous())
         self._near = inputs.new_empty(1, TOGETHER, len(inputs))  # kept: made anew each time, it would tear the heap
-        self.register_buffer("frequencies", normal(count, cosines, inputs.shape[1]) / process.lengths.exp())
-        phases = torch.rand(count, 1, cosines, generator=generator, dtype=torch.float64)
-        self.register_buffer("phases", 2 * math.pi * phases)
+        frequencies = normal(count, cosines, inputs.shape[1]) / process.lengths.exp()
+        phases = 2 * math.pi * torch.rand(count, 1, cosines, generator=generator, dtype=torch.float64)
+        self.register_buffer("waves", torch.cat([frequencies.mT, phases], 1))
         spread = process.bell.exp() * math.sqrt(2 / cosines)
-        self.register_buffer("amplitudes", normal(count, cosines, members) * spread)
+        self.register_buffer("amplitudes", (normal(count, cosines, members) * spread).mT.contiguous())
         errors = normal(count, len(inputs), members) * process.noise.exp()
         features, corrections = process.features(inputs), []
         for i in range(count):  # one at a time: a covariance is rows x rows
             prior = features @ polynomials[i] + self._cosines(inputs, i)
             left = targets[:, i, None] - prior - errors[i]
             corrections.append(torch.cholesky_solve(left, process.factor(inputs, slice(i, i + 1))[0]))
-        self.register_buffer("corrections", torch.stack(corrections))
-        self.register_buffer("polynomials", polynomials + deviations.square() * (features.T @ self.corrections))
+        corrected = torch.stack(corrections)
+        self.register_buffer("corrections", corrected.mT.contiguous())
+        self.register_buffer("polynomials", polynomials + deviations.square() * (features.T @ corrected))
 
     @torch.no_grad()
     def forward(self, inputs: Float[Tensor, "rows inputs"]) -> Float[Tensor, "targets rows members"]:
         """Return every member's answer."""
-        return torch.cat([self._answers(some) for some in inputs.split(TOGETHER)], 1)
+        return torch.cat([self._answers(some) for some in inputs.split(AT_ONCE)], 1)
 
     def _answers(self, inputs: Tensor) -> Tensor:
-        process, features, answers = self.process, self.process.features(inputs), []
-        for i in range(len(self.corrections)):
-            target = slice(i, i + 1)
-            near = process.smooth_part_of(
-                process.smooth_rows(inputs, target), self.columns[target], target, out=self._near[:, : len(inputs)]
-            )[0]
-            answers.append(features @ self.polynomials[i] + self._cosines(inputs, i) + near @ self.corrections[i])
-        return torch.stack(answers)
+        features = self.process.features(inputs)
+        return torch.stack([
+            features @ self.polynomials[i] + self._cosines(inputs, i) + self._corrections(inputs, i)
+            for i in range(len(self.corrections))
+        ])  # fmt: skip
 
-    def _cosines(self, inputs: Tensor, target: int) -> Tensor:
-        return (inputs @ self.frequencies[target].T + self.phases[target]).cos() @ self.amplitudes[target]
+    def _corrections(self, inputs: Tensor, target: int) -> Float[Tensor, "rows members"]:
+        r"""Return $k(x, X)\, (K + \sigma_n^2 I)^{-1} (y - f(X) - \epsilon)$, but for the polynomial part of $k$."""
+        process, of_target = self.process, slice(target, target + 1)
+        rows, highest = process.smooth_rows(inputs, of_target), 2 * float(process.bell[target])
+        found = sum_of_bells(rows[0], self.columns[target], self.corrections[target], LOWEST_EXPONENT, highest)
+        if found is not None:
+            return found
+        pieces = [
+            process.smooth_part_of(some, self.columns[of_target].mT, of_target, out=self._near[:, : some.shape[1]])[0]
+            @ self.corrections[target].T
+            for some in rows.split(TOGETHER, 1)
+        ]  # fmt: skip
+        return torch.cat(pieces)
+
+    def _cosines(self, inputs: Tensor, target: int) -> Float[Tensor, "rows members"]:
+        """Return each member's draw of the smooth part: the last of `waves` is the phase."""
+        rows = torch.cat([inputs, torch.ones_like(inputs[:, :1])], 1)
+        waves, amplitudes = self.waves[target], self.amplitudes[target]
+        found = sum_of_cosines(rows, waves, amplitudes)
+        return (rows @ waves).cos() @ amplitudes.T if found is None else found
 
 
 def _products(inputs: int, degree: int) -> list[tuple[Tensor, Tensor]]:

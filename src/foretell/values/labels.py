@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 
 from foretell.core.progress import Progress, silent
 from foretell.datasets.dataset import Dataset
-from foretell.values.candidates import candidate_actions, q_of_candidates
+from foretell.values.candidates import candidate_actions, q_of_candidates, smaller_q
 from foretell.values.functions import ValueFunctions
 
 BLOCK_ROWS = 16_384
@@ -69,7 +69,7 @@ def action_ranks(
         if functions.discrete:  # the very number that is compared: another evaluation may round otherwise
             own = q.gather(1, taken.argmax(1, keepdim=True))
         else:
-            own = functions.q(states, taken).amin(0)[:, None]
+            own = smaller_q(functions, states, taken)[:, None]
         ranks[rows] = ((q < own).sum(1) / others).numpy()
         progress(rows.stop, dataset.num_steps)
     return ranks

@@ -1,0 +1,83 @@
+"""Muon's step through the C library: a matrix after the other, where PyTorch's operators stack those of one shape."""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from foretell.core.compiling import shared_library
+from foretell.models.native.building import native
+
+
+class _Matrix(ctypes.Structure):
+    _fields_ = [
+        ("rows", ctypes.c_int64), ("columns", ctypes.c_int64), ("gradient", ctypes.c_void_p),
+        ("momentum", ctypes.c_void_p), ("weight", ctypes.c_void_p),
+    ]  # fmt: skip
+
+
+class _Settings(ctypes.Structure):
+    _fields_ = [
+        ("sgemm", ctypes.c_void_p),
+        *((name, ctypes.c_float) for name in ("momentum", "rate", "decay", "first", "second", "third")),
+        ("iterations", ctypes.c_int64),
+    ]  # fmt: skip
+
+
+def step(
+    weights: Sequence[Tensor], gradients: Sequence[Tensor], momenta: Sequence[Tensor], stored: Sequence[int], *,
+    momentum: float, rate: float, decay: float, coefficients: tuple[float, float, float], iterations: int,
+) -> bool:  # fmt: skip
+    """Move weights, of which the rows are `stored` matrices, and their momenta; return False where this cannot be done.
+
+    It takes float32 on the CPU, in one piece each. Raises `MemoryError`.
+    """
+    library, function = native(), _function()
+    if library is None or function is None or not all(map(_taken, (*weights, *gradients, *momenta))):
+        return False
+    matrices = [
+        _Matrix(rows := len(weight) // count, columns := weight.shape[1], *(
+            tensor.data_ptr() + part * rows * columns * tensor.element_size()
+            for tensor in (gradient, moved, weight)
+        ))
+        for weight, gradient, moved, count in zip(weights, gradients, momenta, stored, strict=True)
+        for part in range(count)
+    ]  # fmt: skip
+    settings = _Settings(library.product.value, momentum, rate, decay, *coefficients, iterations)
+    with library.one_thread_a_product():
+        failed = function(
+            ctypes.byref(settings), len(matrices), (_Matrix * len(matrices))(*matrices), torch.get_num_threads()
+        )
+    if failed:
+        raise MemoryError("no memory for the step of Muon.")
+    return True
+
+
+def available() -> bool:
+    """Whether there is a library."""
+    return native() is not None and _function() is not None
+
+
+def _taken(tensor: Tensor) -> bool:
+    return tensor.dtype == torch.float32 and tensor.device.type == "cpu" and tensor.is_contiguous()
+
+
+@cache
+def _function() -> Callable[..., int] | None:
+    """Return what the library offers, built if it has to be; None where it is switched off or cannot be had."""
+    try:
+        path = shared_library(Path(__file__).parent / "muon.c", flags=["-fopenmp"])
+        if path is None:
+            return None
+        function = ctypes.CDLL(str(path)).foretell_muon
+    except (OSError, AttributeError, subprocess.SubprocessError):
+        return None
+    function.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_int]
+    function.restype = ctypes.c_int
+    return function
