@@ -255,3 +255,18 @@ def test_actions_at_the_bound_have_the_mean_quantile_of_one_half(mean):
     behaviour = _behaviour(SINGLE, _gaussian(lambda s: 0 * s[:, :1] + mean, 0.25))
     found = advantage_quantiles(_functions(SINGLE, Q_FUNCTIONS["linear"]), behaviour, data)
     assert found.mean() == pytest.approx(0.5, abs=0.03)
+
+
+@pytest.mark.parametrize("shape", [SINGLE, PAIR, CHOICES], ids=["one", "two", "choices"])
+def test_slopes_are_those_of_the_loss(shape):
+    count, generator = 40, torch.Generator().manual_seed(0)
+    behaviour = Behaviour(3, shape.action_dim, discrete=shape.discrete, generator=generator)
+    outputs = 4 * torch.randn(1, count, shape.action_dim * (1 if shape.discrete else 2), generator=generator)
+    actions = 2 * torch.rand(count, shape.action_dim, generator=generator) - 1
+    if shape.discrete:
+        actions = nn.functional.one_hot(actions.argmax(1), shape.action_dim).float()
+    else:  # inside, on and outside of the range of deviations
+        outputs[0, :5, -1] = torch.tensor([-4.0, 1.0, -9.0, 3.0, 0.0])
+    leaf = outputs.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(behaviour.loss_of(leaf, actions), leaf)
+    torch.testing.assert_close(behaviour.slopes_of(outputs, actions), expected, rtol=1e-5, atol=1e-7)

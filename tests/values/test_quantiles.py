@@ -12,7 +12,7 @@ from foretell.sequences.normalization import Normalization
 from foretell.sequences.targets import Telling
 from foretell.sequences.windows import WindowSampler
 from foretell.values import asking, quantiles
-from foretell.values.quantiles import StateQuantile, fit_state_quantile, pinball_loss
+from foretell.values.quantiles import StateQuantile, fit_state_quantile, pinball_loss, pinball_slopes
 from reference.making import IDENTITY, make_dataset, scaled
 
 TELLING = Telling(condition="return", scale=100.0)
@@ -24,6 +24,13 @@ def test_pinball_by_hand():
     differences = torch.tensor([2.0, -2.0, 0.0, 0.5])
     assert pinball_loss(differences, 0.75).tolist() == [1.5, 0.5, 0.0, 0.375]
     assert pinball_loss(differences, 0.5).tolist() == [1.0, 1.0, 0.0, 0.25]
+
+
+@pytest.mark.parametrize("quantile", [0.25, 0.5, 0.75, 0.98])
+def test_slopes_are_those_of_the_loss(quantile):
+    differences = torch.tensor([3.0, -3.0, 0.0, 0.5, -1e-6], requires_grad=True)
+    (expected,) = torch.autograd.grad(pinball_loss(differences, quantile).sum(), differences)
+    torch.testing.assert_close(pinball_slopes(differences.detach(), quantile), expected)
 
 
 @settings(deadline=None, max_examples=60)
@@ -84,7 +91,7 @@ def test_a_quantile_that_depends_on_state_and_timestep_is_learned():
 
 def test_another_quantile_and_a_blindness_to_time_are_noticed(monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(quantiles, "pinball_loss", lambda differences, _: pinball_loss(differences, 0.5))
+        patch.setattr(quantiles, "pinball_slopes", lambda differences, _: pinball_slopes(differences, 0.5))
         notices(check_known_quantile)
     plain = StateQuantile.forward
     monkeypatch.setattr(

@@ -201,11 +201,10 @@ def train_iql(
     training = ValueTraining(source.data, source.normalization, config, seed)
     with folder_lock(out):
         run = RunFolder(out, facts)
-        measure = source.validation(ImitationPolicy(training.functions), root_seed, validation_episodes)
-        run_updates(
-            run, training, config, weights=training.functions.state_dict,
-            evaluate=measure if config.evaluate_every else None, progress=progress,
-        )  # fmt: skip
+        measure = None
+        if config.evaluate_every:
+            measure = source.validation(ImitationPolicy(training.functions), root_seed, validation_episodes)
+        run_updates(run, training, config, weights=training.functions.state_dict, evaluate=measure, progress=progress)
     return out
 
 

@@ -35,7 +35,14 @@ class _Memoryless:
 
 
 class ImitationPolicy(_Memoryless):
-    """The paper's policy: the data's actions, weighted by exp(beta A); it never leaves what the data do."""
+    """The paper's policy: the data's actions, weighted by exp(beta A); it never leaves what the data do.
+
+    Raises `UsageError` for value functions that were learned without one.
+    """
+
+    def __init__(self, functions: ValueFunctions):
+        super().__init__(functions)
+        functions.require_policy()
 
     @torch.inference_mode()
     def act(self, observations: np.ndarray) -> np.ndarray:

@@ -52,6 +52,19 @@ class Behaviour(nn.Module):
         mean, log_std = self._parts(outputs)
         return (0.5 * ((actions - mean) * (-log_std).exp()).square() + log_std).sum(1).mean()
 
+    def slopes_of(
+        self, outputs: Float[Tensor, "1 rows outputs"], actions: Float[Tensor, "rows action_dim"]
+    ) -> Float[Tensor, "1 rows outputs"]:
+        """Return the slopes of `loss_of` by the outputs."""
+        if self.discrete:
+            return (outputs.softmax(2) - actions).div_(len(actions))
+        mean, raw = outputs[0].chunk(2, dim=1)
+        low, high = LOG_STD_RANGE
+        scale = (-raw.clamp(low, high)).exp_()
+        errors = (actions - mean).mul_(scale)
+        of_log_std = torch.where((raw >= low) & (raw <= high), 1 - errors.square(), 0.0)
+        return torch.cat([errors.mul_(scale).neg_(), of_log_std], 1)[None].div_(len(actions))
+
     @staticmethod
     def _parts(outputs: Tensor) -> tuple[Tensor, Tensor]:
         mean, log_std = outputs[0].chunk(2, dim=1)
@@ -73,7 +86,7 @@ def fit_behaviour(functions: ValueFunctions, dataset: Dataset, seed: int) -> Beh
         return functions.inputs(dataset.observations[rows]), functions.action_inputs(dataset.actions[rows])
 
     drawn = batches(draw, read, updates)
-    fit(behaviour.network, drawn, behaviour.loss_of, updates=updates, learning_rate=LEARNING_RATE)
+    fit(behaviour.network, drawn, behaviour.slopes_of, updates=updates, learning_rate=LEARNING_RATE)
     return behaviour
 
 

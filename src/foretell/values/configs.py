@@ -28,6 +28,8 @@ class IQLConfig:
     inverse_temperature: float = 3.0
     """beta of Eq. 7: the policy imitates an action of advantage A, in deviations of the reward, with weight
     exp(beta A); 0 is behaviour cloning (the paper: 3 for locomotion, 10 for AntMaze)."""
+    policy: bool = True
+    """Also learn the policy (Eq. 7). Value functions that only tell other models what actions are worth need none."""
     discount: float = 0.99
     """gamma: what a reward one timestep later is worth (Kostrikov et al. 2021, appendix B)."""
     target_rate: float = 0.005
@@ -45,6 +47,8 @@ class IQLConfig:
                 raise UsageError(f"{name} is {getattr(self, name)}; expected a number above 0.")
         if not 0 <= self.evaluate_every < math.inf:
             raise UsageError(f"evaluate_every is {self.evaluate_every}; expected a number of 0 or more.")
+        if self.evaluate_every and not self.policy:
+            raise UsageError("evaluate_every is of the policy, and policy is off; leave one of them out.")
         if not self.hidden_sizes or min(self.hidden_sizes) < 1:
             raise UsageError(f"hidden_sizes is {self.hidden_sizes}; expected layers of width 1 or more.")
         if self.schedule not in ("cosine", "constant"):

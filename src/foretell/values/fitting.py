@@ -18,13 +18,19 @@ TOGETHER = 64
 """Updates whose rows are read at once: reading takes as long as computing where it is done batch by batch."""
 
 
+@torch.no_grad()
 def fit(
-    network: EnsembleMLP, drawn: Iterator[tuple[Tensor, ...]], loss: Callable[..., Float[Tensor, ""]], *, updates: int,
+    network: EnsembleMLP,
+    drawn: Iterator[tuple[Tensor, ...]],
+    slopes: Callable[..., Float[Tensor, "1 rows outputs"]],
+    *,
+    updates: int,
     learning_rate: float,
-) -> None:  # fmt: skip
-    """Take a step for each of `updates` batches: inputs, and what `loss` reads beside the outputs; freeze the network.
+) -> None:
+    """Take a step for each of `updates` batches, inputs and what `slopes` reads beside the outputs; freeze the network.
 
-    The numbers are autograd's and `torch.optim.Adam`'s to rounding, without what these do around them for any network.
+    `slopes` are those of the loss by the outputs: for losses as small as these, autograd takes longer than the
+    network. The numbers are autograd's and `torch.optim.Adam`'s to rounding, without what these do around them for any network.
     """
     parameters = list(network.parameters())
     for parameter in parameters:
@@ -33,11 +39,7 @@ def fit(
     for update in range(updates):
         inputs, *told = next(drawn)
         through = passes.of(network, len(inputs))
-        with torch.no_grad():
-            outputs = through.forward(inputs)
-        (slopes,) = torch.autograd.grad(loss(outputs.requires_grad_(), *told), outputs)
-        with torch.no_grad():
-            through.backward(slopes)
+        through.backward(slopes(through.forward(inputs), *told))
         optimizer.param_groups[0]["lr"] = learning_rate * 0.5 * (1 + math.cos(math.pi * update / updates))
         optimizer.advance()
     network.requires_grad_(False)

@@ -10,13 +10,15 @@ from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
 from foretell.agents.networks import EnsembleMLP, QFunctions, ValueFunction
-from foretell.core.errors import CheckpointError
+from foretell.core.errors import CheckpointError, UsageError
 from foretell.sequences.normalization import Normalization
 from foretell.values.configs import IQLConfig
 
 
 class ValueFunctions(nn.Module):
-    """Two Q-functions, a value function and a policy; values in reward units are `offset + scale * number`.
+    """Two Q-functions, a value function and, unless the settings go without, a policy.
+
+    Values in reward units are `offset + scale * number`.
 
     Everything that was learned or fitted is in `state_dict()`; with the settings and the normalisation it makes the
     same functions again (`restore`). Discrete actions are read as one-hot vectors.
@@ -37,7 +39,9 @@ class ValueFunctions(nn.Module):
         self.config, self.normalization, self.action_dim = config, normalization, action_dim
         self.q = QFunctions(2, observation_dim, action_dim, config.hidden_sizes, generator)
         self.value = ValueFunction(observation_dim, config.hidden_sizes, generator)
-        self.policy = EnsembleMLP(1, (observation_dim, *config.hidden_sizes, action_dim), generator)
+        self.policy = (
+            EnsembleMLP(1, (observation_dim, *config.hidden_sizes, action_dim), generator) if config.policy else None
+        )
         self.register_buffer("offset", torch.zeros(()))
         self.register_buffer("scale", torch.ones(()))
 
@@ -53,6 +57,15 @@ class ValueFunctions(nn.Module):
             reason = str(error).splitlines()[0]
             raise CheckpointError(f"settings and tensors do not make value functions ({reason}).") from None
         return functions.requires_grad_(False)
+
+    def require_policy(self) -> EnsembleMLP:
+        """Return the policy's network. Raises `UsageError` where none was learned."""
+        if self.policy is None:
+            raise UsageError(
+                "these value functions were learned without a policy, so they cannot act; expected some that were "
+                "learned with --values.policy, the default."
+            )
+        return self.policy
 
     @property
     def observation_dim(self) -> int:
@@ -74,8 +87,8 @@ class ValueFunctions(nn.Module):
         return nn.functional.one_hot(units, self.action_dim).float() if self.discrete else units
 
     def policy_outputs(self, observations: Float[Tensor, "rows obs_dim"]) -> Float[Tensor, "rows action_dim"]:
-        """What the policy does: actions in [-1, 1], or one logit for each choice."""
-        outputs = self.policy(observations).squeeze(0)
+        """What the policy does: actions in [-1, 1], or one logit for each choice. Raises `UsageError` without one."""
+        outputs = self.require_policy()(observations).squeeze(0)
         return outputs if self.discrete else outputs.tanh()
 
     @torch.inference_mode()

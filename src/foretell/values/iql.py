@@ -66,19 +66,21 @@ class ImplicitQLearning(nn.Module):
             parameter.grad = torch.zeros_like(parameter)
 
     def losses(self, batch: Transitions) -> dict[str, Float[Tensor, ""]]:
-        """Return the losses of V (Eq. 5), of both Q-functions (Eq. 6, added) and of the policy (Eq. 7)."""
+        """Return the losses of V (Eq. 5), of both Q-functions (Eq. 6, added) and of the policy, if any (Eq. 7)."""
         with torch.no_grad():
             q_of_data = self.q_target(batch.observations, batch.actions).amin(0)
             next_values = self.functions.value(batch.next_observations)
             target = bellman_target(batch.rewards, batch.terminations, next_values, self.config.discount)
         values = self.functions.value(batch.observations)
         q = self.functions.q(batch.observations, batch.actions)
-        weights = imitation_weights(q_of_data - values.detach(), self.config.inverse_temperature)
-        return {
+        found = {
             "value_loss": expectile_loss(q_of_data - values, self.config.expectile).mean(),
             "q_loss": (target - q).square().mean(-1).sum(),
-            "policy_loss": (weights * self._imitation_errors(batch)).mean(),
         }
+        if self.functions.policy is not None:
+            weights = imitation_weights(q_of_data - values.detach(), self.config.inverse_temperature)
+            found["policy_loss"] = (weights * self._imitation_errors(batch)).mean()
+        return found
 
     @torch.no_grad()
     def update(self, batch: Transitions, update: int) -> dict[str, Tensor]:
@@ -118,14 +120,14 @@ class ImplicitQLearning(nn.Module):
         q_errors = q_pass.forward(taken).squeeze(-1) - target
         q_pass.backward((2 / size * q_errors)[..., None])
 
-        policy_pass = self._passes.of(functions.policy, size)
-        weights = imitation_weights(advantages, self.config.inverse_temperature)
-        errors, slope = self._imitation(policy_pass.forward(batch.observations)[0], batch.actions)
-        policy_pass.backward((weights / size)[None, :, None] * slope)
-        return {
-            "value_loss": (slopes * advantages).mean(), "q_loss": q_errors.square().mean(-1).sum(),
-            "policy_loss": (weights * errors).mean(),
-        }  # fmt: skip
+        found = {"value_loss": (slopes * advantages).mean(), "q_loss": q_errors.square().mean(-1).sum()}
+        if functions.policy is not None:
+            policy_pass = self._passes.of(functions.policy, size)
+            weights = imitation_weights(advantages, self.config.inverse_temperature)
+            errors, slope = self._imitation(policy_pass.forward(batch.observations)[0], batch.actions)
+            policy_pass.backward((weights / size)[None, :, None] * slope)
+            found["policy_loss"] = (weights * errors).mean()
+        return found
 
     def _imitation(self, outputs: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
         """Return the errors of `_imitation_errors` given the policy's last layer, and their slopes there."""

@@ -34,6 +34,15 @@ def pinball_loss(differences: Float[Tensor, "*batch"], quantile: float) -> Float
     return torch.maximum(quantile * differences, (quantile - 1) * differences)
 
 
+def pinball_slopes(differences: Float[Tensor, "*batch"], quantile: float) -> Float[Tensor, "*batch"]:
+    """Return the slopes of `pinball_loss` by the differences; at 0, halfway between both sides'.
+
+    >>> pinball_slopes(torch.tensor([2.0, -2.0, 0.0]), 0.75)
+    tensor([ 0.7500, -0.2500,  0.2500])
+    """
+    return 0.5 * differences.sign() + (quantile - 0.5)
+
+
 class StateQuantile(nn.Module):
     """The quantile of what an episode still earns, given observation and timestep.
 
@@ -99,9 +108,9 @@ def fit_state_quantile(
         observations, timesteps = windows.observations[:, 0], windows.timesteps[:, 0].float()
         return found.inputs(observations, timesteps), windows.returns_to_go[:, 0, 0]
 
-    def loss(outputs: Tensor, told: Tensor) -> Float[Tensor, ""]:
-        return pinball_loss(told - outputs[0, :, 0], quantile).mean()
+    def slopes(outputs: Tensor, told: Tensor) -> Float[Tensor, "1 rows 1"]:
+        return pinball_slopes(told - outputs[0, :, 0], quantile)[None, :, None].div_(-len(told))
 
     drawn = batches(lambda update: sampler.draw(update, BATCH_SIZE)[0], read, updates)
-    fit(found.network, drawn, loss, updates=updates, learning_rate=LEARNING_RATE)
+    fit(found.network, drawn, slopes, updates=updates, learning_rate=LEARNING_RATE)
     return found

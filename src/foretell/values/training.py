@@ -42,7 +42,7 @@ class ValueTraining:
 
     def update(self, update: int) -> dict[str, Tensor]:
         """Take update number `update` (from 0); return `value_loss` and `q_loss` (squared deviations of the reward) and
-        `policy_loss` (weighted squared error, or cross-entropy of choices).
+        `policy_loss` (weighted squared error, or cross-entropy of choices; of a policy alone).
 
         Raises `DivergedError`, which says where, before anything is changed where a loss or a gradient is not finite.
         """

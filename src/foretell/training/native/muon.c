@@ -44,32 +44,74 @@ static void direction(const Settings *s, const Matrix *of, float *found) {
     for (int64_t i = 0; i < count; i++) found[i] *= scale;
 }
 
-/* Newton and Schulz: of a matrix that lies, x <- a x + (b A + c A^2) x with A = x x'; of one that stands, with A = x' x
-   from the other side. `scratch` has room for one more and two squares. Returns where the last one is. */
-static float *orthogonalized(const Settings *s, int64_t rows, int64_t columns, float *x, float *scratch) {
-    int64_t side = rows < columns ? rows : columns, along = rows < columns ? columns : rows;
-    float *other = scratch, *squares = other + rows * columns, *mixed = squares + side * side;
+/* found = second A + third A^2, all (side, side) */
+static void mixed(const Settings *s, int64_t side, const float *squares, float *found) {
+    memcpy(found, squares, (size_t)(side * side) * sizeof(float));
+    product(s, "N", "N", side, side, side, s->third, squares, squares, s->second, found);
+}
+
+/* A = x x' of a matrix that lies, x' x of one that stands */
+static void squared(const Settings *s, int64_t rows, int64_t columns, const float *x, float *found) {
+    if (rows <= columns) product(s, "N", "T", rows, rows, columns, 1.0f, x, x, 0.0f, found);
+    else product(s, "T", "N", columns, columns, rows, 1.0f, x, x, 0.0f, found);
+}
+
+/* found = factor x of a matrix that lies, x factor of one that stands, plus beta found */
+static void multiplied(const Settings *s, int64_t rows, int64_t columns, const float *factor, const float *x,
+                       float beta, float *found) {
+    if (rows <= columns) product(s, "N", "N", rows, columns, rows, 1.0f, factor, x, beta, found);
+    else product(s, "N", "N", rows, columns, columns, 1.0f, x, factor, beta, found);
+}
+
+static void swap(float **one, float **other) {
+    float *before = *one;
+    *one = *other;
+    *other = before;
+}
+
+/* Newton and Schulz: x <- first x + (second A + third A^2) x, or from the other side. Returns where the last x is. */
+static float *by_steps(const Settings *s, int64_t rows, int64_t columns, float *x, float *other, float *squares) {
+    int64_t side = rows < columns ? rows : columns;
     for (int64_t i = 0; i < s->iterations; i++) {
-        if (rows <= columns) product(s, "N", "T", side, side, along, 1.0f, x, x, 0.0f, squares);
-        else product(s, "T", "N", side, side, along, 1.0f, x, x, 0.0f, squares);
-        memcpy(mixed, squares, (size_t)(side * side) * sizeof(float));
-        product(s, "N", "N", side, side, side, s->third, squares, squares, s->second, mixed);
+        squared(s, rows, columns, x, squares);
+        mixed(s, side, squares, squares + side * side);
         memcpy(other, x, (size_t)(rows * columns) * sizeof(float));
-        if (rows <= columns) product(s, "N", "N", rows, columns, side, 1.0f, mixed, x, s->first, other);
-        else product(s, "N", "N", rows, columns, side, 1.0f, x, mixed, s->first, other);
-        float *before = x;
-        x = other;
-        other = before;
+        multiplied(s, rows, columns, squares + side * side, x, s->first, other);
+        swap(&x, &other);
     }
     return x;
 }
 
+/* The same where one side is much longer: x_i = P_i x_0, and A_i follows from A_0 without x.
+   With S = first I + second A + third A^2: P <- S P, A <- S A S. */
+static float *by_squares(const Settings *s, int64_t rows, int64_t columns, float *x, float *found, float *squares) {
+    int64_t side = rows < columns ? rows : columns, size = side * side;
+    float *factor = squares + size, *all = factor + size, *scratch = all + size;
+    squared(s, rows, columns, x, squares);
+    for (int64_t i = 0; i < s->iterations; i++) {
+        mixed(s, side, squares, factor);
+        for (int64_t k = 0; k < side; k++) factor[k * side + k] += s->first;
+        if (i) {
+            product(s, "N", "N", side, side, side, 1.0f, factor, all, 0.0f, scratch);
+            swap(&all, &scratch);
+        } else {
+            memcpy(all, factor, (size_t)size * sizeof(float));
+        }
+        if (i + 1 == s->iterations) break;
+        product(s, "N", "N", side, side, side, 1.0f, factor, squares, 0.0f, scratch);
+        product(s, "N", "N", side, side, side, 1.0f, scratch, factor, 0.0f, squares);
+    }
+    multiplied(s, rows, columns, all, x, 0.0f, found);
+    return found;
+}
+
 static int step(const Settings *s, const Matrix *of) {
     int64_t count = of->rows * of->columns, side = of->rows < of->columns ? of->rows : of->columns;
-    float *memory = malloc((size_t)(2 * count + 2 * side * side) * sizeof(float));
+    float *memory = malloc((size_t)(2 * count + 4 * side * side) * sizeof(float)), *other = memory + count;
     if (memory == NULL) return 1;
     direction(s, of, memory);
-    const float *x = orthogonalized(s, of->rows, of->columns, memory, memory + count);
+    int much_longer = count >= 2 * side * side && s->iterations > 0;
+    const float *x = (much_longer ? by_squares : by_steps)(s, of->rows, of->columns, memory, other, other + count);
     float longer = of->rows > of->columns ? sqrtf((float)of->rows / (float)of->columns) : 1.0f;
     float kept = 1.0f - s->rate * s->decay, size = s->rate * longer;
     for (int64_t i = 0; i < count; i++) of->weight[i] = of->weight[i] * kept - size * x[i];
