@@ -29,8 +29,8 @@ def fit(
 ) -> None:
     """Take a step for each of `updates` batches, inputs and what `slopes` reads beside the outputs; freeze the network.
 
-    `slopes` are those of the loss by the outputs: for losses as small as these, autograd takes longer than the
-    network. The numbers are autograd's and `torch.optim.Adam`'s to rounding, without what these do around them for any network.
+    `slopes` are those of the loss by the outputs: of losses as small as these, autograd takes longer than the network.
+    The numbers are autograd's and `torch.optim.Adam`'s to rounding.
     """
     parameters = list(network.parameters())
     for parameter in parameters:
