@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from foretell.values import invariants
 from foretell.values.invariants import Invariants
 
 
@@ -56,3 +57,11 @@ def test_a_component_that_never_changes_is_put_back():
     rows[:, 1] = 7.0
     found = Invariants(rows).project(np.array([[0.4, 7.02]]))
     np.testing.assert_allclose(found, [[0.4, 7.0]], atol=1e-3)
+
+
+def test_the_step_to_one_law_is_that_of_the_pseudoinverse():
+    rng = np.random.default_rng(0)
+    slopes, off = rng.normal(size=(20, 1, 3)), rng.normal(size=(20, 1))
+    slopes[3] = 0.0  # no direction changes the law: no step
+    expected = (np.linalg.pinv(slopes, rcond=1e-6) @ off[:, :, None])[:, :, 0]
+    np.testing.assert_allclose(invariants._shortest(slopes, off), expected, rtol=1e-12, atol=1e-15)

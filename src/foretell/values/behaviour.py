@@ -16,7 +16,7 @@ from foretell.values.fitting import batches, fit
 from foretell.values.functions import ValueFunctions
 
 HIDDEN_SIZES = (64, 64)
-UPDATES, BATCH_SIZE, LEARNING_RATE = 3_000, 512, 2e-3
+UPDATES, BATCH_SIZE, LEARNING_RATE = 2_000, 512, 2e-3
 """Updates at most; few timesteps get fewer, lest they be learned by heart. Adam, a cosine down to 0."""
 LOG_STD_RANGE = (-4.0, 1.0)
 CANDIDATES = 9

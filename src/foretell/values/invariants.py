@@ -50,7 +50,7 @@ class Invariants:
         for _ in range(STEPS):
             off = self._terms(numbers) @ self.laws.T - self.constants
             slopes = self._slopes(numbers)
-            numbers = numbers - (np.linalg.pinv(slopes, rcond=1e-6) @ off[:, :, None])[:, :, 0]
+            numbers = numbers - _shortest(slopes, off)
         return numbers * self.scale + self.mean
 
     def _terms(self, numbers: np.ndarray) -> np.ndarray:
@@ -65,3 +65,13 @@ class Invariants:
             slopes[:, :, i] += products[None, :, place] * numbers[:, None, j]
             slopes[:, :, j] += products[None, :, place] * numbers[:, None, i]
         return slopes
+
+
+def _shortest(
+    slopes: Float[np.ndarray, "rows laws obs_dim"], off: Float[np.ndarray, "rows laws"]
+) -> Float[np.ndarray, "rows obs_dim"]:
+    """Return the shortest step of each row along which the laws change by `off`, to first order."""
+    if slopes.shape[1] == 1:  # the pseudoinverse of one row, without its singular values
+        squares = np.square(slopes[:, 0]).sum(1, keepdims=True)
+        return slopes[:, 0] * np.divide(off, squares, out=np.zeros_like(off), where=squares > 0)
+    return (np.linalg.pinv(slopes, rcond=1e-6) @ off[:, :, None])[:, :, 0]
