@@ -61,12 +61,13 @@ REPLAYED = replace(
     MUON, updates=1_500, evaluate_every=300, batch_size=320, learning_rate=7e-4, matrix_learning_rate=7e-3
 )
 """The whole replay, whose timesteps are as noisy as they are few; 320 windows of one timestep. Seeds 0 to 4: 11.0, the
-worst of them 13.0. Of 256 windows 13.0 (0 to 3), in 1,200 updates 14.5. At 1e-3 and 1e-2 10.9, the worst 16.3; 1,000 updates of that 14.3, of 640 windows 9.9, the worst
-14.7; 800 updates at 1e-3 and 5e-3 27 (seeds 0 to 2). By AdamW, in 4,000 updates, 11; 160 windows of two timesteps:
-37."""
+worst of them 13.0. Of 256 windows 13.0 (seeds 0 to 3), in 1,200 updates 14.5. At 1e-3 and 1e-2 10.9, the worst 16.3;
+1,000 updates of that 14.3, of 640 windows 9.9, the worst 14.7; 800 updates at 1e-3 and 5e-3 27 (seeds 0 to 2). By
+AdamW, in 4,000 updates, 11; 160 windows of two timesteps: 37."""
 AGENTS_OWN = replace(MUON, batch_size=320)
-"""The agent's own episodes, one timestep. Seeds 0 to 4: 2.5; of 256 windows 3.5, in 800 updates of these 7.0. Matrices moved twice as far: 3.2, in 600 updates of 640
-windows 4.2; 800 updates at 1e-3 4.9 (seeds 0 to 2). By AdamW, in 4,000 updates, 4.2; of 64 windows of five 7.7."""
+"""The agent's own episodes, one timestep. Seeds 0 to 4: 2.5; of 256 windows 3.5, in 800 updates of these 7.0. Matrices
+moved twice as far: 3.2, in 600 updates of 640 windows 4.2; 800 updates at 1e-3 4.9 (seeds 0 to 2). By AdamW, in 4,000
+updates, 4.2; of 64 windows of five 7.7."""
 STEERED = replace(MUON, batch_size=256)
 """Told advantages, by RANKING: 2.7 on pendulum-random (seeds 0 to 4), 4.8 on pendulum-medium (0 to 2). 800 updates:
 3.9 and 5.7 (0 to 2). By VALUES and of 400 windows 2.4 and 3.9; at 1e-3 8.8 and 5.1, with matrices moved half as far
