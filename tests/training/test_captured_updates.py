@@ -13,6 +13,7 @@ from foretell.sequences.resident import ResidentWindows
 from foretell.sequences.windows import WindowSampler
 from foretell.training.captured import CapturedTraining
 from foretell.training.configs import TrainingConfig, learning_rate_at
+from foretell.training.native import muon as native_muon
 from foretell.training.placing import CAPTURABLE, PLACEABLE
 from foretell.training.sequence import SequenceTraining
 from reference.making import IDENTITY, SHAPES, VECTOR, make_dataset, scaled, small_model
@@ -31,7 +32,10 @@ def _captured(sampler, name="decision-transformer", config=CONFIG, **changes):
 
 @pytest.mark.parametrize("name", PLACEABLE)
 @pytest.mark.parametrize(("optimizer", "dropout"), [("adamw", 0.0), ("adamw", 0.25), ("muon", 0.25)])
-def test_twenty_updates_leave_the_plain_weights(name, optimizer, dropout):
+def test_twenty_updates_leave_the_plain_weights(name, optimizer, dropout, monkeypatch):
+    # A graph holds PyTorch's operators. Muon steps as far where the gradients of six windows are nothing but rounding,
+    # so that other operators lead elsewhere; one step of both is compared in test_clipped_muon.py.
+    monkeypatch.setattr(native_muon, "step", lambda *_, **__: False)
     sampler, config = _sampler(), replace(CONFIG, optimizer=optimizer)
     plain = SequenceTraining(small_model(name, dropout=dropout), sampler, config, seed=3)
     captured = _captured(sampler, name, config, dropout=dropout)

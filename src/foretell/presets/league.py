@@ -68,9 +68,9 @@ AGENTS_OWN = replace(MUON, batch_size=320)
 """The agent's own episodes, one timestep. Seeds 0 to 4: 2.5; of 256 windows 3.5, in 800 updates of these 7.0. Matrices
 moved twice as far: 3.2, in 600 updates of 640 windows 4.2; 800 updates at 1e-3 4.9 (seeds 0 to 2). By AdamW, in 4,000
 updates, 4.2; of 64 windows of five 7.7."""
-STEERED = replace(MUON, batch_size=256)
-"""Told advantages, by RANKING: 2.7 on pendulum-random (seeds 0 to 4), 4.8 on pendulum-medium (0 to 2). 800 updates:
-3.9 and 5.7 (0 to 2). By VALUES and of 400 windows 2.4 and 3.9; at 1e-3 8.8 and 5.1, with matrices moved half as far
+STEERED = replace(MUON, updates=800, batch_size=256, evaluate_every=160)
+"""Told advantages, by RANKING: 3.9 on pendulum-random, 5.7 on pendulum-medium (seeds 0 to 2). 1,000 updates: 2.7 (0 to
+4) and 4.8. By VALUES and of 400 windows 2.4 and 3.9; at 1e-3 8.8 and 5.1, with matrices moved half as far
 4.1 and 8.6. By AdamW, in 3,000 updates of these: 2.0 and 4.9 (seeds 0 to 4). One layer, seeds 0 and 1: 145.6 and 5.5 on
 the first, 4.9 and 16.9 on the second. Half the imagined timesteps lost 2 on the second."""
 IMAGINED = 200_000
@@ -80,10 +80,11 @@ VALUES = IQLConfig(updates=5_000)
 """On 1,000,000 random steps as good a greedy policy as 20,000 updates give, in a quarter of the time."""
 RANKING = replace(VALUES, batch_size=512, hidden_sizes=(64, 64), learning_rate=2e-3, discount=0.98, policy=False)
 """Tells advantages: only the order of actions in a state is read, which half the horizon and half the width hold, in
-half the time of VALUES. Behind SAC by STEERED, pendulum-random and pendulum-medium: 2.7 (seeds 0 to 4) and 4.8 (0 to
-2). By VALUES 2.4 and 3.9, of 400 windows; of 256 windows 3 to 9 on the first. Batches of 256: seed 1 lost 131; 4,000
-updates at a target rate of 0.0065: 32; 3,000 at 0.01 and a discount of 0.96: 5 to 22. With half the updates or half
-the horizon (0.95 in 3,000 updates), -200 and less, all seeds alike; at twice the target rate of VALUES -500."""
+half the time of VALUES. Behind SAC after 1,000 updates of 256 windows, pendulum-random and pendulum-medium: 2.7 (seeds
+0 to 4) and 4.8 (0 to 2). By VALUES 2.4 and 3.9, of 400 windows; of 256 windows 3 and 9 on the first (seeds 1 and 0).
+Batches of 256: seed 1 lost 131; 4,000 updates at a target rate of 0.0065: 32; 3,000 at 0.01 and a discount of 0.96: 5
+to 22. With half the updates or half the horizon (0.95 in 3,000 updates), -200 and less, all seeds alike; at twice the
+target rate of VALUES -500."""
 
 
 SYMBOLS = TrajectoryTransformerConfig(
