@@ -69,9 +69,9 @@ AGENTS_OWN = replace(MUON, batch_size=320)
 moved twice as far: 3.2, in 600 updates of 640 windows 4.2; 800 updates at 1e-3 4.9 (seeds 0 to 2). By AdamW, in 4,000
 updates, 4.2; of 64 windows of five 7.7."""
 STEERED = replace(MUON, batch_size=400)
-"""Told advantages by RANKING, pendulum-random: 2.1 (seeds 0 to 4). Of 256 windows 2.2, but seed 3, which turned over and over
-from some starts, 44; so it did in 800 updates. By VALUES 2.4; at 1e-3 8.8, with matrices moved half as far 4.1. By AdamW, in
-3,000 updates of these, 2.0. One layer, seeds 0 and 1: 145.6 and 5.5."""
+"""Told advantages by RANKING, pendulum-random: 2.1 (seeds 0 to 4). Of 256 windows 2.2, but seed 3, which turned over
+and over from some starts, 44; so it did in 800 updates. By VALUES 2.4; at 1e-3 8.8, with matrices moved half as far
+4.1. By AdamW, in 3,000 updates of these, 2.0. One layer, seeds 0 and 1: 145.6 and 5.5."""
 STEERED_BY_IMAGINED = replace(MUON, batch_size=256)
 """Told advantages of imagined timesteps, pendulum-medium: 4.8 (seeds 0 to 2); of 400 windows 5.0 (0 and 1), in 800
 updates 5.7. By VALUES and of 400 windows 3.9, at 1e-3 5.1, with matrices moved half as far 8.6; by AdamW 4.9 (0 to 4).
