@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+import foretell
 from foretell.core.errors import CheckpointError, DatasetError, UsageError
 from foretell.sequences.normalization import Normalization
 from foretell.sequences.scaling import ActionRange
@@ -111,6 +114,33 @@ def test_the_seed_and_nothing_else_decides():
     one, other, different = (train_values(dataset, scaled(), SMALL, seed=seed).state_dict() for seed in (3, 3, 4))
     assert all(torch.equal(value, other[name]) for name, value in one.items())
     assert not torch.equal(one["q.mlp.weights.0"], different["q.mlp.weights.0"])
+
+
+@pytest.mark.parametrize("shape", [None, CHOICES], ids=["continuous", "choices"])
+def test_without_a_policy_q_and_v_are_the_same(shape):
+    dataset, normalization = (
+        (make_dataset([20, 30]), scaled()) if shape is None else (make_dataset([20, 30], shape=shape), IDENTITY)
+    )
+    alone = replace(SMALL, policy=False)
+    told, functions = [], train_values(dataset, normalization, SMALL, seed=3).state_dict()
+    without = train_values(dataset, normalization, alone, seed=3, progress=lambda *_, **found: told.append(set(found)))
+    found = without.state_dict()
+    assert {name for name in functions if name not in found} == {name for name in functions if name[:7] == "policy."}
+    assert all(torch.equal(value, functions[name]) for name, value in found.items())
+    assert told == 12 * [{"value_loss", "q_loss"}]
+    restored = ValueFunctions.restore(alone, normalization, found)
+    np.testing.assert_array_equal(restored.values(dataset.observations), without.values(dataset.observations))
+    GreedyPolicy(restored).act(dataset.observations[:2])
+
+
+def test_without_a_policy_nothing_imitates(tmp_path):
+    with pytest.raises(UsageError, match="without a policy"):
+        ImitationPolicy(train_values(make_dataset([20]), scaled(), replace(SMALL, policy=False)))
+    with pytest.raises(UsageError, match="policy is off"):
+        replace(SMALL, policy=False, evaluate_every=4)
+    run = foretell.train_iql(make_dataset([20]), tmp_path / "run", values=replace(SMALL, policy=False))
+    with pytest.raises(UsageError, match="without a policy"):
+        foretell.load_policy(run)
 
 
 def test_every_update_is_told():
