@@ -75,6 +75,18 @@ def test_what_it_does_not_know_is_left_to_pytorch():
     assert sum_of_cosines(math.nan * inputs, columns, weights) is None
 
 
+def test_no_rows_have_no_sums():
+    inputs, columns, weights = _numbers(0, 2), _numbers(2, 9), _numbers(3, 9)
+    assert sum_of_bells(inputs, columns, weights, -1.0, 1.0).shape == (0, 3)
+    assert sum_of_cosines(inputs, columns, weights) is None
+    process = GaussianProcess(2, 3, 2)
+    process.scale_features(known := _numbers(10, 2))
+    worlds = PosteriorDraws(
+        process, known, _numbers(10, 3, seed=1), members=4, cosines=5, generator=torch.Generator().manual_seed(0)
+    )
+    assert worlds(inputs).shape == (3, 0, 4)
+
+
 def test_a_row_depends_on_no_other_and_on_no_number_of_threads():
     inputs, columns, weights = _numbers(11, 4), _numbers(4, 70), _numbers(3, 70)
     before = torch.get_num_threads()

@@ -35,7 +35,7 @@ def sum_of_cosines(
     rows: Float[Tensor, "rows terms"], columns: Float[Tensor, "terms others"], weights: Float[Tensor, "members others"]
 ) -> Float[Tensor, "rows members"] | None:
     """Return $\\cos(rows\\, columns)\\, weights^\\top$; None where `sum_of_bells` gives none, or angles are large."""
-    if rows.abs().amax(0) @ columns.abs().amax(1) <= LARGEST_ANGLE:
+    if len(rows) and rows.abs().amax(0) @ columns.abs().amax(1) <= LARGEST_ANGLE:
         return _sums(False, rows, columns, weights, 0.0, 0.0)
     return None
 
