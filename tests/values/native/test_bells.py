@@ -13,13 +13,10 @@ from foretell.values.gaussian_process import GaussianProcess, PosteriorDraws
 from foretell.values.native import bells
 from foretell.values.native.bells import sum_of_bells, sum_of_cosines
 
-pytestmark = pytest.mark.usefixtures("library")
 
-
-@pytest.fixture
-def library():
-    if bells._function() is None:
-        pytest.skip("no C compiler here")
+@pytest.fixture(autouse=True)
+def _the_library_is_there():
+    assert bells._function() is not None, "no C compiler on this machine"
 
 
 def _numbers(*shape, seed=0, size=1.0):
