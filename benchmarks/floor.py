@@ -1,4 +1,4 @@
-"""The matrix products of one update and nothing else: no update that computes them as such can be faster."""
+"""The matrix products of one update and nothing else, each of the whole batch; pieces in the cache can be faster."""
 
 from __future__ import annotations
 
