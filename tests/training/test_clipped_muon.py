@@ -24,8 +24,9 @@ in_c = native_muon.step
 
 @pytest.fixture(autouse=True, params=["native", "torch"])
 def operators(request, monkeypatch):
-    assert native_muon.available(), "no C compiler on this machine"
-    if request.param == "torch":
+    if request.param == "native":
+        assert native_muon.available(), "no C compiler on this machine"
+    else:
         monkeypatch.setattr(native_muon, "step", lambda *_, **__: False)
     return request.param
 
