@@ -10,17 +10,17 @@ from foretell.agents.native.perceptrons import NativePass
 from foretell.agents.networks import EnsembleMLP
 
 
-@pytest.fixture(params=["torch", "native"])
+@pytest.fixture(params=["torch", "native", "native by the BLAS alone"])
 def network_and_pass(request, monkeypatch):
-    """Two perceptrons 4-16-9-2 with passes for 7 rows, in either implementation."""
+    """Two perceptrons 4-32-9-2 with passes for 7 rows, in every implementation."""
     if request.param == "torch":
         monkeypatch.setattr(backpropagation, "usable", lambda *_: None)
     else:
         assert library() is not None, "no C compiler on this machine"
-    network = EnsembleMLP(2, (4, 16, 9, 2), torch.Generator().manual_seed(0))
+    network = EnsembleMLP(2, (4, 32, 9, 2), torch.Generator().manual_seed(0))
     for parameter in network.parameters():
         parameter.grad = torch.full_like(parameter, 9.0)
-    found = make_pass(network, 7)
+    found = make_pass(network, 7, blas=request.param == "native by the BLAS alone")
     assert isinstance(found, TorchPass if request.param == "torch" else NativePass)
     return network, found
 

@@ -41,20 +41,21 @@ class Pass(Protocol):
         ...
 
 
-def make_pass(network: EnsembleMLP, rows: int, scratch: Scratch | None = None) -> Pass:
+def make_pass(network: EnsembleMLP, rows: int, scratch: Scratch | None = None, *, blas: bool = False) -> Pass:
     """Return passes through `network` for batches of `rows`, in C where that can be had.
 
-    To go back, they need a `grad` of the weights that is there already.
+    `blas` leaves every matrix product to the BLAS. To go back, they need a `grad` of the weights that is there already.
     """
     if functions := usable(*network.parameters()):
-        return NativePass(functions, network, rows, scratch or Scratch())
+        return NativePass(functions, network, rows, scratch or Scratch(), blas=blas)
     return TorchPass(network)
 
 
 class Passes:
-    """Passes through several networks, made when they are first asked for."""
+    """Passes through several networks, made when they are first asked for; `blas` as in `make_pass`."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, blas: bool = False) -> None:
+        self._blas = blas
         self._made: dict[tuple[int, int, int], Pass] = {}
         self._scratch = Scratch()
 
@@ -62,7 +63,7 @@ class Passes:
         """Return the passes for this batch size; new ones where the weights lie elsewhere since."""
         key = id(network), rows, network.layers[0][0].data_ptr()
         if key not in self._made:
-            self._made[key] = make_pass(network, rows, self._scratch)
+            self._made[key] = make_pass(network, rows, self._scratch, blas=self._blas)
         return self._made[key]
 
 

@@ -69,7 +69,7 @@ class SoftActorCritic(nn.Module):
         if config.form == "twin-q":
             parameters["temperature"] = [self.log_temperature]
         self.optimizers = {name: SmallAdam(group, config.learning_rate) for name, group in parameters.items()}
-        self._passes = Passes()
+        self._passes = Passes(blas=True)  # a run, and the data that come of it, stay what they were
         for parameter in chain.from_iterable(parameters.values()):
             parameter.grad = torch.zeros_like(parameter)
 

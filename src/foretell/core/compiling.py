@@ -20,6 +20,8 @@ FLAGS = (
 )  # fmt: skip
 """Sums may be taken in another order; infinities and NaN stay what they are, for divergence has to be noticed."""
 BUILD_SECONDS = 120
+PRODUCTS = Path(__file__).parent / "native" / "products.h"
+"""Matrix products, which the libraries of several packages include."""
 
 
 def shared_library(source: Path, beside: Sequence[Path] = (), flags: Sequence[str] = ()) -> Path | None:

@@ -1,15 +1,11 @@
 /* Forward and backward passes of `members` perceptrons of equal shape: see agents/backpropagation.py for the equations.
    Rows are contiguous, float32. */
+#include "../../core/native/products.h"
 #include "steps.h"
 
-#include <stdint.h>
-
-typedef void (*sgemm_function)(const char *, const char *, const int *, const int *, const int *, const float *,
-                               const float *, const int *, const float *, const int *, const float *, float *,
-                               const int *);
-
 typedef struct {
-    sgemm_function sgemm; /* Fortran's, of the BLAS that PyTorch has loaded: matrices by columns */
+    sgemm_function sgemm;
+    int64_t by_blas; /* all products? */
     int64_t members, rows, layers, widest;
     const int64_t *sizes;                   /* layers + 1 widths */
     float *const *weights, *const *biases;  /* a layer: (members, inputs, outputs), (members, 1, outputs) */
@@ -38,9 +34,14 @@ static Part part(const Perceptrons *of, int64_t parts, int64_t number, int64_t r
 static void product(const Perceptrons *of, const char *first, const char *second, int64_t rows, int64_t columns,
                     int64_t inner, const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c,
                     int64_t ldc) {
-    int m = (int)columns, n = (int)rows, k = (int)inner, left = (int)ldb, right = (int)lda, out = (int)ldc;
-    float one = 1.0f;
-    of->sgemm(second, first, &m, &n, &k, &one, b, &left, a, &right, &beta, c, &out);
+    if (of->by_blas)
+        by_blas(first, second, rows, columns, inner, 1.0f, a, lda, b, ldb, beta, c, ldc);
+    else if (*first == 'T')
+        transposed_times(rows, columns, inner, 1.0f, a, lda, b, ldb, beta, c, ldc);
+    else if (*second == 'T')
+        times_transposed(rows, columns, inner, 1.0f, a, lda, b, ldb, beta, c, ldc);
+    else
+        times(rows, columns, inner, 1.0f, a, lda, b, ldb, beta, c, ldc);
 }
 
 static void add_bias(float *values, const float *bias, int64_t rows, int64_t width, int relu) {
@@ -57,6 +58,7 @@ static void add_bias(float *values, const float *bias, int64_t rows, int64_t wid
 /* inputs (rows, sizes[0]), the same for every member */
 void foretell_perceptrons_forward(const Perceptrons *of, const float *inputs, int threads) {
     int64_t parts = parts_of(of, threads);
+    sgemm = of->sgemm;
 #pragma omp parallel for num_threads(threads) if (threads > 1)
     for (int64_t number = 0; number < parts; number++) {
         Part p = part(of, parts, number, of->rows);
@@ -158,6 +160,7 @@ static void add_partial(const Perceptrons *of, int64_t partials, const float *pa
 void foretell_perceptrons_backward(const Perceptrons *of, int64_t rows, const float *gradient, const float *inputs,
                                    float *partial, int threads) {
     int64_t parts = parts_of(of, threads), shares = parts > of->members ? threads : 0;
+    sgemm = of->sgemm;
 #pragma omp parallel num_threads(threads) if (threads > 1)
     {
 #pragma omp for schedule(static, 1)
@@ -214,6 +217,7 @@ static void found_backward(const Perceptrons *of, const int64_t *found, int64_t 
    `found` has room for a number for each row of each member. */
 void foretell_perceptrons_inputs(const Perceptrons *of, int64_t rows, const float *gradient, int64_t first,
                                  int64_t wanted, float *input_gradient, int64_t *found, int threads) {
+    sgemm = of->sgemm;
     if (threads == 1) {
         for (int64_t member = 0; member < of->members; member++)
             member_inputs(of, part(of, of->members, member, rows), rows, gradient, first, wanted, input_gradient);

@@ -14,7 +14,7 @@ from foretell.agents.networks import EnsembleMLP
 class _Perceptrons(ctypes.Structure):
     _fields_ = [
         ("sgemm", ctypes.c_void_p),
-        *((name, ctypes.c_int64) for name in ("members", "rows", "layers", "widest")),
+        *((name, ctypes.c_int64) for name in ("by_blas", "members", "rows", "layers", "widest")),
         *((name, ctypes.c_void_p) for name in (
             "sizes", "weights", "biases", "weight_gradients", "bias_gradients", "kept", "first_scratch",
             "second_scratch",
@@ -38,10 +38,11 @@ class Scratch:
 class NativePass:
     """Forward and backward of one network for batches of `rows`; what `forward` returns lasts until the next.
 
+    `blas`: every product is the BLAS's, whatever core/native/products.h could do.
     Of a network without `grad`, such as a target, only `forward` may be called: hidden layers may be in the scratch.
     """
 
-    def __init__(self, functions: Library, network: EnsembleMLP, rows: int, shared: Scratch):
+    def __init__(self, functions: Library, network: EnsembleMLP, rows: int, shared: Scratch, *, blas: bool = False):
         self._functions, self.network, self.rows = functions, network, rows
         sizes = [network.layers[0][0].shape[1], *(weight.shape[2] for weight, _ in network.layers)]
         weights, biases = zip(*network.layers)
@@ -54,7 +55,7 @@ class NativePass:
                   *(addresses(group) for group in (weights, biases, *gradients, self._kept))]  # fmt: skip
         self._own = [*scratch, *gradients, *tables]  # what the structure points to has to live as long
         self._of = _Perceptrons(
-            functions.sgemm, network.members, rows, len(weights), max(sizes), *map(ctypes.addressof, tables),
+            functions.sgemm, blas, network.members, rows, len(weights), max(sizes), *map(ctypes.addressof, tables),
             *(one.data_ptr() for one in scratch),
         )  # fmt: skip
         self._address = ctypes.addressof(self._of)

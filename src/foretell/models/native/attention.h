@@ -49,7 +49,7 @@ static void compared(int rows, int columns, int size, float alpha, const float *
     if (columns <= FEW) {
         OF_SIZE(PRODUCTS, size, rows, columns, alpha, a, lda, b, ldb, c)
     } else {
-        TIMES_TRANSPOSED(rows, columns, size, alpha, a, lda, b, ldb, 0.0f, c, columns);
+        times_transposed(rows, columns, size, alpha, a, lda, b, ldb, 0.0f, c, columns);
     }
 }
 
@@ -58,7 +58,7 @@ static void gathered(int rows, int columns, int size, const float *weights, cons
     if (columns <= FEW) {
         OF_SIZE(SUMS, size, rows, columns, weights, columns, 1, b, ldb, c, ldc)
     } else {
-        TIMES(rows, size, columns, 1.0f, weights, columns, b, ldb, 0.0f, c, ldc);
+        times(rows, size, columns, 1.0f, weights, columns, b, ldb, 0.0f, c, ldc);
     }
 }
 
@@ -67,7 +67,7 @@ static void scattered(int rows, int columns, int size, const float *weights, con
     if (columns <= FEW) {
         OF_SIZE(SUMS, size, columns, rows, weights, 1, columns, b, ldb, c, ldc)
     } else {
-        TRANSPOSED_TIMES(columns, size, rows, 1.0f, weights, columns, b, ldb, 0.0f, c, ldc);
+        transposed_times(columns, size, rows, 1.0f, weights, columns, b, ldb, 0.0f, c, ldc);
     }
 }
 

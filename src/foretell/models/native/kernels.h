@@ -1,27 +1,10 @@
 /* What a block is made of: matrix products, exponentials, LayerNorm, dropout. Rows are contiguous, float32. */
 #pragma once
 #include <math.h>
-#include <stdint.h>
-#include <string.h>
 #if defined(__SSE__)
 #include <xmmintrin.h>
 #endif
-
-typedef void (*sgemm_function)(const char *, const char *, const int *, const int *, const int *, const float *,
-                               const float *, const int *, const float *, const int *, const float *, float *,
-                               const int *);
-static sgemm_function sgemm; /* Fortran's, of the BLAS that PyTorch has loaded: matrices by columns */
-
-static void multiply(const char *first, const char *second, int rows, int columns, int inner, float alpha,
-                     const float *a, int lda, const float *b, int ldb, float beta, float *c, int ldc) {
-    sgemm(first, second, &columns, &rows, &inner, &alpha, b, &ldb, a, &lda, &beta, c, &ldc);
-}
-/* c = alpha * a b' + beta * c, with a (rows, inner), b (columns, inner) */
-#define TIMES_TRANSPOSED(...) multiply("T", "N", __VA_ARGS__)
-/* c = alpha * a b + beta * c, with a (rows, inner), b (inner, columns) */
-#define TIMES(...) multiply("N", "N", __VA_ARGS__)
-/* c = alpha * a' b + beta * c, with a (inner, rows), b (inner, columns) */
-#define TRANSPOSED_TIMES(...) multiply("N", "T", __VA_ARGS__)
+#include "../../core/native/products.h"
 
 /* Take numbers below the smallest normal one for 0 in this thread, and return what `restore_subnormals` needs. A softmax
    that is sure of itself is full of them, and a matrix product of them takes ten times as long. */

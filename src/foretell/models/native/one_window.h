@@ -31,7 +31,7 @@ static void rows_of_block(const Shape *s, const OneWindow *o, int64_t layer, con
     const float *residual = x + first * D;
 
     layer_norm((int)rows, (int)D, x + begin * D, p[GAIN_1], p[SHIFT_1], o->moments + 2 * begin, h);
-    TIMES_TRANSPOSED(rows, 2 * width, width, 1.0f, h, width, p[W_QKV] + D * D, width, 0.0f, kv + begin * 2 * D, 2 * width);
+    times_transposed(rows, 2 * width, width, 1.0f, h, width, p[W_QKV] + D * D, width, 0.0f, kv + begin * 2 * D, 2 * width);
     add_bias((int)rows, (int)(2 * D), p[B_QKV] + D, kv + begin * 2 * D);
 #pragma omp barrier
     Attention a = attention_of(s, (int)layer, R, allowed, 0);
@@ -43,15 +43,15 @@ static void rows_of_block(const Shape *s, const OneWindow *o, int64_t layer, con
         for (int64_t r = 0; r < M; r++) memcpy(units + r * D, x + (a.first + r * a.step) * D, (size_t)D * sizeof *h);
         from = attended, residual = units;
     }
-    TIMES_TRANSPOSED(M, width, width, 1.0f, from, width, p[W_QKV], width, 0.0f, q, width);
+    times_transposed(M, width, width, 1.0f, from, width, p[W_QKV], width, 0.0f, q, width);
     add_bias((int)M, (int)D, p[B_QKV], q);
     attend(&a, 0, q, kv, o->weights + s->heads * first * T, o->dropped, attended);
-    TIMES_TRANSPOSED(M, width, width, 1.0f, attended, width, p[W_OUT], width, 0.0f, x_1, width);
+    times_transposed(M, width, width, 1.0f, attended, width, p[W_OUT], width, 0.0f, x_1, width);
     add_dropped(a.drop, 0, (int)M, (int)D, p[B_OUT], residual, x_1);
     layer_norm((int)M, (int)D, x_1, p[GAIN_2], p[SHIFT_2], o->moments + 2 * first, q);
-    TIMES_TRANSPOSED(M, 4 * width, width, 1.0f, q, width, p[W_IN], width, 0.0f, units, 4 * width);
+    times_transposed(M, 4 * width, width, 1.0f, q, width, p[W_IN], width, 0.0f, units, 4 * width);
     activate((int)s->gelu, (int)M, (int)(4 * D), p[B_IN], units, NULL);
-    TIMES_TRANSPOSED(M, width, 4 * width, 1.0f, units, 4 * width, p[W_FF], 4 * width, 0.0f, y + first * D, width);
+    times_transposed(M, width, 4 * width, 1.0f, units, 4 * width, p[W_FF], 4 * width, 0.0f, y + first * D, width);
     add_dropped(a.drop, 0, (int)M, (int)D, p[B_FF], x_1, y + first * D);
 }
 

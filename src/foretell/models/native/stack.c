@@ -68,15 +68,15 @@ static void block_forward(const Shape *s, const Kept *k, int layer, const float 
     const float *residual = x;
 
     layer_norm(N, width, x, p[GAIN_1], p[SHIFT_1], kept_all + k->moments_1 + from * T * 2, h);
-    TIMES_TRANSPOSED(N, 2 * width, width, 1.0f, h, width, p[W_QKV] + D * D, width, 0.0f, kv, 2 * width);
+    times_transposed(N, 2 * width, width, 1.0f, h, width, p[W_QKV] + D * D, width, 0.0f, kv, 2 * width);
     add_bias(N, 2 * width, p[B_QKV] + D, kv);
     if (R != T) {
         gather(s, windows, R, D, h, chosen);
-        TIMES_TRANSPOSED(M, width, width, 1.0f, chosen, width, p[W_QKV], width, 0.0f, q, width);
+        times_transposed(M, width, width, 1.0f, chosen, width, p[W_QKV], width, 0.0f, q, width);
         gather(s, windows, R, D, x, chosen);
         residual = chosen;
     } else {
-        TIMES_TRANSPOSED(M, width, width, 1.0f, h, width, p[W_QKV], width, 0.0f, q, width);
+        times_transposed(M, width, width, 1.0f, h, width, p[W_QKV], width, 0.0f, q, width);
     }
     add_bias(M, width, p[B_QKV], q);
     for (int64_t w = 0; w < windows; w++) {
@@ -84,13 +84,13 @@ static void block_forward(const Shape *s, const Kept *k, int layer, const float 
         attend(&a, (uint32_t)((begin + w) * s->heads * R * T), q + w * R * D, kv + w * T * 2 * D,
                weights + w * s->heads * R * T, dropped, attended + w * R * D);
     }
-    TIMES_TRANSPOSED(M, width, width, 1.0f, attended, width, p[W_OUT], width, 0.0f, x_1, width);
+    times_transposed(M, width, width, 1.0f, attended, width, p[W_OUT], width, 0.0f, x_1, width);
     Dropout drop = dropout_at(s->key, 3 * layer + 1, s->probability);
     add_dropped(drop, (uint32_t)(begin * R * D), M, width, p[B_OUT], residual, x_1);
     layer_norm(M, width, x_1, p[GAIN_2], p[SHIFT_2], kept_all + k->moments_2 + from * R * 2, h);
-    TIMES_TRANSPOSED(M, 4 * width, width, 1.0f, h, width, p[W_IN], width, 0.0f, units, 4 * width);
+    times_transposed(M, 4 * width, width, 1.0f, h, width, p[W_IN], width, 0.0f, units, 4 * width);
     activate((int)s->gelu, M, 4 * width, p[B_IN], units, slopes);
-    TIMES_TRANSPOSED(M, width, 4 * width, 1.0f, units, 4 * width, p[W_FF], 4 * width, 0.0f, y, width);
+    times_transposed(M, width, 4 * width, 1.0f, units, 4 * width, p[W_FF], 4 * width, 0.0f, y, width);
     drop = dropout_at(s->key, 3 * layer + 2, s->probability);
     add_dropped(drop, (uint32_t)(begin * R * D), M, width, p[B_FF], x_1, y);
 }
@@ -112,22 +112,22 @@ static void block_backward(const Shape *s, const Kept *k, int layer, const float
     Dropout drop = dropout_at(s->key, 3 * layer + 2, s->probability);
     drop_units(drop, (uint32_t)(begin * R * D), (int64_t)M * D, dy, h);
     add_column_sums(M, width, h, g[B_FF]);
-    TRANSPOSED_TIMES(width, hidden, M, 1.0f, h, width, units, hidden, 1.0f, g[W_FF], hidden);
-    TIMES(M, hidden, width, 1.0f, h, width, p[W_FF], hidden, 0.0f, wide, hidden);
+    transposed_times(width, hidden, M, 1.0f, h, width, units, hidden, 1.0f, g[W_FF], hidden);
+    times(M, hidden, width, 1.0f, h, width, p[W_FF], hidden, 0.0f, wide, hidden);
     activate_backward((int)s->gelu, (int64_t)M * F, units, slopes, wide);
     add_column_sums(M, hidden, wide, g[B_IN]);
     normed_again(M, width, x_1, p[GAIN_2], p[SHIFT_2], moments_2, h);
-    TRANSPOSED_TIMES(hidden, width, M, 1.0f, wide, hidden, h, width, 1.0f, g[W_IN], width);
-    TIMES(M, width, hidden, 1.0f, wide, hidden, p[W_IN], width, 0.0f, h, width);
+    transposed_times(hidden, width, M, 1.0f, wide, hidden, h, width, 1.0f, g[W_IN], width);
+    times(M, width, hidden, 1.0f, wide, hidden, p[W_IN], width, 0.0f, h, width);
     memcpy(dx_1, dy, (size_t)(M * D) * sizeof(float));
     layer_norm_backward(M, width, x_1, p[GAIN_2], moments_2, h, dx_1, g[GAIN_2], g[SHIFT_2]);
 
     drop = dropout_at(s->key, 3 * layer + 1, s->probability);
     drop_units(drop, (uint32_t)(begin * R * D), (int64_t)M * D, dx_1, h);
     add_column_sums(M, width, h, g[B_OUT]);
-    TRANSPOSED_TIMES(width, width, M, 1.0f, h, width, attended, width, 1.0f, g[W_OUT], width);
+    transposed_times(width, width, M, 1.0f, h, width, attended, width, 1.0f, g[W_OUT], width);
     float *d_attended = wide, *dq = wide + M * D, *dkv = wide + 2 * M * D; /* 2 M + 2 N <= 4 N rows */
-    TIMES(M, width, width, 1.0f, h, width, p[W_OUT], width, 0.0f, d_attended, width);
+    times(M, width, width, 1.0f, h, width, p[W_OUT], width, 0.0f, d_attended, width);
     for (int64_t w = 0; w < windows; w++) {
         Attention a = attention_of(s, layer, R, allowed, begin + w);
         attend_backward(&a, (uint32_t)((begin + w) * s->heads * R * T), q + w * R * D, kv + w * T * 2 * D,
@@ -137,19 +137,19 @@ static void block_backward(const Shape *s, const Kept *k, int layer, const float
     add_column_sums(M, width, dq, g[B_QKV]);
     add_column_sums(N, 2 * width, dkv, g[B_QKV] + D);
     normed_again(N, width, x, p[GAIN_1], p[SHIFT_1], moments_1, h);
-    TRANSPOSED_TIMES(2 * width, width, N, 1.0f, dkv, 2 * width, h, width, 1.0f, g[W_QKV] + D * D, width);
+    transposed_times(2 * width, width, N, 1.0f, dkv, 2 * width, h, width, 1.0f, g[W_QKV] + D * D, width);
     const float *from = h;
     if (R != T) {
         gather(s, windows, R, D, h, d_attended);
         from = d_attended;
     }
-    TRANSPOSED_TIMES(width, width, M, 1.0f, dq, width, from, width, 1.0f, g[W_QKV], width);
-    TIMES(N, width, 2 * width, 1.0f, dkv, 2 * width, p[W_QKV] + D * D, width, 0.0f, h, width);
+    transposed_times(width, width, M, 1.0f, dq, width, from, width, 1.0f, g[W_QKV], width);
+    times(N, width, 2 * width, 1.0f, dkv, 2 * width, p[W_QKV] + D * D, width, 0.0f, h, width);
     if (R == T) {
-        TIMES(M, width, width, 1.0f, dq, width, p[W_QKV], width, 1.0f, h, width);
+        times(M, width, width, 1.0f, dq, width, p[W_QKV], width, 1.0f, h, width);
         memcpy(dx, dx_1, (size_t)(M * D) * sizeof(float));
     } else {
-        TIMES(M, width, width, 1.0f, dq, width, p[W_QKV], width, 0.0f, d_attended, width);
+        times(M, width, width, 1.0f, dq, width, p[W_QKV], width, 0.0f, d_attended, width);
         memset(dx, 0, (size_t)(N * D) * sizeof(float));
         for (int64_t w = 0; w < windows; w++)
             for (int64_t r = 0; r < R; r++) {

@@ -1,13 +1,8 @@
 /* Muon's step for matrices of any shapes: see training/clipped_muon.py for the equations. Rows are contiguous, float32.
    Threads share out the matrices, so that the numbers depend on none. */
 #include <math.h>
-#include <stdint.h>
 #include <stdlib.h>
-#include <string.h>
-
-typedef void (*sgemm_function)(const char *, const char *, const int *, const int *, const int *, const float *,
-                               const float *, const int *, const float *, const int *, const float *, float *,
-                               const int *);
+#include "../../core/native/products.h"
 
 typedef struct {
     int64_t rows, columns;
@@ -16,18 +11,10 @@ typedef struct {
 } Matrix;
 
 typedef struct {
-    sgemm_function sgemm; /* Fortran's, of the BLAS that PyTorch has loaded: matrices by columns */
+    sgemm_function sgemm;
     float momentum, rate, decay, first, second, third;
     int64_t iterations;
 } Settings;
-
-/* c (rows, columns) = alpha a b + beta c; "T" for what is read transposed, whose rows are `inner` long else */
-static void product(const Settings *s, const char *a_is, const char *b_is, int64_t rows, int64_t columns,
-                    int64_t inner, float alpha, const float *a, const float *b, float beta, float *c) {
-    int m = (int)columns, n = (int)rows, k = (int)inner;
-    int lda = *a_is == 'N' ? k : n, ldb = *b_is == 'N' ? m : k;
-    s->sgemm(b_is, a_is, &m, &n, &k, &alpha, b, &ldb, a, &lda, &beta, c, &m);
-}
 
 /* Move the momentum towards the gradient and write gradient and momentum, mixed, scaled to a norm of 1. */
 static void direction(const Settings *s, const Matrix *of, float *found) {
@@ -47,20 +34,19 @@ static void direction(const Settings *s, const Matrix *of, float *found) {
 /* found = second A + third A^2, all (side, side) */
 static void mixed(const Settings *s, int64_t side, const float *squares, float *found) {
     memcpy(found, squares, (size_t)(side * side) * sizeof(float));
-    product(s, "N", "N", side, side, side, s->third, squares, squares, s->second, found);
+    times(side, side, side, s->third, squares, side, squares, side, s->second, found, side);
 }
 
 /* A = x x' of a matrix that lies, x' x of one that stands */
-static void squared(const Settings *s, int64_t rows, int64_t columns, const float *x, float *found) {
-    if (rows <= columns) product(s, "N", "T", rows, rows, columns, 1.0f, x, x, 0.0f, found);
-    else product(s, "T", "N", columns, columns, rows, 1.0f, x, x, 0.0f, found);
+static void squared(int64_t rows, int64_t columns, const float *x, float *found) {
+    if (rows <= columns) times_transposed(rows, rows, columns, 1.0f, x, columns, x, columns, 0.0f, found, rows);
+    else transposed_times(columns, columns, rows, 1.0f, x, columns, x, columns, 0.0f, found, columns);
 }
 
 /* found = factor x of a matrix that lies, x factor of one that stands, plus beta found */
-static void multiplied(const Settings *s, int64_t rows, int64_t columns, const float *factor, const float *x,
-                       float beta, float *found) {
-    if (rows <= columns) product(s, "N", "N", rows, columns, rows, 1.0f, factor, x, beta, found);
-    else product(s, "N", "N", rows, columns, columns, 1.0f, x, factor, beta, found);
+static void multiplied(int64_t rows, int64_t columns, const float *factor, const float *x, float beta, float *found) {
+    if (rows <= columns) times(rows, columns, rows, 1.0f, factor, rows, x, columns, beta, found, columns);
+    else times(rows, columns, columns, 1.0f, x, columns, factor, columns, beta, found, columns);
 }
 
 static void swap(float **one, float **other) {
@@ -73,10 +59,10 @@ static void swap(float **one, float **other) {
 static float *by_steps(const Settings *s, int64_t rows, int64_t columns, float *x, float *other, float *squares) {
     int64_t side = rows < columns ? rows : columns;
     for (int64_t i = 0; i < s->iterations; i++) {
-        squared(s, rows, columns, x, squares);
+        squared(rows, columns, x, squares);
         mixed(s, side, squares, squares + side * side);
         memcpy(other, x, (size_t)(rows * columns) * sizeof(float));
-        multiplied(s, rows, columns, squares + side * side, x, s->first, other);
+        multiplied(rows, columns, squares + side * side, x, s->first, other);
         swap(&x, &other);
     }
     return x;
@@ -87,21 +73,21 @@ static float *by_steps(const Settings *s, int64_t rows, int64_t columns, float *
 static float *by_squares(const Settings *s, int64_t rows, int64_t columns, float *x, float *found, float *squares) {
     int64_t side = rows < columns ? rows : columns, size = side * side;
     float *factor = squares + size, *all = factor + size, *scratch = all + size;
-    squared(s, rows, columns, x, squares);
+    squared(rows, columns, x, squares);
     for (int64_t i = 0; i < s->iterations; i++) {
         mixed(s, side, squares, factor);
         for (int64_t k = 0; k < side; k++) factor[k * side + k] += s->first;
         if (i) {
-            product(s, "N", "N", side, side, side, 1.0f, factor, all, 0.0f, scratch);
+            times(side, side, side, 1.0f, factor, side, all, side, 0.0f, scratch, side);
             swap(&all, &scratch);
         } else {
             memcpy(all, factor, (size_t)size * sizeof(float));
         }
         if (i + 1 == s->iterations) break;
-        product(s, "N", "N", side, side, side, 1.0f, factor, squares, 0.0f, scratch);
-        product(s, "N", "N", side, side, side, 1.0f, scratch, factor, 0.0f, squares);
+        times(side, side, side, 1.0f, factor, side, squares, side, 0.0f, scratch, side);
+        times(side, side, side, 1.0f, scratch, side, factor, side, 0.0f, squares, side);
     }
-    multiplied(s, rows, columns, all, x, 0.0f, found);
+    multiplied(rows, columns, all, x, 0.0f, found);
     return found;
 }
 
@@ -122,6 +108,7 @@ static int step(const Settings *s, const Matrix *of) {
 /* Returns 0, or 1 where there is no memory. */
 int foretell_muon(const Settings *settings, int64_t count, const Matrix *matrices, int threads) {
     int failed = 0;
+    sgemm = settings->sgemm;
 #pragma omp parallel for schedule(dynamic) num_threads(threads) if (threads > 1) reduction(| : failed)
     for (int64_t i = 0; i < count; i++) failed |= step(settings, matrices + i);
     return failed;

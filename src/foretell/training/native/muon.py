@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from foretell.core.compiling import shared_library
+from foretell.core.compiling import PRODUCTS, shared_library
 from foretell.models.native.building import native
 
 
@@ -72,7 +72,7 @@ def _taken(tensor: Tensor) -> bool:
 def _function() -> Callable[..., int] | None:
     """Return what the library offers, built if it has to be; None where it is switched off or cannot be had."""
     try:
-        path = shared_library(Path(__file__).parent / "muon.c", flags=["-fopenmp"])
+        path = shared_library(Path(__file__).parent / "muon.c", [PRODUCTS], flags=["-fopenmp"])
         if path is None:
             return None
         function = ctypes.CDLL(str(path)).foretell_muon

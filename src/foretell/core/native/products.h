@@ -1,0 +1,160 @@
+/* Matrix products of small networks, float32, matrices by rows: c = alpha * a b + beta * c, of whatever is transposed.
+
+   The factors are some hundred rows long and lie in the cache. A BLAS first copies both into an order of its own, which
+   takes it up to a fifth of the time. Here a is read where it lies, and so is b unless it is transposed. A tile of c is
+   summed up in registers while rows of b pass by, each multiplied by the numbers of a column of a; a sum is taken in the
+   order of its terms, whatever the tile. Where a processor has too few registers, and of few rows or columns, the BLAS that PyTorch
+   has loaded does it. */
+#pragma once
+#include <stdint.h>
+#include <string.h>
+
+typedef void (*sgemm_function)(const char *, const char *, const int *, const int *, const int *, const float *,
+                               const float *, const int *, const float *, const int *, const float *, float *,
+                               const int *);
+static sgemm_function sgemm; /* Fortran's: matrices by columns */
+
+static void by_blas(const char *first, const char *second, int64_t rows, int64_t columns, int64_t inner, float alpha,
+                    const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c, int64_t ldc) {
+    int m = (int)columns, n = (int)rows, k = (int)inner, left = (int)ldb, right = (int)lda, out = (int)ldc;
+    sgemm(second, first, &m, &n, &k, &alpha, b, &left, a, &right, &beta, c, &out);
+}
+
+#ifdef __AVX512F__
+enum { LANES = 16, TILE_ROWS = 12, PANEL = 2 * LANES, DEEP = 512 }; /* columns of b that a tile takes, rows of a panel */
+enum { FEW_ROWS = 6 }; /* of c, from which on this is faster */
+typedef float Lanes __attribute__((vector_size(LANES * sizeof(float)), aligned(sizeof(float)), may_alias));
+typedef int32_t Numbers __attribute__((vector_size(LANES * sizeof(int32_t))));
+
+/* A tile of c, `rows` by `vectors` * LANES. Number k of row r of a lies at r * row + k * step. Numbers of rows and vectors
+   are constants wherever this is compiled into, so that `sums` are registers. */
+static inline __attribute__((always_inline)) void tile(int rows, int vectors, int64_t inner, float alpha, const float *a,
+                                                       int64_t row, int64_t step, const float *b, int64_t ldb, float beta,
+                                                       float *c, int64_t ldc) {
+    Lanes sums[TILE_ROWS][2] = {};
+    for (int64_t k = 0; k < inner; k++, a += step, b += ldb) {
+        Lanes one = *(const Lanes *)b, other = one;
+        if (vectors == 2) other = *(const Lanes *)(b + LANES);
+#pragma GCC unroll 12
+        for (int r = 0; r < rows; r++) {
+            sums[r][0] += a[r * row] * one;
+            if (vectors == 2) sums[r][1] += a[r * row] * other;
+        }
+    }
+#pragma GCC unroll 12
+    for (int r = 0; r < rows; r++)
+        for (int v = 0; v < vectors; v++) {
+            Lanes *to = (Lanes *)(c + r * ldc + v * LANES);
+            sums[r][v] *= alpha;
+            if (beta != 0.0f) sums[r][v] += beta * *to;
+            *to = sums[r][v];
+        }
+}
+
+#define TILE_OF(rows, vectors) \
+    case rows: tile(rows, vectors, inner, alpha, a, row, step, b, ldb, beta, c, ldc); break;
+#define TILES(name, vectors) \
+    static void name(int64_t rows, int64_t inner, float alpha, const float *a, int64_t row, int64_t step, const float *b, \
+                     int64_t ldb, float beta, float *c, int64_t ldc) { \
+        switch (rows) { \
+            TILE_OF(1, vectors) TILE_OF(2, vectors) TILE_OF(4, vectors) TILE_OF(8, vectors) TILE_OF(12, vectors) \
+        } \
+    }
+TILES(narrow_tile, 1)
+TILES(wide_tile, 2)
+
+static int64_t rows_of_tile(int64_t left) { return left >= 12 ? 12 : left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1; }
+
+/* The tile's last columns where they are no whole vectors: b is a panel filled up with zeros. */
+static void part_of_tile(int64_t rows, int64_t columns, int64_t inner, float alpha, const float *a, int64_t row,
+                         int64_t step, const float *b, float beta, float *c, int64_t ldc) {
+    float whole[TILE_ROWS * PANEL];
+    for (int64_t r = 0; r < rows; r++) memcpy(whole + r * PANEL, c + r * ldc, (size_t)columns * sizeof *c);
+    wide_tile(rows, inner, alpha, a, row, step, b, PANEL, beta, whole, PANEL);
+    for (int64_t r = 0; r < rows; r++) memcpy(c + r * ldc, whole + r * PANEL, (size_t)columns * sizeof *c);
+}
+
+/* LANES rows of LANES numbers, `apart`, to columns of a panel. */
+static inline void turn(const float *from, int64_t apart, float *to) {
+    Lanes rows[LANES], next[LANES];
+    Numbers low = {0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23};
+    Numbers high = {8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+    for (int i = 0; i < LANES; i++) rows[i] = *(const Lanes *)(from + i * apart);
+    for (int round = 1; round < LANES; round *= 2) {
+        for (int i = 0; i < LANES / 2; i++) {
+            next[2 * i] = __builtin_shuffle(rows[i], rows[i + LANES / 2], low);
+            next[2 * i + 1] = __builtin_shuffle(rows[i], rows[i + LANES / 2], high);
+        }
+        memcpy(rows, next, sizeof rows);
+    }
+    for (int i = 0; i < LANES; i++) *(Lanes *)(to + i * PANEL) = rows[i];
+}
+
+/* A panel (inner, PANEL) of b (inner, columns), or of the transpose of b (columns, inner), zeros behind the columns. */
+static void pack(int transposed, int64_t columns, int64_t inner, const float *b, int64_t ldb, float *panel) {
+    int64_t wide = transposed ? columns / LANES * LANES : 0, deep = transposed ? inner / LANES * LANES : 0;
+    if (columns < PANEL) memset(panel, 0, (size_t)(inner * PANEL) * sizeof *panel);
+    if (!transposed) {
+        for (int64_t k = 0; k < inner; k++) memcpy(panel + k * PANEL, b + k * ldb, (size_t)columns * sizeof *b);
+        return;
+    }
+    for (int64_t j = 0; j < wide; j += LANES)
+        for (int64_t k = 0; k < deep; k += LANES) turn(b + j * ldb + k, ldb, panel + k * PANEL + j);
+    for (int64_t j = 0; j < columns; j++)
+        for (int64_t k = j < wide ? deep : 0; k < inner; k++) panel[k * PANEL + j] = b[j * ldb + k];
+}
+
+/* Columns j to j + PANEL of c, or what is left of them, from `inner` terms a sum. */
+static void panel_of(int transposed, int64_t rows, int64_t columns, int64_t inner, float alpha, const float *a,
+                     int64_t row, int64_t step, const float *b, int64_t ldb, float beta, float *c, int64_t ldc) {
+    float panel[DEEP * PANEL] __attribute__((aligned(64)));
+    int packed = transposed || columns % LANES;
+    if (packed) {
+        pack(transposed, columns, inner, b, ldb, panel);
+        b = panel, ldb = PANEL;
+    }
+    for (int64_t i = 0, most; i < rows; i += most, a += most * row, c += most * ldc) {
+        most = rows_of_tile(rows - i);
+        if (columns == PANEL)
+            wide_tile(most, inner, alpha, a, row, step, b, ldb, beta, c, ldc);
+        else if (columns == LANES)
+            narrow_tile(most, inner, alpha, a, row, step, b, ldb, beta, c, ldc);
+        else
+            part_of_tile(most, columns, inner, alpha, a, row, step, b, beta, c, ldc);
+    }
+}
+
+static void in_panels(int transposed, int64_t rows, int64_t columns, int64_t inner, float alpha, const float *a,
+                      int64_t row, int64_t step, const float *b, int64_t ldb, float beta, float *c, int64_t ldc) {
+    for (int64_t j = 0; j < columns; j += PANEL)
+        for (int64_t k = 0; k < inner || k == 0; k += DEEP)
+            panel_of(transposed, rows, columns - j < PANEL ? columns - j : PANEL, inner - k < DEEP ? inner - k : DEEP, alpha,
+                     a + k * step, row, step, b + (transposed ? j * ldb + k : k * ldb + j), ldb, k ? 1.0f : beta, c + j,
+                     ldc);
+}
+#define PRODUCT(a_is, b_is, row, step) \
+    if (rows >= FEW_ROWS && columns >= LANES) \
+        in_panels(*b_is == 'T', rows, columns, inner, alpha, a, row, step, b, ldb, beta, c, ldc); \
+    else \
+        by_blas(a_is, b_is, rows, columns, inner, alpha, a, lda, b, ldb, beta, c, ldc);
+#else
+#define PRODUCT(a_is, b_is, row, step) by_blas(a_is, b_is, rows, columns, inner, alpha, a, lda, b, ldb, beta, c, ldc);
+#endif
+
+/* c = alpha * a b + beta * c, with a (rows, inner), b (inner, columns) */
+static inline void times(int64_t rows, int64_t columns, int64_t inner, float alpha, const float *a, int64_t lda,
+                         const float *b, int64_t ldb, float beta, float *c, int64_t ldc) {
+    PRODUCT("N", "N", lda, 1)
+}
+
+/* c = alpha * a b' + beta * c, with a (rows, inner), b (columns, inner) */
+static inline void times_transposed(int64_t rows, int64_t columns, int64_t inner, float alpha, const float *a, int64_t lda,
+                                    const float *b, int64_t ldb, float beta, float *c, int64_t ldc) {
+    PRODUCT("N", "T", lda, 1)
+}
+
+/* c = alpha * a' b + beta * c, with a (inner, rows), b (inner, columns) */
+static inline void transposed_times(int64_t rows, int64_t columns, int64_t inner, float alpha, const float *a, int64_t lda,
+                                    const float *b, int64_t ldb, float beta, float *c, int64_t ldc) {
+    PRODUCT("T", "N", 1, lda)
+}

@@ -1,0 +1,110 @@
+"""Matrix products in C beside PyTorch's in double precision, with the registers of this machine and without them."""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+from pathlib import Path
+
+import pytest
+import torch
+
+from foretell.core.compiling import PRODUCTS, shared_library
+
+WRAPPER = """
+#include "{header}"
+void set_blas(sgemm_function blas) {{ sgemm = blas; }}
+#define EXPORTED(name, of) \\
+    void name(int64_t rows, int64_t columns, int64_t inner, float alpha, const float *a, int64_t lda, const float *b, \\
+              int64_t ldb, float beta, float *c, int64_t ldc) {{ \\
+        of(rows, columns, inner, alpha, a, lda, b, ldb, beta, c, ldc); \\
+    }}
+EXPORTED(exported_times, times)
+EXPORTED(exported_times_transposed, times_transposed)
+EXPORTED(exported_transposed_times, transposed_times)
+"""
+WIDE_REGISTERS = " avx512f " in (Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else "")
+
+
+@pytest.fixture(scope="module", params=["of this machine", "of the BLAS"])
+def products(request, tmp_path_factory):
+    """The three functions, of tensors: `name(a, b, c, alpha, beta)` writes c."""
+    flags = []
+    if request.param == "of the BLAS":
+        if platform.machine() != "x86_64":
+            pytest.skip("its own products are the BLAS's")
+        flags = ["-mno-avx512f"]
+    source = tmp_path_factory.mktemp("products") / "products.c"
+    source.write_text(WRAPPER.format(header=PRODUCTS))
+    path = shared_library(source, [PRODUCTS], flags)
+    assert path is not None, "no C compiler on this machine"
+    library = ctypes.CDLL(str(path))
+    torchs = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
+    library.set_blas(ctypes.cast(torchs.sgemm_, ctypes.c_void_p))
+
+    def call(name, a, b, c, alpha=1.0, beta=0.0):
+        inner = a.shape[0] if name == "transposed_times" else a.shape[1]
+        function, number, real = getattr(library, f"exported_{name}"), ctypes.c_int64, ctypes.c_float
+        function.argtypes = [number] * 3 + [real] + [ctypes.c_void_p, number] * 2 + [real, ctypes.c_void_p, number]
+        function(
+            *c.shape, inner, alpha, a.data_ptr(), a.stride(0), b.data_ptr(), b.stride(0), beta, c.data_ptr(),
+            c.stride(0),
+        )  # fmt: skip
+
+    call.own = request.param == "of this machine" and WIDE_REGISTERS
+    return call
+
+
+NAMES = ("times", "times_transposed", "transposed_times")
+
+
+def _factors(name, rows, columns, inner, generator):
+    """The factors as they are multiplied, and as the function reads them: of wider matrices, so that rows lie apart."""
+    a, b = torch.randn(rows, inner, generator=generator), torch.randn(inner, columns, generator=generator)
+    read_a = a.t() if name == "transposed_times" else a
+    read_b = b.t() if name == "times_transposed" else b
+    return a, b, *(torch.nn.functional.pad(one, (0, 3), value=torch.nan)[:, :-3] for one in (read_a, read_b))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("rows", "columns", "inner"), [
+    (1, 1, 1), (1, 64, 64), (5, 32, 16), (6, 16, 7), (12, 32, 16), (13, 48, 33), (60, 60, 64), (60, 64, 60),
+    (23, 31, 30), (384, 64, 256), (47, 80, 513), (64, 192, 1100), (7, 15, 9), (8, 17, 100),
+])  # fmt: skip
+@pytest.mark.parametrize(("alpha", "beta"), [(1.0, 0.0), (1.0, 1.0), (-0.5, 2.0)])
+def test_a_product_is_that_of_double_precision(products, name, rows, columns, inner, alpha, beta):
+    a, b, read_a, read_b = _factors(name, rows, columns, inner, torch.Generator().manual_seed(rows + inner))
+    around = torch.full((rows, columns + 5), 7.0)
+    before = torch.linspace(-1, 1, rows * columns).reshape(rows, columns)
+    around[:, :columns] = before if beta else torch.nan
+    products(name, read_a, read_b, around[:, :columns], alpha, beta)
+    expected = alpha * (a.double() @ b.double()) + (beta * before.double() if beta else 0.0)
+    torch.testing.assert_close(around[:, :columns].double(), expected, rtol=1e-5, atol=2e-6 * inner)
+    assert torch.equal(around[:, columns:], torch.full((rows, 5), 7.0)), "it wrote beside the product"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_not_finite_stays_where_it_belongs(products, name):
+    """Zeros that fill up a panel must not meet an infinite number where anyone sees it."""
+    a, b, read_a, read_b = _factors(name, 20, 37, 24, torch.Generator().manual_seed(0))
+    read_a[(3, 4) if name == "transposed_times" else (4, 3)] = torch.inf
+    read_b[(36, 5) if name == "times_transposed" else (5, 36)] = torch.nan
+    found = torch.zeros(20, 37)
+    products(name, read_a, read_b, found)
+    row, column = torch.arange(20)[:, None] == 4, torch.arange(37) == 36
+    assert torch.equal(torch.isnan(found), column.expand(20, 37))
+    assert torch.equal(torch.isinf(found), row & ~column)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_row_is_the_same_among_few_and_among_many(products, name):
+    if not products.own:
+        pytest.skip("a BLAS promises nothing of the kind")
+    _, _, read_a, read_b = _factors(name, 95, 64, 70, torch.Generator().manual_seed(0))
+    many = torch.zeros(95, 64)
+    products(name, read_a, read_b, many)
+    for first, count in ((0, 6), (1, 11), (30, 24), (70, 25)):
+        few = torch.zeros(count, 64)
+        rows = slice(first, first + count)
+        products(name, read_a[:, rows] if name == "transposed_times" else read_a[rows], read_b, few)
+        assert torch.equal(few, many[rows])
