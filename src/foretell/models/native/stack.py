@@ -201,7 +201,11 @@ def _offsets(sizes: tuple[int, ...]) -> ctypes.Array:
 
 def added_up(sums: Float[Tensor, "threads all"], parameters: Sequence[Tensor]) -> list[Tensor]:
     """Return the gradient of each parameter: the sum of all threads'."""
-    total = sums[0] if len(sums) == 1 else sums.sum(0)
+    return parts_of(sums[0] if len(sums) == 1 else sums.sum(0), parameters)
+
+
+def parts_of(total: Float[Tensor, " all"], parameters: Sequence[Tensor]) -> list[Tensor]:
+    """Return where in a row of gradients that of each parameter lies, in its shape."""
     parts = total.split([parameter.numel() for parameter in parameters])
     return [part.view_as(parameter) for part, parameter in zip(parts, parameters, strict=True)]
 

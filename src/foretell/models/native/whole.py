@@ -33,18 +33,23 @@ class Gradients:
     """
 
     def __init__(self) -> None:
-        self._sums = stack.empty(0, 0)
+        self._sums, self._total = stack.empty(0, 0), stack.empty(0)
+        self._parts: list[Tensor] = []
 
     def zeros(self, parameters: Sequence[Tensor]) -> Tensor:
         """Return zeros for the gradients of all of them, a row a thread."""
         shape = torch.get_num_threads(), stack.offsets_of(parameters)[-1]
         if self._sums.shape != shape:
             self._sums = stack.empty(*shape)
+            self._total = self._sums[0] if len(self._sums) == 1 else stack.empty(shape[1])
+            self._parts = stack.parts_of(self._total, parameters)
         return self._sums.zero_()
 
     def write(self, parameters: Sequence[Tensor]) -> None:
         """Leave the sums as `grad` of the parameters; they last until the next update."""
-        for parameter, gradient in zip(parameters, stack.added_up(self._sums, parameters), strict=True):
+        if len(self._sums) > 1:
+            torch.sum(self._sums, 0, out=self._total)
+        for parameter, gradient in zip(parameters, self._parts, strict=True):
             if parameter.requires_grad:
                 parameter.grad = gradient
 

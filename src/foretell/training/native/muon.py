@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import subprocess
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import torch
@@ -41,19 +41,13 @@ def step(
     library, function = native(), _function()
     if library is None or function is None or not all(map(_taken, (*weights, *gradients, *momenta))):
         return False
-    matrices = [
-        _Matrix(rows := len(weight) // count, columns := weight.shape[1], *(
-            tensor.data_ptr() + part * rows * columns * tensor.element_size()
-            for tensor in (gradient, moved, weight)
-        ))
+    matrices = _matrices(tuple([
+        (count, *weight.shape, gradient.data_ptr(), moved.data_ptr(), weight.data_ptr())
         for weight, gradient, moved, count in zip(weights, gradients, momenta, stored, strict=True)
-        for part in range(count)
-    ]  # fmt: skip
+    ]))  # fmt: skip
     settings = _Settings(library.product.value, momentum, rate, decay, *coefficients, iterations)
     with library.one_thread_a_product():
-        failed = function(
-            ctypes.byref(settings), len(matrices), (_Matrix * len(matrices))(*matrices), torch.get_num_threads()
-        )
+        failed = function(ctypes.byref(settings), len(matrices), matrices, torch.get_num_threads())
     if failed:
         raise MemoryError("no memory for the step of Muon.")
     return True
@@ -64,8 +58,18 @@ def available() -> bool:
     return native() is not None and _function() is not None
 
 
+@lru_cache(maxsize=8)
+def _matrices(weights: tuple[tuple[int, int, int, int, int, int], ...]) -> ctypes.Array:
+    """Return a table of all matrices, given of each weight how many it stores, its shape and where the three lie."""
+    item = torch.float32.itemsize
+    return (_Matrix * sum(count for count, *_ in weights))(*[
+        _Matrix(rows // count, columns, *(begin + part * rows // count * columns * item for begin in lie))
+        for count, rows, columns, *lie in weights for part in range(count)
+    ])  # fmt: skip
+
+
 def _taken(tensor: Tensor) -> bool:
-    return tensor.dtype == torch.float32 and tensor.device.type == "cpu" and tensor.is_contiguous()
+    return tensor.is_cpu and tensor.dtype == torch.float32 and tensor.is_contiguous()
 
 
 @cache
