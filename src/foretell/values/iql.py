@@ -25,6 +25,7 @@ from foretell.agents.sac import Transitions
 from foretell.agents.soft_values import bellman_target
 from foretell.core.errors import DivergedError
 from foretell.values.functions import ValueFunctions
+from foretell.values.iql_errors import errors
 
 LARGEST_WEIGHT = 100.0
 """No recorded action counts more than this in the policy's loss (the paper's published implementation)."""
@@ -104,30 +105,27 @@ class ImplicitQLearning(nn.Module):
 
     def write_gradients(self, batch: Transitions) -> dict[str, Tensor]:
         """Return what `losses` returns, and write the gradient of their sum, without autograd."""
-        size, functions = len(batch.rewards), self.functions
+        size, functions, config = len(batch.rewards), self.functions, self.config
         taken = torch.cat([batch.observations, batch.actions], -1)
-        q_of_data = self._passes.of(self.q_target.mlp, size).forward(taken).squeeze(-1).amin(0)
-        value_pass = self._passes.of(functions.value.mlp, 2 * size)
-        values, next_values = value_pass.forward(
-            torch.cat([batch.observations, batch.next_observations])
-        )[0, :, 0].clone().split(size)  # fmt: skip
-        advantages = q_of_data - values
-        slopes = (self.config.expectile - (advantages < 0).to(values.dtype)).abs() * advantages
-        value_pass.backward((-2 / size * slopes)[None, :, None])
+        of_data = self._passes.of(self.q_target.mlp, size).forward(taken)
+        value_pass, q_pass = self._passes.of(functions.value.mlp, 2 * size), self._passes.of(functions.q.mlp, size)
+        values = value_pass.forward(torch.cat([batch.observations, batch.next_observations]))
+        found = errors(of_data, values, batch.rewards, batch.observations)
+        value_loss, gradient, targets, advantages = found.of_values(
+            of_data, values, batch, config.expectile, config.discount
+        )
+        value_pass.backward(gradient)
+        q_loss, gradient = found.of_q(q_pass.forward(taken), targets)
+        q_pass.backward(gradient)
 
-        target = bellman_target(batch.rewards, batch.terminations, next_values, self.config.discount)
-        q_pass = self._passes.of(functions.q.mlp, size)
-        q_errors = q_pass.forward(taken).squeeze(-1) - target
-        q_pass.backward((2 / size * q_errors)[..., None])
-
-        found = {"value_loss": (slopes * advantages).mean(), "q_loss": q_errors.square().mean(-1).sum()}
+        losses = {"value_loss": value_loss, "q_loss": q_loss}
         if functions.policy is not None:
             policy_pass = self._passes.of(functions.policy, size)
-            weights = imitation_weights(advantages, self.config.inverse_temperature)
-            errors, slope = self._imitation(policy_pass.forward(batch.observations)[0], batch.actions)
+            weights = imitation_weights(advantages, config.inverse_temperature)
+            wrong, slope = self._imitation(policy_pass.forward(batch.observations)[0], batch.actions)
             policy_pass.backward((weights / size)[None, :, None] * slope)
-            found["policy_loss"] = (weights * errors).mean()
-        return found
+            losses["policy_loss"] = (weights * wrong).mean()
+        return losses
 
     def _imitation(self, outputs: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
         """Return the errors of `_imitation_errors` given the policy's last layer, and their slopes there."""

@@ -102,3 +102,38 @@ double foretell_soft_values(int64_t members, int64_t rows, const float *restrict
     }
     return -sum / (double)rows;
 }
+
+/* Between the passes of implicit Q-learning (values/iql.py): how far the lowest value of the data's actions, of `of_data`
+   (members, rows), is above `values`; half the derivative of the expectile loss there, and minus the gradient of the loss;
+   the targets of the Q-functions. Returns the loss. */
+double foretell_expectile(int64_t members, int64_t rows, const float *restrict of_data, const float *restrict values,
+                          const float *restrict next_values, const float *restrict rewards,
+                          const uint8_t *restrict terminations, float expectile, float discount,
+                          float *restrict advantages, float *restrict gradient, float *restrict targets) {
+    double sum = 0.0;
+    float share = (float)(-2.0 / (double)rows);
+    for (int64_t row = 0; row < rows; row++) {
+        float advantage = of_data[lowest(members, rows, of_data, row) * rows + row] - values[row];
+        float slope = (advantage < 0.0f ? 1.0f - expectile : expectile) * advantage;
+        advantages[row] = advantage;
+        gradient[row] = share * slope;
+        targets[row] = rewards[row] + (terminations[row] ? 0.0f : discount) * next_values[row];
+        sum += (double)(slope * advantage);
+    }
+    return sum / (double)rows;
+}
+
+/* The mean squared difference of values and targets, added over the members, and its gradient. */
+double foretell_squared_errors(int64_t members, int64_t rows, const float *restrict values,
+                               const float *restrict targets, float *restrict gradient) {
+    double squares = 0.0;
+    float share = (float)(2.0 / (double)rows);
+    for (int64_t member = 0; member < members; member++)
+        for (int64_t row = 0; row < rows; row++) {
+            int64_t at = member * rows + row;
+            float error = values[at] - targets[row];
+            squares += (double)(error * error);
+            gradient[at] = share * error;
+        }
+    return squares / (double)rows;
+}
