@@ -3,7 +3,7 @@
 #include <stdint.h>
 #include <string.h>
 
-enum { LANES = 8, TOGETHER = 8 }; /* numbers of a vector; members whose sums stay near */
+enum { LANES = 8, TOGETHER = 8, ROWS = 2 }; /* numbers of a vector; members and rows whose sums stay in registers */
 typedef double Numbers __attribute__((vector_size(8 * LANES)));
 typedef int64_t Words __attribute__((vector_size(8 * LANES)));
 
@@ -63,38 +63,72 @@ static inline Numbers read(const double *from, int64_t count) {
     return found;
 }
 
-/* found (members) of one row; `bells` is a constant where this is inlined. Behind the last column weights are 0. */
-static inline __attribute__((always_inline)) void one_row(int bells, int64_t terms, int64_t others, int64_t members,
-                                                          const double *row, const double *columns,
-                                                          const double *weights, double lowest, double highest,
-                                                          double *found) {
-    for (int64_t first = 0; first < members; first += TOGETHER) {
-        int64_t some = members - first < TOGETHER ? members - first : TOGETHER;
-        Numbers sums[TOGETHER] = {{0}};
-        for (int64_t j = 0; j < others; j += LANES) {
-            Numbers x = {0};
-            if (others - j >= LANES) /* the plain case, of whole vectors */
-                for (int64_t t = 0; t < terms; t++) x += row[t] * read(columns + t * others + j, LANES);
-            else
-                for (int64_t t = 0; t < terms; t++) x += row[t] * read(columns + t * others + j, others - j);
-            if (bells) {
-                x = chosen(x < lowest, all(lowest), x);
-                x = exponential(chosen(x > highest, all(highest), x));
-            } else {
-                x = cosine(x);
-            }
-            if (others - j >= LANES)
-                for (int64_t m = 0; m < some; m++) sums[m] += x * read(weights + (first + m) * others + j, LANES);
-            else
-                for (int64_t m = 0; m < some; m++) sums[m] += x * read(weights + (first + m) * others + j, others - j);
+/* found (rows, members), of which `some` from the first on, for `count` rows: what is read serves all of these. All three
+   are constants where this is inlined, so that `sums` are registers. Behind the last column weights are 0. */
+static inline __attribute__((always_inline)) void some_rows(int bells, int count, int some, int64_t terms, int64_t others,
+                                                            int64_t members, const double *rows, const double *columns,
+                                                            const double *weights, double lowest, double highest,
+                                                            double *found) {
+    Numbers sums[ROWS][TOGETHER] = {{{0}}};
+    for (int64_t j = 0; j < others; j += LANES) {
+        int whole = others - j >= LANES; /* the plain case */
+        Numbers x[ROWS] = {{0}};
+        for (int64_t t = 0; t < terms; t++) {
+            const double *from = columns + t * others + j;
+            Numbers column = whole ? read(from, LANES) : read(from, others - j);
+            for (int r = 0; r < count; r++) x[r] += rows[r * terms + t] * column;
         }
-        for (int64_t m = 0; m < some; m++) {
+        for (int r = 0; r < count; r++) {
+            if (bells) {
+                x[r] = chosen(x[r] < lowest, all(lowest), x[r]);
+                x[r] = exponential(chosen(x[r] > highest, all(highest), x[r]));
+            } else {
+                x[r] = cosine(x[r]);
+            }
+        }
+#pragma GCC unroll 8
+        for (int m = 0; m < some; m++) {
+            const double *from = weights + m * others + j;
+            Numbers weight = whole ? read(from, LANES) : read(from, others - j);
+            for (int r = 0; r < count; r++) sums[r][m] += x[r] * weight;
+        }
+    }
+#pragma GCC unroll 8
+    for (int m = 0; m < some; m++)
+        for (int r = 0; r < count; r++) {
             double sum = 0.0;
-            for (int64_t l = 0; l < LANES; l++) sum += sums[m][l];
-            found[first + m] = sum;
+            for (int64_t l = 0; l < LANES; l++) sum += sums[r][m][l];
+            found[r * members + m] = sum;
+        }
+}
+
+#define SOME_ROWS(some) \
+    case some: \
+        if (count == ROWS) some_rows(bells, ROWS, some, terms, others, members, rows, columns, from, lowest, highest, to); \
+        else some_rows(bells, 1, some, terms, others, members, rows, columns, from, lowest, highest, to); \
+        break;
+
+/* `count` is 1 or ROWS. */
+static inline __attribute__((always_inline)) void rows_together(int bells, int64_t count, int64_t terms, int64_t others,
+                                                                int64_t members, const double *rows,
+                                                                const double *columns, const double *weights,
+                                                                double lowest, double highest, double *found) {
+    for (int64_t first = 0; first < members; first += TOGETHER) {
+        const double *from = weights + first * others;
+        double *to = found + first;
+        switch (members - first < TOGETHER ? members - first : TOGETHER) {
+            SOME_ROWS(1) SOME_ROWS(2) SOME_ROWS(3) SOME_ROWS(4) SOME_ROWS(5) SOME_ROWS(6) SOME_ROWS(7) SOME_ROWS(8)
         }
     }
 }
+
+#define ROWS_TOGETHER(name, bells) \
+    static void name(int64_t count, int64_t terms, int64_t others, int64_t members, const double *rows, \
+                     const double *columns, const double *weights, double lowest, double highest, double *found) { \
+        rows_together(bells, count, terms, others, members, rows, columns, weights, lowest, highest, found); \
+    }
+ROWS_TOGETHER(bells_together, 1)
+ROWS_TOGETHER(cosines_together, 0)
 
 /* found (rows, members) = f(inputs columns) weights, where f is e^x, x clamped between `lowest` and `highest`, or the
    cosine. inputs: (rows, terms); columns: (terms, others); weights: (members, others). A row's numbers depend on no
@@ -103,10 +137,10 @@ void foretell_sums(int bells, int64_t rows, int64_t terms, int64_t others, int64
                    const double *columns, const double *weights, double lowest, double highest, double *found,
                    int threads) {
 #pragma omp parallel for num_threads(threads) if (threads > 1)
-    for (int64_t i = 0; i < rows; i++)
-        if (bells)
-            one_row(1, terms, others, members, inputs + i * terms, columns, weights, lowest, highest,
-                    found + i * members);
-        else
-            one_row(0, terms, others, members, inputs + i * terms, columns, weights, 0.0, 0.0, found + i * members);
+    for (int64_t group = 0; group < (rows + ROWS - 1) / ROWS; group++) {
+        int64_t end = group * ROWS + ROWS, all_there = end <= rows;
+        for (int64_t i = group * ROWS; i < end && i < rows; i += all_there ? ROWS : 1)
+            (bells ? bells_together : cosines_together)(all_there ? ROWS : 1, terms, others, members, inputs + i * terms,
+                                                        columns, weights, lowest, highest, found + i * members);
+    }
 }
