@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import queue
 import shlex
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from cli_helpers import contents, parse
@@ -13,7 +15,7 @@ from foretell.cli.collect import Collect
 from foretell.cli.evaluate import Evaluate
 from foretell.cli.experiment_run import ExperimentRun
 from foretell.cli.inspect import Inspect
-from foretell.cli.jobs import Job, run_jobs
+from foretell.cli.jobs import Job, _Dispatcher, run_jobs
 from foretell.cli.train import Train
 from foretell.core.errors import DatasetError, UsageError
 from foretell.presets.pendulum import PRESETS, quick
@@ -127,6 +129,23 @@ def test_jobs_run_in_order_and_what_is_done_is_left(tmp_path):
     run_jobs(jobs, 2, quiet=True)
     assert contents(tmp_path) == before
     assert card.stat().st_mtime_ns == written
+
+
+def test_jobs_of_one_kin_go_to_one_worker_while_there_are_others():
+    given = [Job(name=name, arguments=(), kin=name[0], weight=weight) for name, weight in
+             (("a0", 9.0), ("a1", 8.0), ("a2", 7.0), ("b0", 2.0), ("b1", 1.0))]  # fmt: skip
+    requests, messages = [queue.SimpleQueue(), queue.SimpleQueue()], queue.Queue()
+    living = SimpleNamespace(is_alive=lambda: True)
+    dispatcher = _Dispatcher(given, set(), list(given), requests, messages, [living, living], quiet=True)
+    seen = []
+    for ended in ("b0", "b1", "a0", "a1", "a2"):
+        dispatcher._hand_out()
+        seen.append([None if one.empty() else one.get()[0] for one in requests])
+        messages.put((ended, "done", None))
+        dispatcher._listen()
+    # when b1 is done nothing but worker 0's kin is left, and worker 1 does not wait for it
+    assert seen == [["a0", "b0"], [None, "b1"], [None, "a1"], ["a2", None], [None, None]]
+    assert dispatcher.done == {job.name for job in given}
 
 
 def test_a_failed_job_ends_the_work_with_its_own_error(tmp_path):

@@ -22,7 +22,10 @@ def _batch(rows, generator):
 @pytest.mark.parametrize("members", [1, 2, 3])
 def test_errors_gradients_and_targets(members, rows):
     generator = torch.Generator().manual_seed(rows)
-    of_data, values = torch.randn(members, rows, 1, generator=generator), torch.randn(1, 2 * rows, 1, generator=generator)
+    of_data, values = (
+        torch.randn(members, rows, 1, generator=generator),
+        torch.randn(1, 2 * rows, 1, generator=generator),
+    )
     of_data[:, rows // 2] = values[0, rows // 2]  # no advantage
     of_data[-1, rows // 3] = torch.nan
     values[0, rows] = torch.inf  # behind a termination: PyTorch's 0 * inf

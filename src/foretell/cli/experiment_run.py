@@ -206,6 +206,7 @@ class ExperimentRun:
         path = self._imagined(entry.dataset, seed)
         return Job(
             name=f"imagine {entry.dataset.name} seed {seed}", after=(f"collect {entry.dataset.name}",), weight=10,
+            kin=f"the dynamics of {entry.dataset.name}",
             done_when=(path, path.with_suffix(".request.json")),
             arguments=("collect", "imagined", "--source", str(self._dataset(entry.dataset)),
                        "--steps", str(entry.lesson.imagined), "--seed", str(seed), *ONE_THREAD, "--out", str(path)),

@@ -50,6 +50,8 @@ class Job:
     weight: float = 1.0
     done_when: tuple[Path, ...] = ()
     """Files whose presence shows that an earlier start did this job."""
+    kin: str = ""
+    """Jobs of one kin learn the same thing on their way, which a worker remembers: one does them all, where it can."""
 
     @property
     def command(self) -> str:
@@ -65,12 +67,9 @@ def run_jobs(jobs: Sequence[Job], workers: int, *, quiet: bool = False) -> None:
     done = {job.name for job in jobs if job.done_when and all(path.exists() for path in job.done_when)}
     waiting = [job for job in jobs if job.name not in done]
     context = multiprocessing.get_context("spawn")
-    requests, messages = context.SimpleQueue(), context.Queue()
+    requests, messages = [context.SimpleQueue() for _ in range(min(workers, len(waiting)))], context.Queue()
     with _environment(WORKER_ENVIRONMENT):
-        processes = [
-            context.Process(target=_work, args=(requests, messages), daemon=True)
-            for _ in range(min(workers, len(waiting)))
-        ]
+        processes = [context.Process(target=_work, args=(one, messages), daemon=True) for one in requests]
         for process in processes:
             process.start()
     try:
@@ -85,12 +84,13 @@ def run_jobs(jobs: Sequence[Job], workers: int, *, quiet: bool = False) -> None:
 
 class _Dispatcher:
     def __init__(
-        self, jobs: Sequence[Job], done: set[str], waiting: list[Job], requests: Any,
+        self, jobs: Sequence[Job], done: set[str], waiting: list[Job], requests: Sequence[Any],
         messages: multiprocessing.queues.Queue, processes: Sequence[Any], *, quiet: bool,
     ):  # fmt: skip
         self.jobs, self.done, self.waiting = {job.name: job for job in jobs}, done, waiting
         self.requests, self.messages, self.processes = requests, messages, processes
         self.running: dict[str, Meter] = {}
+        self.idle, self.workers, self.kin = set(range(len(processes))), dict[str, int](), dict[str, int]()
         self.warned: set[str] = set()
         self.display = None if quiet else (_Bars if sys.stderr.isatty() else _Lines)()
 
@@ -105,10 +105,15 @@ class _Dispatcher:
 
     def _hand_out(self) -> None:
         possible = sorted((job for job in self.waiting if self.done.issuperset(job.after)), key=lambda j: -j.weight)
-        for job in possible[: len(self.processes) - len(self.running)]:
+        for worker in sorted(self.idle)[: len(possible)]:
+            job = next((one for one in possible if self.kin.get(one.kin, worker) == worker), possible[0])
+            if job.kin:
+                self.kin.setdefault(job.kin, worker)
+            possible.remove(job)
             self.waiting.remove(job)
-            self.running[job.name] = Meter(job.name)
-            self.requests.put((job.name, job.arguments))
+            self.idle.remove(worker)
+            self.workers[job.name], self.running[job.name] = worker, Meter(job.name)
+            self.requests[worker].put((job.name, job.arguments))
 
     def _listen(self) -> None:
         try:
@@ -129,6 +134,7 @@ class _Dispatcher:
                 print(f"foretell: warning: {content}", file=sys.stderr)
         elif kind == "done":
             self.done.add(name)
+            self.idle.add(self.workers.pop(name))
             del self.running[name]
         else:
             raise content
