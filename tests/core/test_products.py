@@ -86,7 +86,7 @@ def test_a_product_is_that_of_double_precision(products, name, rows, columns, in
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_not_finite_stays_where_it_belongs(products, name):
     """Zeros that fill up a panel must not meet an infinite number where anyone sees it."""
-    a, b, read_a, read_b = _factors(name, 20, 37, 24, torch.Generator().manual_seed(0))
+    _, _, read_a, read_b = _factors(name, 20, 37, 24, torch.Generator().manual_seed(0))
     read_a[(3, 4) if name == "transposed_times" else (4, 3)] = torch.inf
     read_b[(36, 5) if name == "times_transposed" else (5, 36)] = torch.nan
     found = torch.zeros(20, 37)

@@ -13,8 +13,8 @@ from foretell.values.native.iql_errors import NativeErrors
 def _batch(rows, generator):
     nothing = torch.zeros(rows, 1)
     return Transitions(
-        observations=nothing, actions=nothing, rewards=torch.randn(rows, generator=generator), next_observations=nothing,
-        terminations=torch.arange(rows) % 3 == 0,
+        observations=nothing, actions=nothing, rewards=torch.randn(rows, generator=generator),
+        next_observations=nothing, terminations=torch.arange(rows) % 3 == 0,
     )  # fmt: skip
 
 

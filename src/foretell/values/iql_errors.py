@@ -16,7 +16,7 @@ from foretell.values.native.iql_errors import NativeErrors
 
 @runtime_checkable
 class Errors(Protocol):
-    """In C the numbers are those of PyTorch's operators, bit for bit; but for the losses, which are summed in float64."""
+    """In C the numbers are those of PyTorch's operators, bit for bit, but for the losses: summed in float64."""
 
     def of_values(
         self, of_data: Float[Tensor, "members batch 1"], values: Float[Tensor, "1 two_batches 1"], batch: Transitions,
