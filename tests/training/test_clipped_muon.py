@@ -28,6 +28,7 @@ def operators(request, monkeypatch):
         assert native_muon.available(), "no C compiler on this machine"
     else:
         monkeypatch.setattr(native_muon, "step", lambda *_, **__: False)
+        monkeypatch.setattr(native_muon, "norm", lambda *_: None)
     return request.param
 
 
@@ -197,6 +198,21 @@ def test_all_else_moves_as_by_adamw_bit_for_bit():
     moved = {id(one) for one, _ in network.matrices}
     for one, two in zip(network.parameters(), other.parameters(), strict=True):
         assert torch.equal(one, two) == (id(one) not in moved)
+
+
+@pytest.mark.parametrize("broken", [None, torch.inf, torch.nan])
+def test_the_norm_is_that_of_all_gradients_together(broken):
+    network = _Network()
+    _gradients(network, 0)
+    if broken is not None:
+        network.tall.weight.grad[3, 4] = broken
+    found = _made(network).norm()
+    expected = torch.cat([one.grad.flatten() for one in network.parameters()]).norm()
+    torch.testing.assert_close(found, expected, equal_nan=True)
+    assert found.dtype == torch.float32
+    for one in network.parameters():
+        one.grad = None
+    assert float(_made(network).norm()) == 0.0
 
 
 def test_singular_values_come_near_1():

@@ -59,6 +59,12 @@ class ClippedMuon(ClippedOptimizer):
     def _look_up(self) -> None:
         self.parameters = [one for group in self.param_groups for one in group["params"]]
 
+    def norm(self) -> Tensor:
+        """Return the norm of all gradients together; in C where that can be had, which rounds differently."""
+        gradients = self.gradients()
+        found = native_muon.norm(gradients) if gradients else None
+        return super().norm() if found is None else found
+
     def advance(self, norm: Tensor, clip_norm: float, learning_rate: float) -> None:
         """Scale the gradients, of this `norm`, down to at most `clip_norm`, and step along them."""
         self.clip(norm, clip_norm)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache, lru_cache
 from pathlib import Path
 
@@ -38,24 +38,33 @@ def step(
 
     It takes float32 on the CPU, in one piece each. Raises `MemoryError`.
     """
-    library, function = native(), _function()
-    if library is None or function is None or not all(map(_taken, (*weights, *gradients, *momenta))):
+    blas, library = native(), _library()
+    if blas is None or library is None or not all(map(_taken, (*weights, *gradients, *momenta))):
         return False
     matrices = _matrices(tuple([
         (count, *weight.shape, gradient.data_ptr(), moved.data_ptr(), weight.data_ptr())
         for weight, gradient, moved, count in zip(weights, gradients, momenta, stored, strict=True)
     ]))  # fmt: skip
-    settings = _Settings(library.product.value, momentum, rate, decay, *coefficients, iterations)
-    with library.one_thread_a_product():
-        failed = function(ctypes.byref(settings), len(matrices), matrices, torch.get_num_threads())
+    settings = _Settings(blas.product.value, momentum, rate, decay, *coefficients, iterations)
+    with blas.one_thread_a_product():
+        failed = library.foretell_muon(ctypes.byref(settings), len(matrices), matrices, torch.get_num_threads())
     if failed:
         raise MemoryError("no memory for the step of Muon.")
     return True
 
 
+def norm(gradients: Sequence[Tensor]) -> Tensor | None:
+    """Return the norm of all together, summed in float64; None where there is no library, or it does not take these."""
+    library = _library()
+    if library is None or not all(map(_taken, gradients)):
+        return None
+    table, counts = _values(tuple([(one.data_ptr(), one.numel()) for one in gradients]))
+    return torch.tensor(library.foretell_norm(len(gradients), counts, table), dtype=torch.float32)
+
+
 def available() -> bool:
     """Whether there is a library."""
-    return native() is not None and _function() is not None
+    return native() is not None and _library() is not None
 
 
 @lru_cache(maxsize=8)
@@ -72,16 +81,26 @@ def _taken(tensor: Tensor) -> bool:
     return tensor.is_cpu and tensor.dtype == torch.float32 and tensor.is_contiguous()
 
 
+@lru_cache(maxsize=8)
+def _values(tensors: tuple[tuple[int, int], ...]) -> tuple[ctypes.Array, ctypes.Array]:
+    """Return tables of where each tensor lies, and of how many numbers."""
+    places, counts = zip(*tensors)
+    return (ctypes.c_void_p * len(places))(*places), (ctypes.c_int64 * len(counts))(*counts)
+
+
 @cache
-def _function() -> Callable[..., int] | None:
-    """Return what the library offers, built if it has to be; None where it is switched off or cannot be had."""
+def _library() -> ctypes.CDLL | None:
+    """Return the library, built if it has to be; None where it is switched off or cannot be had."""
     try:
         path = shared_library(Path(__file__).parent / "muon.c", [PRODUCTS], flags=["-fopenmp"])
         if path is None:
             return None
-        function = ctypes.CDLL(str(path)).foretell_muon
+        library = ctypes.CDLL(str(path))
+        step, of_all = library.foretell_muon, library.foretell_norm
     except (OSError, AttributeError, subprocess.SubprocessError):
         return None
-    function.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_int]
-    function.restype = ctypes.c_int
-    return function
+    step.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_int]
+    step.restype = ctypes.c_int
+    of_all.argtypes = [ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p]
+    of_all.restype = ctypes.c_double
+    return library
