@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from foretell.core.errors import CheckpointError
-from foretell.reporting.asked import Support, asked_achieved
+from foretell.reporting.asked import Support, asked_achieved, draw_asked
 from foretell.reporting.figures import draw_learning_curve, series
 from foretell.reporting.inputs import support_of
 from foretell.reporting.style import spread_labels
@@ -50,6 +50,16 @@ def test_achieved_for_each_asked_return():
     assert asked_achieved(records, "other", samples=200, root_seed=0) is None
     with pytest.raises(CheckpointError, match=r"target -200: policy 'p', seed 1 has no record for start 3"):
         asked_achieved([line for line in records if line != _asked(-200.0, 1, 3, -187.0)], "p", samples=9, root_seed=0)
+
+
+@pytest.mark.parametrize(("targets", "said"), [(2, "too few to say (2 targets)"), (3, "too few to say (3 targets)"),
+                                               (4, "1.00 (4 targets)")])  # fmt: skip
+def test_of_few_asked_returns_no_correlation_is_printed(targets, said, tmp_path):
+    records = [_asked(-100.0 * t, s, n, -100.0 * t + s) for t in range(targets) for s in (0, 1) for n in (1, 2)]
+    points = asked_achieved(records, "p", samples=50, root_seed=0)
+    assert points is not None
+    figure = draw_asked(tmp_path / "asked", "p", points, support=None, default_target=None)
+    assert figure.caption.endswith(f"Spearman's correlation over all targets: {said}.")
 
 
 def test_support_is_between_the_outermost_quantiles():

@@ -27,6 +27,9 @@ from foretell.reporting.style import (
     write_figure,
 )
 
+ENOUGH = 4
+"""Asked returns of which a correlation is printed: three are in order by chance one time in six, four in twenty-four."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Support:
@@ -86,6 +89,7 @@ def draw_asked(
     title = f"{policy}: the return it was asked for, and what it earned"
     within = "within the data's returns" if support is not None else "over all targets"
     number = f"{correlation:.2f}".replace("-", "−") if np.isfinite(correlation) else "none"
+    number = number if count >= ENOUGH else "too few to say"
     note = f"Spearman's correlation {within}: {number} ({count} target{'' if count == 1 else 's'})"
 
     def paint(figure: Figure, axes: Axes) -> None:
