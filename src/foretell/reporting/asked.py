@@ -28,7 +28,7 @@ from foretell.reporting.style import (
 )
 
 ENOUGH = 4
-"""Asked returns of which a correlation is printed: three are in order by chance one time in six, four in twenty-four."""
+"""Asked returns of which a correlation is printed: by chance three are in order one time in 6, four one in 24."""
 
 
 @dataclass(frozen=True, kw_only=True)
