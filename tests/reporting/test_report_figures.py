@@ -52,14 +52,16 @@ def test_achieved_for_each_asked_return():
         asked_achieved([line for line in records if line != _asked(-200.0, 1, 3, -187.0)], "p", samples=9, root_seed=0)
 
 
-@pytest.mark.parametrize(("targets", "said"), [(2, "too few to say (2 targets)"), (3, "too few to say (3 targets)"),
-                                               (4, "1.00 (4 targets)")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("targets", "said"), [(2, "none (2 targets)"), (3, "none (3 targets)"), (4, "1.00 (4 targets)")]
+)
 def test_of_few_asked_returns_no_correlation_is_printed(targets, said, tmp_path):
     records = [_asked(-100.0 * t, s, n, -100.0 * t + s) for t in range(targets) for s in (0, 1) for n in (1, 2)]
     points = asked_achieved(records, "p", samples=50, root_seed=0)
     assert points is not None
     figure = draw_asked(tmp_path / "asked", "p", points, support=None, default_target=None)
-    assert figure.caption.endswith(f"Spearman's correlation over all targets: {said}.")
+    assert f"Spearman's correlation over all targets: {said}." in figure.caption
+    assert ("would say nothing" in figure.caption) == (targets < 4)
 
 
 def test_support_is_between_the_outermost_quantiles():

@@ -88,8 +88,8 @@ def draw_asked(
     correlation, count = points.correlation(support)
     title = f"{policy}: the return it was asked for, and what it earned"
     within = "within the data's returns" if support is not None else "over all targets"
-    number = f"{correlation:.2f}".replace("-", "−") if np.isfinite(correlation) else "none"
-    number = number if count >= ENOUGH else "too few to say"
+    told = np.isfinite(correlation) and count >= ENOUGH
+    number = f"{correlation:.2f}".replace("-", "−") if told else "none"
     note = f"Spearman's correlation {within}: {number} ({count} target{'' if count == 1 else 's'})"
 
     def paint(figure: Figure, axes: Axes) -> None:
@@ -118,7 +118,7 @@ def draw_asked(
     caption = (
         f"Each point: mean achieved return of {points.episodes} episodes with its 95% interval, for one asked return. "
         "On the dashed diagonal the policy earns exactly what it was asked for. " + note + "."
-    )
+    ) + (" Of fewer than four targets it would say nothing." if count < ENOUGH else "")
     paths = write_figure(stem, (5.0, 5.7), paint)
     return DrawnFigure(name=stem.name, title=title, caption=caption, paths=tuple(paths))
 
