@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from foretell.agents import backpropagation
 from foretell.agents.configs import SACConfig
 from foretell.agents.sac import SoftActorCritic, Transitions
 from foretell.agents.soft_values import bellman_target
@@ -127,3 +128,19 @@ def test_the_temperature_falls_where_entropy_is_above_its_target():
 def test_settings_out_of_range_are_refused(changes):
     with pytest.raises(UsageError, match="expected"):
         SACConfig(**changes)
+
+
+def test_its_products_are_left_to_the_blas(monkeypatch):
+    """Agents, and the data that come of them, must not hang on how the products of other networks are made."""
+    given = []
+    right = backpropagation.make_pass
+
+    def watched(*arguments, **options):
+        given.append(options["blas"])
+        return right(*arguments, **options)
+
+    monkeypatch.setattr(backpropagation, "make_pass", watched)
+    agent, (transitions, _, noise) = _agent("twin-q"), _batch()
+    agent.update(transitions, noise)
+    assert given
+    assert all(given)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import platform
 from pathlib import Path
 
 import pytest
@@ -24,19 +23,16 @@ EXPORTED(exported_times_transposed, times_transposed)
 EXPORTED(exported_transposed_times, transposed_times)
 """
 WIDE_REGISTERS = " avx512f " in (Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else "")
+BUILDS = {"of this machine": [], **({"of the BLAS": ["-mno-avx512f"]} if WIDE_REGISTERS else {})}
+"""Without such registers the products of this machine are the BLAS's already."""
 
 
-@pytest.fixture(scope="module", params=["of this machine", "of the BLAS"])
+@pytest.fixture(scope="module", params=BUILDS)
 def products(request, tmp_path_factory):
     """The three functions, of tensors: `name(a, b, c, alpha, beta)` writes c."""
-    flags = []
-    if request.param == "of the BLAS":
-        if platform.machine() != "x86_64":
-            pytest.skip("its own products are the BLAS's")
-        flags = ["-mno-avx512f"]
     source = tmp_path_factory.mktemp("products") / "products.c"
     source.write_text(WRAPPER.format(header=PRODUCTS))
-    path = shared_library(source, [PRODUCTS], flags)
+    path = shared_library(source, [PRODUCTS], BUILDS[request.param])
     assert path is not None, "no C compiler on this machine"
     library = ctypes.CDLL(str(path))
     torchs = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
@@ -98,8 +94,8 @@ def test_what_is_not_finite_stays_where_it_belongs(products, name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_row_is_the_same_among_few_and_among_many(products, name):
-    if not products.own:
-        pytest.skip("a BLAS promises nothing of the kind")
+    """Bit for bit in tiles; a BLAS promises it to rounding."""
+    apart = 0.0 if products.own else 1e-5
     _, _, read_a, read_b = _factors(name, 95, 64, 70, torch.Generator().manual_seed(0))
     many = torch.zeros(95, 64)
     products(name, read_a, read_b, many)
@@ -107,4 +103,4 @@ def test_a_row_is_the_same_among_few_and_among_many(products, name):
         few = torch.zeros(count, 64)
         rows = slice(first, first + count)
         products(name, read_a[:, rows] if name == "transposed_times" else read_a[rows], read_b, few)
-        assert torch.equal(few, many[rows])
+        torch.testing.assert_close(few, many[rows], rtol=apart, atol=10 * apart)

@@ -60,4 +60,4 @@ class TorchErrors:
     ) -> tuple[Tensor, Float[Tensor, "members batch 1"]]:
         """See `Errors`."""
         found = values.squeeze(-1) - targets
-        return found.square().mean(-1).sum(), (2 / len(targets) * found)[..., None]
+        return found.square().mean(-1).sum(), (2 * (found / len(targets)))[..., None]

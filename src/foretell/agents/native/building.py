@@ -47,19 +47,18 @@ class Library:
         )  # fmt: skip
         self.policy_gradient, self.targets = library.foretell_policy_gradient, library.foretell_targets
         self.errors, self.soft_values = library.foretell_errors, library.foretell_soft_values
-        self.expectile, self.squared_errors = library.foretell_expectile, library.foretell_squared_errors
+        self.expectile = library.foretell_expectile
         self.clamped.argtypes = [_NUMBER, _NUMBER, _POINTER, _SINGLE, _SINGLE, _POINTER]
         self.unsquashed.argtypes = [_NUMBER, _NUMBER, *[_POINTER] * 8]
         self.squashed.argtypes = [_NUMBER, *[_POINTER] * 3]
         self.policy_gradient.argtypes = [_NUMBER, _NUMBER, *[_POINTER] * 5, _SINGLE, _SINGLE, _POINTER]
         self.targets.argtypes = [_NUMBER, _NUMBER, *[_POINTER] * 5, _SINGLE, _POINTER]
-        self.errors.argtypes = [_NUMBER, _NUMBER, *[_POINTER] * 3]
+        self.errors.argtypes = [_NUMBER, _NUMBER, _POINTER, _POINTER, _SINGLE, _POINTER]
         self.soft_values.argtypes = [_NUMBER, _NUMBER, *[_POINTER] * 5]
         self.clamped.restype = self.unsquashed.restype = self.squashed.restype = self.policy_gradient.restype = None
         self.targets.restype = None
         self.expectile.argtypes = [_NUMBER, _NUMBER, *[_POINTER] * 5, _SINGLE, _SINGLE, *[_POINTER] * 3]
-        self.squared_errors.argtypes = self.errors.argtypes
-        self.errors.restype = self.soft_values.restype = self.expectile.restype = self.squared_errors.restype = _REAL
+        self.errors.restype = self.soft_values.restype = self.expectile.restype = _REAL
 
 
 @cache

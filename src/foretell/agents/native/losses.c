@@ -1,4 +1,5 @@
-/* What lies between the passes of one update of Soft Actor-Critic: see agents/squashing.py and agents/soft_values.py.
+/* What lies between the passes of one update of Soft Actor-Critic and of implicit Q-learning: see agents/squashing.py,
+   agents/soft_values.py and values/iql_errors.py.
    Compiled so that each operation rounds once and in this order: the numbers are those of PyTorch's operators.
    exp, tanh, softplus and sums over more than members are left to PyTorch. Rows are contiguous, float32. */
 #include <stdint.h>
@@ -72,18 +73,18 @@ void foretell_targets(int64_t members, int64_t rows, const float *values, const 
     }
 }
 
-/* Half the mean squared difference of values and targets, added over the members, and its gradient. */
+/* `scale` times half the mean squared difference of values and targets, added over the members, and its gradient. */
 double foretell_errors(int64_t members, int64_t rows, const float *restrict values, const float *restrict targets,
-                       float *restrict gradient) {
+                       float scale, float *restrict gradient) {
     double squares = 0.0;
     for (int64_t member = 0; member < members; member++)
         for (int64_t row = 0; row < rows; row++) {
             int64_t at = member * rows + row;
             float error = values[at] - targets[row];
             squares += (double)(error * error);
-            gradient[at] = error / (float)rows;
+            gradient[at] = scale * (error / (float)rows);
         }
-    return 0.5 * squares / (double)rows;
+    return (double)scale * 0.5 * squares / (double)rows;
 }
 
 /* Soft values: lowest value - temperature * log_probs; and the gradient of minus their mean, which is returned, with
@@ -103,9 +104,8 @@ double foretell_soft_values(int64_t members, int64_t rows, const float *restrict
     return -sum / (double)rows;
 }
 
-/* Between the passes of implicit Q-learning (values/iql.py): how far the lowest value of the data's actions, of `of_data`
-   (members, rows), is above `values`; half the derivative of the expectile loss there, and minus the gradient of the loss;
-   the targets of the Q-functions. Returns the loss. */
+/* How far the lowest value of the data's actions, of `of_data` (members, rows), is above `values`; the gradient of the
+   expectile loss with respect to `values`; the targets of the Q-functions: (rows) each. Returns the loss. */
 double foretell_expectile(int64_t members, int64_t rows, const float *restrict of_data, const float *restrict values,
                           const float *restrict next_values, const float *restrict rewards,
                           const uint8_t *restrict terminations, float expectile, float discount,
@@ -121,19 +121,4 @@ double foretell_expectile(int64_t members, int64_t rows, const float *restrict o
         sum += (double)(slope * advantage);
     }
     return sum / (double)rows;
-}
-
-/* The mean squared difference of values and targets, added over the members, and its gradient. */
-double foretell_squared_errors(int64_t members, int64_t rows, const float *restrict values,
-                               const float *restrict targets, float *restrict gradient) {
-    double squares = 0.0;
-    float share = (float)(2.0 / (double)rows);
-    for (int64_t member = 0; member < members; member++)
-        for (int64_t row = 0; row < rows; row++) {
-            int64_t at = member * rows + row;
-            float error = values[at] - targets[row];
-            squares += (double)(error * error);
-            gradient[at] = share * error;
-        }
-    return squares / (double)rows;
 }

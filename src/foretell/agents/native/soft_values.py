@@ -35,7 +35,9 @@ class NativeSoftValues:
     def squared_error(self, values: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Return the loss and its gradient `(members, batch, 1)`."""
         gradient = torch.empty_like(values)
-        loss = self._functions.errors(*values.shape[:2], values.data_ptr(), targets.data_ptr(), gradient.data_ptr())
+        loss = self._functions.errors(
+            *values.shape[:2], values.data_ptr(), targets.data_ptr(), 1.0, gradient.data_ptr()
+        )
         return torch.tensor(loss), gradient
 
     def lowest(self, values: Tensor, log_probs: Tensor, temperature: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -32,7 +32,7 @@ class NativeErrors:
     def of_q(self, values: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Return the loss and its gradient `(members, batch, 1)`."""
         gradient = torch.empty_like(values)
-        loss = self._functions.squared_errors(
-            *values.shape[:2], values.data_ptr(), targets.data_ptr(), gradient.data_ptr()
+        loss = self._functions.errors(
+            *values.shape[:2], values.data_ptr(), targets.data_ptr(), 2.0, gradient.data_ptr()
         )
         return torch.tensor(loss), gradient
