@@ -21,6 +21,9 @@ void set_blas(sgemm_function blas) {{ sgemm = blas; }}
 EXPORTED(exported_times, times)
 EXPORTED(exported_times_transposed, times_transposed)
 EXPORTED(exported_transposed_times, transposed_times)
+void in_parts(int64_t deep, int64_t rows, int64_t columns, int64_t inner, const float *a, const float *b, float *c) {{
+    product(deep, "N", "N", rows, columns, inner, 1.0f, a, inner, b, columns, 0.0f, c, columns);
+}}
 """
 WIDE_REGISTERS = " avx512f " in (Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else "")
 BUILDS = {"of this machine": [], **({"of the BLAS": ["-mno-avx512f"]} if WIDE_REGISTERS else {})}
@@ -47,6 +50,8 @@ def products(request, tmp_path_factory):
             c.stride(0),
         )  # fmt: skip
 
+    library.in_parts.argtypes = [ctypes.c_int64] * 4 + [ctypes.c_void_p] * 3
+    call.in_parts = library.in_parts
     call.own = request.param == "of this machine" and WIDE_REGISTERS
     return call
 
@@ -104,3 +109,16 @@ def test_a_row_is_the_same_among_few_and_among_many(products, name):
         rows = slice(first, first + count)
         products(name, read_a[:, rows] if name == "transposed_times" else read_a[rows], read_b, few)
         torch.testing.assert_close(few, many[rows], rtol=apart, atol=10 * apart)
+
+
+@pytest.mark.parametrize("deep", [1, 24, 64, 100, 512])
+def test_parts_of_a_sum_are_added_in_turn(products, deep):
+    """Bit for bit in tiles: each part from nothing, then to what is there."""
+    a, b, *_ = _factors("times", 30, 48, 100, torch.Generator().manual_seed(0))
+    found, whole, part = (torch.zeros(30, 48) for _ in range(3))
+    products.in_parts(deep, 30, 48, 100, a.data_ptr(), b.data_ptr(), found.data_ptr())
+    for first in range(0, 100, deep):
+        products("times", a[:, first : first + deep], b[first : first + deep], part)
+        whole = whole + part
+    apart = 0.0 if products.own else 1e-5
+    torch.testing.assert_close(found, whole, rtol=apart, atol=10 * apart)

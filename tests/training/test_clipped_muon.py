@@ -14,6 +14,8 @@ from foretell.training import clipped_muon
 from foretell.training.checkpoints import load_optimizer_tensors, optimizer_tensors
 from foretell.training.clipped_adamw import ClippedAdamW
 from foretell.training.clipped_muon import ClippedMuon, orthogonalized, steps_along
+from foretell.training.native import adamw as native_adamw
+from foretell.training.native import gradients as native_gradients
 from foretell.training.native import muon as native_muon
 
 DECAY, CLIP, RATE, MATRIX_RATE = 0.1, 0.25, 1e-2, 3e-2
@@ -28,7 +30,9 @@ def operators(request, monkeypatch):
         assert native_muon.available(), "no C compiler on this machine"
     else:
         monkeypatch.setattr(native_muon, "step", lambda *_, **__: False)
-        monkeypatch.setattr(native_muon, "norm", lambda *_: None)
+        monkeypatch.setattr(native_gradients, "norm", lambda *_: None)
+        monkeypatch.setattr(native_gradients, "scale", lambda *_: False)
+        monkeypatch.setattr(native_adamw, "step", lambda *_, **__: False)
     return request.param
 
 

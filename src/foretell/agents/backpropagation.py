@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from foretell.agents.native.building import usable
-from foretell.agents.native.perceptrons import NativePass, Scratch
+from foretell.agents.native.perceptrons import DEEP, NativePass, Scratch
 from foretell.agents.networks import EnsembleMLP
 
 
@@ -41,21 +41,22 @@ class Pass(Protocol):
         ...
 
 
-def make_pass(network: EnsembleMLP, rows: int, scratch: Scratch | None = None, *, blas: bool = False) -> Pass:
+def make_pass(network: EnsembleMLP, rows: int, scratch: Scratch | None = None, *, deep: int = DEEP) -> Pass:
     """Return passes through `network` for batches of `rows`, in C where that can be had.
 
-    `blas` leaves every matrix product to the BLAS. To go back, they need a `grad` of the weights that is there already.
+    To go back, they need a `grad` of the weights that is there already. In C, longer sums are added up `deep` terms at
+    a time.
     """
     if functions := usable(*network.parameters()):
-        return NativePass(functions, network, rows, scratch or Scratch(), blas=blas)
+        return NativePass(functions, network, rows, scratch or Scratch(), deep=deep)
     return TorchPass(network)
 
 
 class Passes:
-    """Passes through several networks, made when they are first asked for; `blas` as in `make_pass`."""
+    """Passes through several networks, made when they are first asked for; `deep` as in `make_pass`."""
 
-    def __init__(self, *, blas: bool = False) -> None:
-        self._blas = blas
+    def __init__(self, *, deep: int = DEEP) -> None:
+        self._deep = deep
         self._made: dict[tuple[int, int, int], Pass] = {}
         self._scratch = Scratch()
 
@@ -63,7 +64,7 @@ class Passes:
         """Return the passes for this batch size; new ones where the weights lie elsewhere since."""
         key = id(network), rows, network.layers[0][0].data_ptr()
         if key not in self._made:
-            self._made[key] = make_pass(network, rows, self._scratch, blas=self._blas)
+            self._made[key] = make_pass(network, rows, self._scratch, deep=self._deep)
         return self._made[key]
 
 

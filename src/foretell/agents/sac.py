@@ -27,6 +27,10 @@ from foretell.agents.soft_values import SoftValues, soft_values
 from foretell.agents.squashed_gaussian import Squashed
 from foretell.agents.squashing import Squashing, squashing
 
+TERMS = 128
+"""Terms of a sum that are added up at a time. Of batches of 256 the BLAS of PyTorch adds 128 on processors of AMD: runs
+there, and the data that come of them, are to the last bit what they were when the BLAS did the products."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Transitions:
@@ -69,7 +73,7 @@ class SoftActorCritic(nn.Module):
         if config.form == "twin-q":
             parameters["temperature"] = [self.log_temperature]
         self.optimizers = {name: SmallAdam(group, config.learning_rate) for name, group in parameters.items()}
-        self._passes = Passes(blas=True)  # a run, and the data that come of it, stay what they were
+        self._passes = Passes(deep=TERMS)
         for parameter in chain.from_iterable(parameters.values()):
             parameter.grad = torch.zeros_like(parameter)
 

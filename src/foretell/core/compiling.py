@@ -19,6 +19,8 @@ FLAGS = (
     "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fassociative-math", "-freciprocal-math",
 )  # fmt: skip
 """Sums may be taken in another order; infinities and NaN stay what they are, for divergence has to be noticed."""
+EXACT = ("-ffp-contract=off", "-fno-associative-math", "-fno-reciprocal-math", "-fsigned-zeros")
+"""Each operation as it is written, rounded once: the numbers are then those of PyTorch's operators."""
 BUILD_SECONDS = 120
 PRODUCTS = Path(__file__).parent / "native" / "products.h"
 """Matrix products, which the libraries of several packages include."""

@@ -7,6 +7,8 @@ from abc import abstractmethod
 import torch
 from torch import Tensor, nn
 
+from foretell.training.native import gradients as in_c
+
 
 class ClippedOptimizer(torch.optim.Optimizer):
     """Scales the gradients of all parameters together down to a norm, and steps along them."""
@@ -33,7 +35,9 @@ class ClippedOptimizer(torch.optim.Optimizer):
     def clip(self, norm: Tensor, clip_norm: float) -> list[Tensor]:
         """Scale the gradients, of this `norm`, down to at most `clip_norm`, and return them."""
         gradients = self.gradients()
-        torch._foreach_mul_(gradients, (clip_norm / (norm + 1e-6)).clamp(max=1.0))
+        factor = (clip_norm / (norm + 1e-6)).clamp(max=1.0)
+        if not in_c.scale(gradients, factor):
+            torch._foreach_mul_(gradients, factor)
         return gradients
 
     def gradients(self) -> list[Tensor]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
 from foretell.training.clipped import ClippedOptimizer
+from foretell.training.native import adamw as native_adamw
 
 
 class ClippedAdamW(ClippedOptimizer, torch.optim.AdamW):
@@ -49,6 +50,11 @@ class ClippedAdamW(ClippedOptimizer, torch.optim.AdamW):
         first, second, steps = self._moments
         group = self.param_groups[0]
         beta1, beta2 = group["betas"]
+        if native_adamw.step(
+            self.parameters, gradients, first, second, steps, rate=group["lr"], betas=group["betas"],
+            epsilon=group["eps"], decay=group["weight_decay"],
+        ):  # fmt: skip
+            return
         adamw(
             [*self.parameters], gradients, first, second, [], steps, fused=True, amsgrad=False, beta1=beta1,
             beta2=beta2, lr=group["lr"], weight_decay=group["weight_decay"], eps=group["eps"], maximize=False,

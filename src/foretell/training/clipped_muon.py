@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
 from foretell.training.clipped import ClippedOptimizer
+from foretell.training.native import adamw as native_adamw
+from foretell.training.native import gradients as native_gradients
 from foretell.training.native import muon as native_muon
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
@@ -62,7 +64,7 @@ class ClippedMuon(ClippedOptimizer):
     def norm(self) -> Tensor:
         """Return the norm of all gradients together; in C where that can be had, which rounds differently."""
         gradients = self.gradients()
-        found = native_muon.norm(gradients) if gradients else None
+        found = native_gradients.norm(gradients) if gradients else None
         return super().norm() if found is None else found
 
     def advance(self, norm: Tensor, clip_norm: float, learning_rate: float) -> None:
@@ -91,8 +93,14 @@ class ClippedMuon(ClippedOptimizer):
         parameters = [one for one in group["params"] if one.grad is not None]
         states = [self._moments(one) for one in parameters]
         first, second, steps = ([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq", "step"))
+        gradients = [one.grad for one in parameters]
+        if frozen is None and isinstance(group["lr"], float) and native_adamw.step(
+            parameters, gradients, first, second, steps, rate=group["lr"], betas=BETAS, epsilon=EPSILON,
+            decay=group["weight_decay"],
+        ):  # fmt: skip
+            return
         adamw(
-            parameters, [one.grad for one in parameters], first, second, [], steps, fused=True, amsgrad=False,
+            parameters, gradients, first, second, [], steps, fused=True, amsgrad=False,
             beta1=BETAS[0], beta2=BETAS[1], lr=group["lr"], weight_decay=group["weight_decay"], eps=EPSILON,
             maximize=False, found_inf=frozen,
         )  # fmt: skip

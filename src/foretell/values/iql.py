@@ -90,16 +90,15 @@ class ImplicitQLearning(nn.Module):
         Raises `DivergedError` before anything is changed where a loss or a gradient is not finite.
         """
         found = self.write_gradients(batch)
-        norm = math.sqrt(self.optimizer.squared_norm())
-        if not math.isfinite(norm + float(sum(found.values()))):
-            named = ", ".join(f"{name} {float(loss)}" for name, loss in found.items())
-            raise DivergedError(
-                f"value learning, update {update}: {named}, gradient norm {norm}; expected finite numbers. "
-                "Lower the learning_rate of value learning, or run `foretell inspect` on the data."
-            )
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.learning_rate_at(update)
-        self.optimizer.advance()
+        if not self.optimizer.advance_if_finite(sum(map(float, found.values()))):
+            named = ", ".join(f"{name} {float(loss)}" for name, loss in found.items())
+            raise DivergedError(
+                f"value learning, update {update}: {named}, gradient norm {math.sqrt(self.optimizer.squared_norm())}; "
+                "expected finite numbers. Lower the learning_rate of value learning, or run `foretell inspect` on the "
+                "data."
+            )
         self._following.move(self.config.target_rate)
         return found
 

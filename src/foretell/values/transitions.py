@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 from jaxtyping import Int
-from torch import Tensor
 
 from foretell.agents.sac import Transitions
 from foretell.core.errors import DatasetError
 from foretell.core.seeding import stream
 from foretell.datasets.dataset import Dataset
+from foretell.sequences.windows import gathered
 from foretell.values.functions import ValueFunctions
 
 STATISTICS_ROWS = 1_000_000
@@ -45,7 +45,7 @@ class TransitionSampler:
     def __init__(self, dataset: Dataset, functions: ValueFunctions, seed: int):
         self.functions, self.seed = functions, seed
         self._dataset = dataset
-        self._read: tuple[range, int, list[tuple[Tensor, ...]]] = range(0), 0, []
+        self._read: tuple[range, int, tuple[float, float], list[Transitions]] = range(0), 0, (0.0, 0.0), []
         last = dataset.episode_ends - 1
         unknown = last[~np.asarray(dataset.terminations)[last]] if dataset.next_observations is None else last[:0]
         self._skipped = unknown - np.arange(len(unknown))
@@ -58,44 +58,36 @@ class TransitionSampler:
 
     def batch(self, update: int, batch_size: int) -> Transitions:
         """Return the batch of this update; what was read for the updates beside it is kept until others are needed."""
-        updates, size, batches = self._read
-        if update not in updates or size != batch_size:
+        updates, size, units, batches = self._read
+        if update not in updates or size != batch_size or units != self._units():
             count = max(1, TOGETHER // batch_size)
             updates = range(update - update % count, update - update % count + count)
-            columns = self._columns(np.concatenate([self._drawn(one, batch_size) for one in updates]))
-            batches = list(zip(*(column.split(batch_size) for column in columns)))
-            self._read = updates, batch_size, batches
-        return self._in_units(*batches[update - updates.start])
+            read = self.transitions(np.concatenate([self._drawn(one, batch_size) for one in updates]))
+            names, columns = vars(read).keys(), (column.split(batch_size) for column in vars(read).values())
+            batches = [Transitions(**dict(zip(names, batch, strict=True))) for batch in zip(*columns, strict=True)]
+            self._read = updates, batch_size, self._units(), batches
+        return batches[update - updates.start]
 
     def transitions(self, rows: Int[np.ndarray, " batch"]) -> Transitions:
-        """Return the transitions of the given rows of the dataset."""
-        return self._in_units(*self._columns(rows))
-
-    def _drawn(self, update: int, batch_size: int) -> Int[np.ndarray, " batch"]:
-        drawn = stream(self.seed, "transitions", update).integers(self.usable, size=batch_size)
-        return drawn + np.searchsorted(self._skipped, drawn, side="right")
-
-    def _columns(self, rows: Int[np.ndarray, " batch"]) -> tuple[Tensor, ...]:
-        """Read what `_in_units` takes: rewards in reward units, the rest as the networks read it."""
+        """Return the transitions of the given rows of the dataset, rewards in the functions' units as they are now."""
         data, functions = self._dataset, self.functions
         if data.next_observations is None:
-            following = data.observations[np.minimum(rows + 1, data.num_steps - 1)]
+            following = gathered(data.observations, np.minimum(rows + 1, data.num_steps - 1))
         else:
-            following = data.next_observations[rows]
-        return (
-            functions.inputs(data.observations[rows]), functions.action_inputs(data.actions[rows]),
-            torch.from_numpy(data.rewards[rows].astype(np.float32)), functions.inputs(following),
-            torch.from_numpy(data.terminations[rows]),
-        )  # fmt: skip
-
-    def _in_units(
-        self, observations: Tensor, actions: Tensor, rewards: Tensor, next_observations: Tensor, terminations: Tensor
-    ) -> Transitions:
-        """Put the rewards into the functions' units as they are now."""
-        functions = self.functions
+            following = gathered(data.next_observations, rows)
+        rewards = torch.from_numpy(gathered(data.rewards, rows).astype(np.float32))
+        terminations = torch.from_numpy(gathered(data.terminations, rows))
         # The same Bellman equation for outputs y, where the value is offset + scale * y.
         shift = functions.offset * (1 - functions.config.discount * ~terminations)
         return Transitions(
-            observations=observations, actions=actions, rewards=(rewards - shift) / functions.scale,
-            next_observations=next_observations, terminations=terminations,
+            observations=functions.inputs(gathered(data.observations, rows)),
+            actions=functions.action_inputs(gathered(data.actions, rows)), rewards=(rewards - shift) / functions.scale,
+            next_observations=functions.inputs(following), terminations=terminations,
         )  # fmt: skip
+
+    def _units(self) -> tuple[float, float]:
+        return float(self.functions.offset), float(self.functions.scale)
+
+    def _drawn(self, update: int, batch_size: int) -> Int[np.ndarray, " batch"]:
+        drawn = stream(self.seed, "transitions", update).integers(self.usable, size=batch_size)
+        return drawn + np.searchsorted(self._skipped, drawn, side="right") if len(self._skipped) else drawn

@@ -11,13 +11,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from foretell.core.compiling import PRODUCTS, shared_library
+from foretell.core.compiling import EXACT, PRODUCTS, shared_library
 
 _POINTER, _NUMBER, _REAL, _SINGLE, _COUNT = (
     ctypes.c_void_p, ctypes.c_int64, ctypes.c_double, ctypes.c_float, ctypes.c_int,
 )  # fmt: skip
-EXACT = ("-ffp-contract=off", "-fno-associative-math", "-fno-reciprocal-math", "-fsigned-zeros")
-"""Each operation as it is written, rounded once: the numbers are then those of PyTorch's operators."""
 
 
 class Library:

@@ -5,7 +5,7 @@
 
 typedef struct {
     sgemm_function sgemm;
-    int64_t by_blas; /* all products? */
+    int64_t deep; /* terms of a sum that are added up before others */
     int64_t members, rows, layers, widest;
     const int64_t *sizes;                   /* layers + 1 widths */
     float *const *weights, *const *biases;  /* a layer: (members, inputs, outputs), (members, 1, outputs) */
@@ -30,20 +30,6 @@ static Part part(const Perceptrons *of, int64_t parts, int64_t number, int64_t r
     return found;
 }
 
-/* c (rows, columns) = a b + beta c; "T" for what is read transposed */
-static void product(const Perceptrons *of, const char *first, const char *second, int64_t rows, int64_t columns,
-                    int64_t inner, const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c,
-                    int64_t ldc) {
-    if (of->by_blas)
-        by_blas(first, second, rows, columns, inner, 1.0f, a, lda, b, ldb, beta, c, ldc);
-    else if (*first == 'T')
-        transposed_times(rows, columns, inner, 1.0f, a, lda, b, ldb, beta, c, ldc);
-    else if (*second == 'T')
-        times_transposed(rows, columns, inner, 1.0f, a, lda, b, ldb, beta, c, ldc);
-    else
-        times(rows, columns, inner, 1.0f, a, lda, b, ldb, beta, c, ldc);
-}
-
 static void add_bias(float *values, const float *bias, int64_t rows, int64_t width, int relu) {
     for (int64_t row = 0; row < rows; row++, values += width)
         if (relu)
@@ -66,7 +52,7 @@ void foretell_perceptrons_forward(const Perceptrons *of, const float *inputs, in
         for (int64_t layer = 0; layer < of->layers; layer++) {
             int64_t in = of->sizes[layer], out = of->sizes[layer + 1], rows = p.end - p.begin;
             float *values = of->kept[layer] + (p.member * of->rows + p.begin) * out;
-            product(of, "N", "N", rows, out, in, read, in, of->weights[layer] + p.member * in * out, out, 0.0f, values,
+            product(of->deep, "N", "N", rows, out, in, 1.0f, read, in, of->weights[layer] + p.member * in * out, out, 0.0f, values,
                     out);
             add_bias(values, of->biases[layer] + p.member * out, rows, out, layer + 1 < of->layers);
             read = values;
@@ -112,7 +98,7 @@ static void weight_gradient(const Perceptrons *of, Part p, int64_t layer, Rows a
                   size_below(of, layer);
         biases = weights + in * out;
     }
-    product(of, "T", "N", in, out, above.rows, read, in, above.values, above.apart, 0.0f, weights, out);
+    product(of->deep, "T", "N", in, out, above.rows, 1.0f, read, in, above.values, above.apart, 0.0f, weights, out);
     sum_rows(above, biases);
 }
 
@@ -135,7 +121,7 @@ static void part_backward(const Perceptrons *of, Part p, int64_t rows, const flo
         if (inputs) weight_gradient(of, p, layer, above, inputs, partial);
         if (layer == 0) break;
         Rows below = gradient_at(of, layer, p, rows, gradient);
-        product(of, "N", "T", above.rows, in, out, above.values, above.apart,
+        product(of->deep, "N", "T", above.rows, in, out, 1.0f, above.values, above.apart,
                 of->weights[layer] + p.member * in * out, out, 0.0f, below.values, below.apart);
         mask(below, of->kept[layer - 1] + (p.member * of->rows + p.begin) * in);
         above = below;
@@ -176,7 +162,7 @@ static void member_inputs(const Perceptrons *of, Part p, int64_t rows, const flo
                           int64_t wanted, float *input_gradient) {
     part_backward(of, p, rows, gradient, 0, 0);
     Rows lowest = gradient_at(of, 1, p, rows, gradient);
-    product(of, "N", "T", rows, wanted, lowest.width, lowest.values, lowest.apart,
+    product(of->deep, "N", "T", rows, wanted, lowest.width, 1.0f, lowest.values, lowest.apart,
             of->weights[0] + (p.member * of->sizes[0] + first) * lowest.width, lowest.width, p.member ? 1.0f : 0.0f,
             input_gradient, wanted);
 }
@@ -202,7 +188,7 @@ static void found_backward(const Perceptrons *of, const int64_t *found, int64_t 
     for (int64_t layer = of->layers - 1; layer >= 0; layer--) {
         int64_t in = of->sizes[layer], out = of->sizes[layer + 1], from = layer ? 0 : first;
         float *below = of->scratch[layer % 2] + begin * of->widest;
-        product(of, "N", "T", end - begin, layer ? in : wanted, out, above, of->widest,
+        product(of->deep, "N", "T", end - begin, layer ? in : wanted, out, 1.0f, above, of->widest,
                 of->weights[layer] + (member * in + from) * out, out, 0.0f, below, of->widest);
         for (int64_t i = 0; i < (layer ? end - begin : 0); i++) {
             int64_t row = found[begin + i] - member * rows;

@@ -10,11 +10,14 @@ from torch import Tensor
 from foretell.agents.native.building import Library, addresses
 from foretell.agents.networks import EnsembleMLP
 
+DEEP = 512
+"""The longest sums that core/native/products.h adds up at a time."""
+
 
 class _Perceptrons(ctypes.Structure):
     _fields_ = [
         ("sgemm", ctypes.c_void_p),
-        *((name, ctypes.c_int64) for name in ("by_blas", "members", "rows", "layers", "widest")),
+        *((name, ctypes.c_int64) for name in ("deep", "members", "rows", "layers", "widest")),
         *((name, ctypes.c_void_p) for name in (
             "sizes", "weights", "biases", "weight_gradients", "bias_gradients", "kept", "first_scratch",
             "second_scratch",
@@ -38,11 +41,11 @@ class Scratch:
 class NativePass:
     """Forward and backward of one network for batches of `rows`; what `forward` returns lasts until the next.
 
-    `blas`: every product is the BLAS's, whatever core/native/products.h could do.
+    `deep`: of longer sums, so many terms at a time are added up, where core/native/products.h does it.
     Of a network without `grad`, such as a target, only `forward` may be called: hidden layers may be in the scratch.
     """
 
-    def __init__(self, functions: Library, network: EnsembleMLP, rows: int, shared: Scratch, *, blas: bool = False):
+    def __init__(self, functions: Library, network: EnsembleMLP, rows: int, shared: Scratch, *, deep: int = DEEP):
         self._functions, self.network, self.rows = functions, network, rows
         sizes = [network.layers[0][0].shape[1], *(weight.shape[2] for weight, _ in network.layers)]
         weights, biases = zip(*network.layers)
@@ -55,10 +58,11 @@ class NativePass:
                   *(addresses(group) for group in (weights, biases, *gradients, self._kept))]  # fmt: skip
         self._own = [*scratch, *gradients, *tables]  # what the structure points to has to live as long
         self._of = _Perceptrons(
-            functions.sgemm, blas, network.members, rows, len(weights), max(sizes), *map(ctypes.addressof, tables),
+            functions.sgemm, deep, network.members, rows, len(weights), max(sizes), *map(ctypes.addressof, tables),
             *(one.data_ptr() for one in scratch),
         )  # fmt: skip
         self._address = ctypes.addressof(self._of)
+        self._weights = sum(one.numel() for layer in network.layers for one in layer)
         self._partial, self._found = torch.empty(0), torch.empty(network.members * rows, dtype=torch.int64)
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -87,7 +91,7 @@ class NativePass:
     def _partial_for(self, threads: int) -> Tensor:
         """Room for gradients of what threads beyond one a member take of its rows."""
         members = self.network.members
-        shape = -(-threads // members) - 1, sum(one.numel() for layer in self.network.layers for one in layer)
+        shape = -(-threads // members) - 1, self._weights
         if self._partial.shape != shape:
             self._partial = torch.empty(shape)
         return self._partial

@@ -124,37 +124,50 @@ static void panel_of(int transposed, int64_t rows, int64_t columns, int64_t inne
     }
 }
 
-static void in_panels(int transposed, int64_t rows, int64_t columns, int64_t inner, float alpha, const float *a,
-                      int64_t row, int64_t step, const float *b, int64_t ldb, float beta, float *c, int64_t ldc) {
+static void in_panels(int transposed, int64_t deep, int64_t rows, int64_t columns, int64_t inner, float alpha,
+                      const float *a, int64_t row, int64_t step, const float *b, int64_t ldb, float beta, float *c,
+                      int64_t ldc) {
     for (int64_t j = 0; j < columns; j += PANEL)
-        for (int64_t k = 0; k < inner || k == 0; k += DEEP)
-            panel_of(transposed, rows, columns - j < PANEL ? columns - j : PANEL, inner - k < DEEP ? inner - k : DEEP, alpha,
+        for (int64_t k = 0; k < inner || k == 0; k += deep)
+            panel_of(transposed, rows, columns - j < PANEL ? columns - j : PANEL, inner - k < deep ? inner - k : deep, alpha,
                      a + k * step, row, step, b + (transposed ? j * ldb + k : k * ldb + j), ldb, k ? 1.0f : beta, c + j,
                      ldc);
 }
-#define PRODUCT(a_is, b_is, row, step) \
-    if (rows >= FEW_ROWS && columns >= LANES) \
-        in_panels(*b_is == 'T', rows, columns, inner, alpha, a, row, step, b, ldb, beta, c, ldc); \
-    else \
-        by_blas(a_is, b_is, rows, columns, inner, alpha, a, lda, b, ldb, beta, c, ldc);
 #else
-#define PRODUCT(a_is, b_is, row, step) by_blas(a_is, b_is, rows, columns, inner, alpha, a, lda, b, ldb, beta, c, ldc);
+enum { DEEP = 512 };
 #endif
+
+/* c (rows, columns) = alpha * a b + beta * c, "T" for what is read transposed; of more than `deep` terms, at most DEEP,
+   those of a sum are added up in parts. */
+static void product(int64_t deep, const char *a_is, const char *b_is, int64_t rows, int64_t columns, int64_t inner,
+                    float alpha, const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c,
+                    int64_t ldc) {
+#ifdef __AVX512F__
+    if (rows >= FEW_ROWS && columns >= LANES) {
+        int turned = *a_is == 'T';
+        in_panels(*b_is == 'T', deep, rows, columns, inner, alpha, a, turned ? 1 : lda, turned ? lda : 1, b, ldb, beta, c,
+                  ldc);
+        return;
+    }
+#endif
+    (void)deep;
+    by_blas(a_is, b_is, rows, columns, inner, alpha, a, lda, b, ldb, beta, c, ldc);
+}
 
 /* c = alpha * a b + beta * c, with a (rows, inner), b (inner, columns) */
 static inline void times(int64_t rows, int64_t columns, int64_t inner, float alpha, const float *a, int64_t lda,
                          const float *b, int64_t ldb, float beta, float *c, int64_t ldc) {
-    PRODUCT("N", "N", lda, 1)
+    product(DEEP, "N", "N", rows, columns, inner, alpha, a, lda, b, ldb, beta, c, ldc);
 }
 
 /* c = alpha * a b' + beta * c, with a (rows, inner), b (columns, inner) */
 static inline void times_transposed(int64_t rows, int64_t columns, int64_t inner, float alpha, const float *a, int64_t lda,
                                     const float *b, int64_t ldb, float beta, float *c, int64_t ldc) {
-    PRODUCT("N", "T", lda, 1)
+    product(DEEP, "N", "T", rows, columns, inner, alpha, a, lda, b, ldb, beta, c, ldc);
 }
 
 /* c = alpha * a' b + beta * c, with a (inner, rows), b (inner, columns) */
 static inline void transposed_times(int64_t rows, int64_t columns, int64_t inner, float alpha, const float *a, int64_t lda,
                                     const float *b, int64_t ldb, float beta, float *c, int64_t ldc) {
-    PRODUCT("T", "N", 1, lda)
+    product(DEEP, "T", "N", rows, columns, inner, alpha, a, lda, b, ldb, beta, c, ldc);
 }

@@ -113,14 +113,3 @@ int foretell_muon(const Settings *settings, int64_t count, const Matrix *matrice
     for (int64_t i = 0; i < count; i++) failed |= step(settings, matrices + i);
     return failed;
 }
-
-/* The norm of all numbers of `tensors` together, summed in float64, tensor by tensor. */
-double foretell_norm(int64_t tensors, const int64_t *counts, const float *const *values) {
-    double all = 0.0;
-    for (int64_t tensor = 0; tensor < tensors; tensor++) {
-        double squares = 0.0;
-        for (int64_t i = 0; i < counts[tensor]; i++) squares += (double)values[tensor][i] * (double)values[tensor][i];
-        all += squares;
-    }
-    return sqrt(all);
-}

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from foretell.core.compiling import PRODUCTS, shared_library
 from foretell.models.native.building import native
+from foretell.training.native.tables import taken
 
 
 class _Matrix(ctypes.Structure):
@@ -39,7 +40,7 @@ def step(
     It takes float32 on the CPU, in one piece each. Raises `MemoryError`.
     """
     blas, library = native(), _library()
-    if blas is None or library is None or not all(map(_taken, (*weights, *gradients, *momenta))):
+    if blas is None or library is None or not taken([*weights, *gradients, *momenta]):
         return False
     matrices = _matrices(tuple([
         (count, *weight.shape, gradient.data_ptr(), moved.data_ptr(), weight.data_ptr())
@@ -51,15 +52,6 @@ def step(
     if failed:
         raise MemoryError("no memory for the step of Muon.")
     return True
-
-
-def norm(gradients: Sequence[Tensor]) -> Tensor | None:
-    """Return the norm of all together, summed in float64; None where there is no library, or it does not take these."""
-    library = _library()
-    if library is None or not all(map(_taken, gradients)):
-        return None
-    table, counts = _values(tuple([(one.data_ptr(), one.numel()) for one in gradients]))
-    return torch.tensor(library.foretell_norm(len(gradients), counts, table), dtype=torch.float32)
 
 
 def available() -> bool:
@@ -77,17 +69,6 @@ def _matrices(weights: tuple[tuple[int, int, int, int, int, int], ...]) -> ctype
     ])  # fmt: skip
 
 
-def _taken(tensor: Tensor) -> bool:
-    return tensor.is_cpu and tensor.dtype == torch.float32 and tensor.is_contiguous()
-
-
-@lru_cache(maxsize=8)
-def _values(tensors: tuple[tuple[int, int], ...]) -> tuple[ctypes.Array, ctypes.Array]:
-    """Return tables of where each tensor lies, and of how many numbers."""
-    places, counts = zip(*tensors)
-    return (ctypes.c_void_p * len(places))(*places), (ctypes.c_int64 * len(counts))(*counts)
-
-
 @cache
 def _library() -> ctypes.CDLL | None:
     """Return the library, built if it has to be; None where it is switched off or cannot be had."""
@@ -96,11 +77,9 @@ def _library() -> ctypes.CDLL | None:
         if path is None:
             return None
         library = ctypes.CDLL(str(path))
-        step, of_all = library.foretell_muon, library.foretell_norm
+        step = library.foretell_muon
     except (OSError, AttributeError, subprocess.SubprocessError):
         return None
     step.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_int]
     step.restype = ctypes.c_int
-    of_all.argtypes = [ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p]
-    of_all.restype = ctypes.c_double
     return library

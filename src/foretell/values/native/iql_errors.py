@@ -21,11 +21,12 @@ class NativeErrors:
         """Return a loss, its gradient `(1, batch, 1)`, targets and advantages `(batch,)`."""
         members, rows = of_data.shape[:2]
         found = of_data.new_empty(3, rows)
-        advantages, gradient, targets = found
-        terminations, next_values = batch.terminations.contiguous(), values.data_ptr() + rows * values.element_size()
+        advantages, gradient, targets = found.unbind()
+        terminations, step = batch.terminations.contiguous(), rows * found.element_size()
+        first, at = values.data_ptr(), found.data_ptr()
         loss = self._functions.expectile(
-            members, rows, of_data.data_ptr(), values.data_ptr(), next_values, batch.rewards.data_ptr(),
-            terminations.data_ptr(), expectile, discount, *(one.data_ptr() for one in found),
+            members, rows, of_data.data_ptr(), first, first + step, batch.rewards.data_ptr(),
+            terminations.data_ptr(), expectile, discount, at, at + step, at + 2 * step,
         )  # fmt: skip
         return torch.tensor(loss), gradient.view(1, rows, 1), targets, advantages
 
