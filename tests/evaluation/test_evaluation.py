@@ -126,6 +126,17 @@ def test_records_of_the_facade(pendulum_run, tmp_path):
     assert [record["return"] for record in kept] == [-1.0, *(records[i]["return"] for i in (1, 2, 4))]
 
 
+@pytest.mark.parametrize("at_once", [1, 6, 500])
+def test_returns_asked_for_together_are_those_asked_for_in_turn(pendulum_run, monkeypatch, at_once):
+    targets = [-1200.0, -900.0, -1500.0]
+    monkeypatch.setattr(facade.evaluation, "AT_ONCE", at_once)
+    together = facade.evaluate(pendulum_run, episodes=3, target_returns=targets)
+    alone = [record for one in targets for record in facade.evaluate(pendulum_run, episodes=3, target_returns=[one])]
+    returns = [[record.pop("return") for record in records] for records in (together, alone)]
+    assert together == alone
+    np.testing.assert_allclose(*returns, rtol=1e-3)
+
+
 def test_records_that_several_save_at_once_are_all_kept(tmp_path):
     path = tmp_path / "results" / "evaluations.jsonl"
     facts = {"environment": "Pendulum-v1", "policy": "dt", "algorithm": "decision-transformer", "target": None}

@@ -51,6 +51,11 @@ class Outcome:
         """Mean over episodes."""
         return float(self.returns.mean())
 
+    def part(self, first: int, count: int) -> Outcome:
+        """Return that of `count` episodes from number `first` on."""
+        some = slice(first, first + count)
+        return Outcome(starts=self.starts[some], returns=self.returns[some], lengths=self.lengths[some])
+
 
 def evaluation_starts(root_seed: int, count: int = EVALUATION_STARTS) -> list[int]:
     """Return the reset seeds of the shared start states; fewer are the first of more, so that all stay paired."""

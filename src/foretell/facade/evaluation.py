@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from foretell.core.errors import UsageError
 from foretell.core.progress import Progress, silent
 from foretell.environments.making import environment_spec
@@ -21,6 +23,9 @@ from foretell.training.run_folder import load_run
 
 NAMED = ("random", "optimum")
 """Policies that need no run: uniform actions, and the optimum of Pendulum-v1 by dynamic programming."""
+
+AT_ONCE = 500
+"""Episodes that are run at the same time where several returns are asked for: acting costs less by the many."""
 
 
 def load_policy(run: str | Path, *, acting: Mapping[str, Any] | None = None) -> Policy:
@@ -54,8 +59,8 @@ def evaluate(
     """Evaluate a finished run from the shared start states; return one record an episode, in order of targets.
 
     `run` may be "random" (uniform actions) or "optimum" (dynamic programming, Pendulum-v1 alone), with `environment`.
-    `target_returns` asks for each of them in turn (reward units; for runs that are told advantages their quantiles, 0
-    to 1); None asks by the run's own rule. `acting` changes settings of acting by name (`evaluation.configs`). `name`
+    `target_returns` asks for each of them from every start (reward units; for runs that are told advantages their
+    quantiles, 0 to 1); None asks by the run's own rule. `acting` changes settings of acting by name (`evaluation.configs`). `name`
     is what the records call the policy; by default the dataset of a sequence model, else the algorithm.
     Raises `UsageError` where run and environment have different shapes.
     """
@@ -78,10 +83,13 @@ def evaluate(
     }  # fmt: skip
     if target_returns is None:
         return records_of(run_episodes(policy, spec_name, starts, progress=progress), facts, None)
-    records = []
-    for target in _checked_targets(target_returns, config):
-        outcome = run_episodes(policy, spec_name, starts, target_return=target, progress=progress)
-        records += records_of(outcome, facts, target)
+    records, targets, count = [], _checked_targets(target_returns, config), max(1, AT_ONCE // len(starts))
+    for first in range(0, len(targets), count):
+        some = targets[first : first + count]
+        asked = np.repeat(some, len(starts))
+        outcome = run_episodes(policy, spec_name, starts * len(some), target_return=asked, progress=progress)
+        for place, target in enumerate(some):
+            records += records_of(outcome.part(place * len(starts), len(starts)), facts, target)
     return records
 
 
