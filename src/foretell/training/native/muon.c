@@ -31,16 +31,43 @@ static void direction(const Settings *s, const Matrix *of, float *found) {
     for (int64_t i = 0; i < count; i++) found[i] *= scale;
 }
 
-/* found = second A + third A^2, all (side, side) */
-static void mixed(const Settings *s, int64_t side, const float *squares, float *found) {
+/* A symmetric product's part on and below its diagonal is computed in blocks of so many columns; the rest is its mirror
+   image, to the last bit: the same factors, in the same order. */
+enum { BLOCK = 32 };
+
+static int64_t at_most(int64_t number, int64_t most) { return number < most ? number : most; }
+
+static void mirror(int64_t side, float *found) {
+    for (int64_t row = 0; row < side; row++)
+        for (int64_t i = (row / BLOCK + 1) * BLOCK; i < side; i++) found[row * side + i] = found[i * side + row];
+}
+
+/* found = second A + third A^2, all (side, side). Products of symmetric factors are so to rounding alone: `exactly`, or
+   all of it is computed. */
+static void mixed(const Settings *s, int64_t side, int exactly, const float *squares, float *found) {
     memcpy(found, squares, (size_t)(side * side) * sizeof(float));
-    times(side, side, side, s->third, squares, side, squares, side, s->second, found, side);
+    if (!exactly) {
+        times(side, side, side, s->third, squares, side, squares, side, s->second, found, side);
+        return;
+    }
+    for (int64_t i = 0; i < side; i += BLOCK)
+        times(side - i, at_most(side - i, BLOCK), side, s->third, squares + i * side, side, squares + i, side, s->second,
+              found + i * side + i, side);
+    mirror(side, found);
 }
 
 /* A = x x' of a matrix that lies, x' x of one that stands */
 static void squared(int64_t rows, int64_t columns, const float *x, float *found) {
-    if (rows <= columns) times_transposed(rows, rows, columns, 1.0f, x, columns, x, columns, 0.0f, found, rows);
-    else transposed_times(columns, columns, rows, 1.0f, x, columns, x, columns, 0.0f, found, columns);
+    int64_t side = at_most(rows, columns);
+    for (int64_t i = 0; i < side; i += BLOCK) {
+        int64_t low = side - i, wide = at_most(low, BLOCK);
+        float *block = found + i * side + i;
+        if (rows <= columns)
+            times_transposed(low, wide, columns, 1.0f, x + i * columns, columns, x + i * columns, columns, 0.0f, block, side);
+        else
+            transposed_times(low, wide, rows, 1.0f, x + i, columns, x + i, columns, 0.0f, block, side);
+    }
+    mirror(side, found);
 }
 
 /* found = factor x of a matrix that lies, x factor of one that stands, plus beta found */
@@ -60,7 +87,7 @@ static float *by_steps(const Settings *s, int64_t rows, int64_t columns, float *
     int64_t side = rows < columns ? rows : columns;
     for (int64_t i = 0; i < s->iterations; i++) {
         squared(rows, columns, x, squares);
-        mixed(s, side, squares, squares + side * side);
+        mixed(s, side, 1, squares, squares + side * side);
         memcpy(other, x, (size_t)(rows * columns) * sizeof(float));
         multiplied(rows, columns, squares + side * side, x, s->first, other);
         swap(&x, &other);
@@ -75,7 +102,7 @@ static float *by_squares(const Settings *s, int64_t rows, int64_t columns, float
     float *factor = squares + size, *all = factor + size, *scratch = all + size;
     squared(rows, columns, x, squares);
     for (int64_t i = 0; i < s->iterations; i++) {
-        mixed(s, side, squares, factor);
+        mixed(s, side, i == 0, squares, factor);
         for (int64_t k = 0; k < side; k++) factor[k * side + k] += s->first;
         if (i) {
             times(side, side, side, 1.0f, factor, side, all, side, 0.0f, scratch, side);
