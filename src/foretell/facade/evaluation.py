@@ -60,8 +60,9 @@ def evaluate(
 
     `run` may be "random" (uniform actions) or "optimum" (dynamic programming, Pendulum-v1 alone), with `environment`.
     `target_returns` asks for each of them from every start (reward units; for runs that are told advantages their
-    quantiles, 0 to 1); None asks by the run's own rule. `acting` changes settings of acting by name (`evaluation.configs`). `name`
-    is what the records call the policy; by default the dataset of a sequence model, else the algorithm.
+    quantiles, 0 to 1); None asks by the run's own rule. `acting` changes settings of acting by name
+    (`evaluation.configs`). `name` is what the records call the policy; by default the dataset of a sequence model, else
+    the algorithm.
     Raises `UsageError` where run and environment have different shapes.
     """
     starts = evaluation_starts(root_seed, episodes)
