@@ -31,7 +31,7 @@ def operators(request, monkeypatch):
     else:
         monkeypatch.setattr(native_muon, "step", lambda *_, **__: False)
         monkeypatch.setattr(native_gradients, "norm", lambda *_: None)
-        monkeypatch.setattr(native_gradients, "scale", lambda *_: False)
+        monkeypatch.setattr(native_gradients, "clip", lambda *_: False)
         monkeypatch.setattr(native_adamw, "step", lambda *_, **__: False)
     return request.param
 

@@ -31,18 +31,17 @@ from foretell.models.layers import (
     action_inputs,
     allowed_by,
     dropout,
-    hooked,
     stack_parameters,
     stack_settings,
     tensors_of,
     through_blocks,
     unpadded_mask,
-    watched,
 )
 from foretell.models.native.acting import Reader
 from foretell.models.native.ends import embedded, fits, imitation_loss_of, readable, usable
 from foretell.models.native.stack import known_norm
-from foretell.models.native.whole import Parts, Whole
+from foretell.models.native.whole import Parts, Reading, Whole
+from foretell.models.standing import hooked, watched
 from foretell.models.transformer.stacks import sinusoidal_positions
 from foretell.sequences.batch import SequenceBatch
 
@@ -139,20 +138,30 @@ class DecisionTransformer(SequenceModel[DecisionTransformerConfig]):
         graph is made.
         """
         own = self._acts_itself() and getattr(self.loss, "__func__", None) is _LOSS
-        front, tail, blocks = self._front(batch), self._tail(), stack_parameters(self.transformer.blocks)
-        if not own or front is None or tail is None or not blocks or self.shape.discrete:
+        parts = self._whole.parts(self, self._parts) if own and not self.shape.discrete else None
+        if parts is None:
+            return None
+        inputs = self._inputs(batch)
+        if not fits(inputs, batch.timesteps, batch.mask, parts.front):
+            return None
+        if not readable(batch.actions, batch.mask, parts.tail):
+            return None
+        reading = Reading(
+            tokens=self._count(batch), blocks=stack_settings(self.transformer.blocks, OBSERVATIONS),
+            bounded=self.action_head.bounded, absolute=self.config.action_loss == "absolute",
+            dropout=self.config.dropout,
+        )  # fmt: skip
+        return self._whole.write_gradients(parts, reading, inputs, batch, self._allowed(batch), generator)
+
+    def _parts(self) -> Parts | None:
+        """Return the parameters as the library takes them; None where it knows not all, or not all of them learn."""
+        front, tail, blocks = self._front_parameters(), self._tail(), stack_parameters(self.transformer.blocks)
+        if front is None or tail is None or not blocks or not usable(*blocks):
             return None
         learned = [one for one in (*front, *blocks, *tail) if isinstance(one, nn.Parameter)]  # no table of sines
-        if not readable(batch.actions, batch.mask, tail) or not usable(*blocks):
-            return None
         if not all(one.requires_grad and not watched(one) for one in learned):
             return None
-        parts = Parts(
-            front=front, blocks=blocks, tail=tail, settings=stack_settings(self.transformer.blocks, OBSERVATIONS),
-            bounded=self.action_head.bounded, absolute=self.config.action_loss == "absolute",
-        )  # fmt: skip
-        inputs, allowed, count = self._inputs(batch), self._allowed(batch), self._count(batch)
-        return self._whole.write_gradients(parts, inputs, batch, allowed, count, self.config.dropout, generator)
+        return Parts(front=front, blocks=blocks, tail=tail)
 
     def _acts_itself(self) -> bool:
         """Whether `forward` is the one above, and nobody waits for it to be called."""
@@ -198,12 +207,13 @@ class DecisionTransformer(SequenceModel[DecisionTransformerConfig]):
         return found if found and fits(self._inputs(batch), batch.timesteps, batch.mask, found) else None
 
     def _front_parameters(self) -> list[Tensor] | None:
-        """Return the parameters of embedding; None where they are not those that the library knows, or are watched."""
+        """Return the parameters of embedding; None where the library does not know or take them, or they are watched."""
         linear, timestep, norm = self._embedders(), self.embed_timestep, self.embed_norm
         known = all(type(one) is nn.Linear for one in linear) and type(timestep) in TABLES.values() and known_norm(norm)
         if not known or hooked(*linear, timestep, norm):
             return None
-        return [tensor for one in (*linear, timestep, norm) for tensor in tensors_of(one)]
+        found = [tensor for one in (*linear, timestep, norm) for tensor in tensors_of(one)]
+        return found if usable(*found) else None
 
     def _tail(self) -> tuple[Tensor, Tensor, Tensor, Tensor] | None:
         """Return the parameters of reading actions off states as the library takes them, likewise."""
@@ -211,7 +221,8 @@ class DecisionTransformer(SequenceModel[DecisionTransformerConfig]):
         known = known_norm(norm) and type(head) is ActionHead
         if not known or hooked(self.transformer, norm, head):
             return None
-        return norm.weight, norm.bias, head.weight, head.bias
+        found = norm.weight, norm.bias, head.weight, head.bias
+        return found if usable(*found) else None
 
 
 _FORWARD, _LOSS = DecisionTransformer.forward, DecisionTransformer.loss

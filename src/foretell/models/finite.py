@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,13 +22,21 @@ def all_finite(batch: Any, *numbers: Tensor) -> bool:
 
     Losses alone do not tell: a network that reads symbols takes NaN for one of them.
     """
-    return math.isfinite(float(summed(batch, *numbers)))
+    if not all([math.isfinite(float(number)) for number in numbers]):
+        return False
+    floats = _floats(batch)
+    if all([part.is_cpu for part in floats]):  # NumPy: a call of PyTorch's takes longer than to look at a small batch
+        return all([np.isfinite(part.detach().numpy()).all() for part in floats])
+    return math.isfinite(float(summed(batch)))
 
 
 def summed(batch: Any, *numbers: Tensor) -> Tensor:
     """Return the sum of the numbers and of every float of a dataclass of tensors: finite where all of them are."""
-    parts = [part for part in vars(batch).values() if isinstance(part, Tensor) and part.is_floating_point()]
-    return torch.stack([*numbers, *(part.sum() for part in parts)]).sum()
+    return torch.stack([*numbers, *(part.sum() for part in _floats(batch))]).sum()
+
+
+def _floats(batch: Any) -> list[Tensor]:
+    return [part for part in vars(batch).values() if isinstance(part, Tensor) and part.is_floating_point()]
 
 
 def where_not_finite(

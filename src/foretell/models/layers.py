@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from foretell.models.configs import SequenceShape
 from foretell.models.native.stack import StackSettings, known_norm, run_stack, usable
+from foretell.models.standing import hooked
 
 
 def masked_mean(values: Float[Tensor, "batch time"], mask: Bool[Tensor, "batch time"]) -> Float[Tensor, ""]:
@@ -249,19 +250,6 @@ def stack_settings(blocks: nn.ModuleList, outputs: slice) -> StackSettings:
     return StackSettings(
         heads=first.heads, probability=first.probability, gelu=first.activation is _gelu, outputs=outputs
     )
-
-
-def hooked(*modules: nn.Module) -> bool:
-    """Say whether somebody looks on at one of these: then it is called as PyTorch calls modules."""
-    return any(
-        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
-        for module in modules
-    )
-
-
-def watched(parameter: Tensor) -> bool:
-    """Say whether somebody looks on at the gradient of this: then a graph has to come by it."""
-    return bool(parameter._backward_hooks or parameter._post_accumulate_grad_hooks)
 
 
 class ActionHead(nn.Linear):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,13 +21,8 @@ class ClippedAdamW(ClippedOptimizer, torch.optim.AdamW):
         super().__init__(parameters, lr=learning_rate, weight_decay=weight_decay, fused=True, capturable=not on_cpu)
         self._look_up()
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take what a copy or `load_state_dict` brings; parameters and moments may lie elsewhere then."""
-        super().__setstate__(state)
-        self._look_up()
-
     def _look_up(self) -> None:
-        self.parameters = [one for group in self.param_groups for one in group["params"]]
+        super()._look_up()
         self._on_cpu = all(one.device.type == "cpu" for one in self.parameters)
         self._moments: list[list[Tensor]] = []
 
@@ -51,7 +45,8 @@ class ClippedAdamW(ClippedOptimizer, torch.optim.AdamW):
         group = self.param_groups[0]
         beta1, beta2 = group["betas"]
         if native_adamw.step(
-            self.parameters, gradients, first, second, steps, rate=group["lr"], betas=group["betas"],
+            self._table("weights", self.parameters), self._table("all gradients", gradients),
+            *map(self._table, ("first", "second", "steps"), self._moments), rate=group["lr"], betas=group["betas"],
             epsilon=group["eps"], decay=group["weight_decay"],
         ):  # fmt: skip
             return

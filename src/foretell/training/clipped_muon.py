@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -53,18 +54,14 @@ class ClippedMuon(ClippedOptimizer):
         super().__init__(groups, {"lr": learning_rate, "weight_decay": weight_decay})
         self._look_up()
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take what a copy or `load_state_dict` brings."""
-        super().__setstate__(state)
-        self._look_up()
-
     def _look_up(self) -> None:
-        self.parameters = [one for group in self.param_groups for one in group["params"]]
+        super()._look_up()
+        self._states: dict[tuple[str, ...], tuple[list[nn.Parameter], list[list[Tensor]]]] = {}
 
     def norm(self) -> Tensor:
         """Return the norm of all gradients together; in C where that can be had, which rounds differently."""
         gradients = self.gradients()
-        found = native_gradients.norm(gradients) if gradients else None
+        found = native_gradients.norm(self._table("all gradients", gradients)) if gradients else None
         return super().norm() if found is None else found
 
     def advance(self, norm: Tensor, clip_norm: float, learning_rate: float) -> None:
@@ -91,11 +88,11 @@ class ClippedMuon(ClippedOptimizer):
 
     def _advance_others(self, group: dict[str, Any], frozen: Tensor | None) -> None:
         parameters = [one for one in group["params"] if one.grad is not None]
-        states = [self._moments(one) for one in parameters]
-        first, second, steps = ([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq", "step"))
         gradients = [one.grad for one in parameters]
+        first, second, steps = states = self._states_of(parameters, "exp_avg", "exp_avg_sq", "step")
         if frozen is None and isinstance(group["lr"], float) and native_adamw.step(
-            parameters, gradients, first, second, steps, rate=group["lr"], betas=BETAS, epsilon=EPSILON,
+            self._table("others", parameters), self._table("gradients of others", gradients),
+            *map(self._table, ("first", "second", "steps"), states), rate=group["lr"], betas=BETAS, epsilon=EPSILON,
             decay=group["weight_decay"],
         ):  # fmt: skip
             return
@@ -105,26 +102,28 @@ class ClippedMuon(ClippedOptimizer):
             maximize=False, found_inf=frozen,
         )  # fmt: skip
 
-    def _moments(self, parameter: nn.Parameter) -> dict[str, Tensor]:
-        state = self.state[parameter]
-        if not state:
-            state["step"] = torch.zeros((), device=parameter.device)
-            state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
-        return state
+    def _states_of(self, parameters: list[nn.Parameter], *names: str) -> list[list[Tensor]]:
+        """Return each state of these parameters, zeros at first: looked up once, while the same ones learn."""
+        before, found = self._states.get(names, ([], []))
+        if len(before) != len(parameters) or not all(map(operator.is_, before, parameters)) or not found:
+            for one in parameters:
+                if not self.state[one]:
+                    self.state[one].update({name: _zeros(name, one) for name in names})
+            found = [[self.state[one][name] for one in parameters] for name in names]
+            self._states[names] = parameters, found
+        return found
 
     def _advance_matrices(self, group: dict[str, Any], frozen: Tensor | None) -> None:
         moved = [(one, stored) for one, stored in zip(group["params"], group["stored"]) if one.grad is not None]
         if not moved:
             return
         parameters, gradients = [one for one, _ in moved], [one.grad for one, _ in moved]
-        for one in parameters:
-            if not self.state[one]:
-                self.state[one]["momentum"] = torch.zeros_like(one)
-        momenta = [self.state[one]["momentum"] for one in parameters]
+        (momenta,) = self._states_of(parameters, "momentum")
         learning_rate, stored = group["lr"] * group["ratio"], [count for _, count in moved]
         if frozen is None and isinstance(learning_rate, float) and native_muon.step(
-            parameters, gradients, momenta, stored, momentum=MOMENTUM, rate=learning_rate, decay=group["weight_decay"],
-            coefficients=COEFFICIENTS, iterations=ITERATIONS,
+            self._table("matrices", parameters), self._table("gradients of matrices", gradients),
+            self._table("momenta", momenta), stored, momentum=MOMENTUM, rate=learning_rate,
+            decay=group["weight_decay"], coefficients=COEFFICIENTS, iterations=ITERATIONS,
         ):  # fmt: skip
             return
         if frozen is not None:  # what is not finite must not be multiplied by 0 either
@@ -136,6 +135,10 @@ class ClippedMuon(ClippedOptimizer):
         torch._foreach_mul_(parameters, 1 - learning_rate * group["weight_decay"])
         torch._foreach_mul_(steps, -learning_rate)
         torch._foreach_add_(parameters, steps)
+
+
+def _zeros(state: str, parameter: nn.Parameter) -> Tensor:
+    return torch.zeros((), device=parameter.device) if state == "step" else torch.zeros_like(parameter)
 
 
 def steps_along(directions: Sequence[Tensor], stored: Sequence[int]) -> list[Tensor]:

@@ -75,9 +75,9 @@ class SequenceTraining:
         return derive_seed(self.seed, "dropout", update)
 
     def _gradients(self, batch: SequenceBatch) -> Tensor:
-        self.optimizer.let_go()
         if not self._bfloat16 and (written := self.model.write_gradients(batch, self._generator)) is not None:
             return written
+        self.optimizer.let_go()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bfloat16, cache_enabled=False):
             loss = self.model.loss(batch, self._generator)
         loss.backward()

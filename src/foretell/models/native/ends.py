@@ -15,8 +15,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from foretell.models.native.building import Native, native
-from foretell.models.native.stack import added_up, address, addresses, empty, offsets_of, zeros
+from foretell.models.native.building import native
+from foretell.models.native.stack import added_up, address, addresses, empty, loaded, offsets_of, zeros
 
 NO_SUCH_TIMESTEP = 2
 """What the library answers where the table of timesteps is too short."""
@@ -50,14 +50,15 @@ def usable(*tensors: Tensor) -> bool:
 
 
 def fits(inputs: Sequence[Tensor], timesteps: Tensor, mask: Tensor, parameters: Sequence[Tensor]) -> bool:
-    """Whether `embedded` can read these windows with these parameters, and nobody wants gradients of the windows.
+    """Whether `embedded` can read these windows with these parameters, themselves `usable`, and nobody wants gradients
+    of the windows.
 
     Of others, PyTorch's operators say what is wrong with them, or compute what they are worth.
     """
     windows, width = timesteps.shape, len(parameters[7])
     return (
         timesteps.dtype is torch.int64 and timesteps.is_cpu and mask.dtype is torch.bool and mask.is_cpu
-        and mask.shape == windows and usable(*inputs, *parameters) and parameters[6].shape[1:] == (width,)
+        and mask.shape == windows and usable(*inputs) and parameters[6].shape[1:] == (width,)
         and all(
             one.shape[:2] == windows and weight.shape == (width, *one.shape[2:])
             for one, weight in zip(inputs, parameters[0:6:2], strict=True)
@@ -67,10 +68,11 @@ def fits(inputs: Sequence[Tensor], timesteps: Tensor, mask: Tensor, parameters: 
 
 
 def readable(actions: Tensor, mask: Tensor, parameters: Sequence[Tensor]) -> bool:
-    """Whether `imitation_loss_of` takes these actions, and nobody wants gradients of them."""
+    """Whether `imitation_loss_of` takes these actions with these parameters, themselves `usable`, and nobody wants
+    gradients of them."""
     return (
         mask.dtype is torch.bool and mask.is_cpu and actions.shape == (*mask.shape, len(parameters[3]))
-        and usable(actions, *parameters) and not (torch.is_grad_enabled() and actions.requires_grad)
+        and usable(actions) and not (torch.is_grad_enabled() and actions.requires_grad)
     )  # fmt: skip
 
 
@@ -114,7 +116,7 @@ def front_forward(
     """Return the tokens, and what `front_backward` needs of the pass; `table`: `addresses` of the parameters."""
     tokens = empty(shape.windows, shape.tokens, shape.width)
     moments = empty(shape.windows, shape.tokens, 2)
-    failed = _loaded().front_forward(
+    failed = loaded().front_forward(
         ctypes.byref(shape), addresses(inputs), address(timesteps), table, address(moments), address(tokens)
     )
     check(failed, shape, timesteps)
@@ -126,7 +128,7 @@ def front_backward(
     sums: Float[Tensor, "threads all"],
 ) -> None:  # fmt: skip
     """Add the gradients of the parameters to `sums`; `gradient` is the tokens'."""
-    failed = _loaded().front_backward(
+    failed = loaded().front_backward(
         ctypes.byref(shape), addresses(tensors[:3]), address(timesteps), addresses(tensors[3:]),
         offsets_of(tensors[3:]), address(moments), address(gradient), address(sums),
     )  # fmt: skip
@@ -186,7 +188,7 @@ def tail(
     """Return the loss; where there are `sums`, also the gradient of the states, and add the parameters' to them."""
     loss = empty()
     gradient = None if sums is None else torch.empty_like(states)
-    failed = _loaded().tail(
+    failed = loaded().tail(
         ctypes.byref(shape), address(states), address(actions), address(mask), addresses(parameters),
         offsets_of(parameters), address(loss), None if gradient is None else address(gradient),
         None if sums is None else address(sums),
@@ -209,12 +211,6 @@ class _Loss(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:  # type: ignore[bad-override]
         return (None, None, None, *(gradient * grad_outputs[0] for gradient in ctx.gradients))
-
-
-def _loaded() -> Native:
-    library = native()
-    assert library is not None, "ask usable() first"
-    return library
 
 
 def check(failed: int, shape: Front | None = None, timesteps: Tensor | None = None) -> None:

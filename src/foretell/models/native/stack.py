@@ -84,14 +84,19 @@ def shape_of(
     generator: torch.Generator | None, *, keep: bool,
 ) -> Shape:  # fmt: skip
     """Return what the library is to know of a pass; `keep`: a backward pass will come. Draws the key of the dropout."""
-    probability = settings.probability if generator is not None else 0.0
-    key = int(torch.randint(2**62, (), generator=generator)) if probability else 0
     first, stop, step = settings.outputs.indices(tokens.shape[1])
-    return Shape(
+    shape = Shape(
         len(tokens), tokens.shape[1], tokens.shape[2], settings.heads, len(parameters) // PARAMETERS,
         len(range(first, stop, step)), first, step, settings.gelu, torch.get_num_threads(), len(allowed) > 1, keep,
-        probability, key,
     )  # fmt: skip
+    draw_key(shape, settings, generator)
+    return shape
+
+
+def draw_key(shape: Shape, settings: StackSettings, generator: torch.Generator | None) -> None:
+    """Switch dropout on for a pass, by a key that is drawn from the generator; without one, off."""
+    shape.probability = settings.probability if generator is not None else 0.0
+    shape.key = int(torch.randint(2**62, (), generator=generator)) if shape.probability else 0
 
 
 def empty(*size: int) -> Tensor:
@@ -124,6 +129,11 @@ class _Workspace(threading.local):
 _workspace = _Workspace()
 
 
+def workspace(shape: Shape) -> Float[Tensor, " floats"]:
+    """Return memory for what the backward pass of such a pass needs; it is lent out until nobody holds it."""
+    return _workspace.lend(loaded().kept_floats(ctypes.byref(shape)))
+
+
 class _Stack(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, tokens: Tensor, allowed: Tensor, shape: Shape, *parameters: Tensor) -> Tensor:
@@ -145,9 +155,9 @@ def stack_forward(
     shape: Shape, tokens: Tensor, allowed: Tensor, table: Any
 ) -> tuple[Float[Tensor, "batch outputs width"], Tensor]:
     """Return the last hidden states, and what `stack_backward` needs of the pass; `table`: parameters' `addresses`."""
-    library = _loaded()
+    library = loaded()
     hidden = tokens.new_empty(shape.windows, shape.outputs, shape.width)
-    kept = _workspace.lend(library.kept_floats(ctypes.byref(shape))) if shape.keep else tokens.new_empty(0)
+    kept = workspace(shape) if shape.keep else tokens.new_empty(0)
     with library.one_thread_a_product():
         failed = library.forward(
             ctypes.byref(shape), library.product, table, address(allowed), address(tokens), address(kept),
@@ -162,7 +172,7 @@ def stack_backward(
     sums: Float[Tensor, "threads all"],
 ) -> Float[Tensor, "batch tokens width"]:  # fmt: skip
     """Return the gradient of the tokens, and add those of the parameters to `sums`."""
-    library, upstream, downstream = _loaded(), upstream.contiguous(), torch.empty_like(tokens)
+    library, upstream, downstream = loaded(), upstream.contiguous(), torch.empty_like(tokens)
     with library.one_thread_a_product():
         failed = library.backward(
             ctypes.byref(shape), library.product, addresses(parameters), offsets_of(parameters), address(allowed),
@@ -172,7 +182,8 @@ def stack_backward(
     return downstream
 
 
-def _loaded() -> Native:
+def loaded() -> Native:
+    """Return the libraries; only where `usable`."""
     library = native()
     assert library is not None, "ask usable() first"
     return library

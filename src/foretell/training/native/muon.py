@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import ctypes
-import subprocess
 from collections.abc import Sequence
-from functools import cache, lru_cache
-from pathlib import Path
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
-from foretell.core.compiling import PRODUCTS, shared_library
 from foretell.models.native.building import native
-from foretell.training.native.tables import taken
+from foretell.training.native.loading import library
+from foretell.training.native.tables import Table, table_of
 
 
 class _Matrix(ctypes.Structure):
@@ -32,23 +30,22 @@ class _Settings(ctypes.Structure):
 
 
 def step(
-    weights: Sequence[Tensor], gradients: Sequence[Tensor], momenta: Sequence[Tensor], stored: Sequence[int], *,
-    momentum: float, rate: float, decay: float, coefficients: tuple[float, float, float], iterations: int,
+    weights: Sequence[Tensor] | Table, gradients: Sequence[Tensor] | Table, momenta: Sequence[Tensor] | Table,
+    stored: Sequence[int], *, momentum: float, rate: float, decay: float, coefficients: tuple[float, float, float],
+    iterations: int,
 ) -> bool:  # fmt: skip
     """Move weights, of which the rows are `stored` matrices, and their momenta; return False where this cannot be done.
 
     It takes float32 on the CPU, in one piece each. Raises `MemoryError`.
     """
-    blas, library = native(), _library()
-    if blas is None or library is None or not taken([*weights, *gradients, *momenta]):
+    blas, functions, tables = native(), library(), [*map(table_of, (weights, gradients, momenta))]
+    if blas is None or functions is None or not all([table.taken for table in tables]):
         return False
-    matrices = _matrices(tuple([
-        (count, *weight.shape, gradient.data_ptr(), moved.data_ptr(), weight.data_ptr())
-        for weight, gradient, moved, count in zip(weights, gradients, momenta, stored, strict=True)
-    ]))  # fmt: skip
+    of_weights, of_gradients, of_momenta = tables
+    matrices = _matrices(tuple(stored), of_weights.shapes, of_gradients.places, of_momenta.places, of_weights.places)
     settings = _Settings(blas.product.value, momentum, rate, decay, *coefficients, iterations)
     with blas.one_thread_a_product():
-        failed = library.foretell_muon(ctypes.byref(settings), len(matrices), matrices, torch.get_num_threads())
+        failed = functions.muon(ctypes.byref(settings), len(matrices), matrices, torch.get_num_threads())
     if failed:
         raise MemoryError("no memory for the step of Muon.")
     return True
@@ -56,30 +53,16 @@ def step(
 
 def available() -> bool:
     """Whether there is a library."""
-    return native() is not None and _library() is not None
+    return native() is not None and library() is not None
 
 
 @lru_cache(maxsize=8)
-def _matrices(weights: tuple[tuple[int, int, int, int, int, int], ...]) -> ctypes.Array:
-    """Return a table of all matrices, given of each weight how many it stores, its shape and where the three lie."""
+def _matrices(
+    stored: tuple[int, ...], shapes: tuple[tuple[int, ...], ...], *places: tuple[int, ...]
+) -> ctypes.Array:
+    """Return a table of all matrices, given how many each weight stores, its shape, and where the three of each lie."""
     item = torch.float32.itemsize
-    return (_Matrix * sum(count for count, *_ in weights))(*[
+    return (_Matrix * sum(stored))(*[
         _Matrix(rows // count, columns, *(begin + part * rows // count * columns * item for begin in lie))
-        for count, rows, columns, *lie in weights for part in range(count)
+        for count, (rows, columns), *lie in zip(stored, shapes, *places, strict=True) for part in range(count)
     ])  # fmt: skip
-
-
-@cache
-def _library() -> ctypes.CDLL | None:
-    """Return the library, built if it has to be; None where it is switched off or cannot be had."""
-    try:
-        path = shared_library(Path(__file__).parent / "muon.c", [PRODUCTS], flags=["-fopenmp"])
-        if path is None:
-            return None
-        library = ctypes.CDLL(str(path))
-        step = library.foretell_muon
-    except (OSError, AttributeError, subprocess.SubprocessError):
-        return None
-    step.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_int]
-    step.restype = ctypes.c_int
-    return library

@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 
-def taken(tensors: Sequence[Tensor]) -> bool:
-    """Whether the libraries of this folder take these: float32 on the CPU, in one piece each."""
-    return all(one.is_cpu and one.dtype is torch.float32 and one.is_contiguous() for one in tensors)
+class Table:
+    """Where tensors lie and how many numbers each holds; it does not keep them alive.
+
+    `taken` is whether the libraries of this folder take them: float32 on the CPU, in one piece each.
+    """
+
+    def __init__(self, tensors: Sequence[Tensor]):
+        self.taken = all(one.is_cpu and one.dtype is torch.float32 and one.is_contiguous() for one in tensors)
+        self.places, self.shapes = tuple(map(Tensor.data_ptr, tensors)), tuple([tuple(one.shape) for one in tensors])
+        self.lie = (ctypes.c_void_p * len(tensors))(*self.places)
+        self.counts = (ctypes.c_int64 * len(tensors))(*[one.numel() for one in tensors])
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def holds(self, tensors: Sequence[Tensor]) -> bool:
+        """Whether these, of the same shapes and types, lie where those lay that it was made of, in one piece again."""
+        return self.places == tuple(map(Tensor.data_ptr, tensors)) and all(map(Tensor.is_contiguous, tensors))
 
 
-def lie(tensors: Sequence[Tensor]) -> ctypes.Array:
-    """Return a table of where they lie; it does not keep them alive."""
-    return _numbers(ctypes.c_void_p, tuple([one.data_ptr() for one in tensors]))
-
-
-def counts(tensors: Sequence[Tensor]) -> ctypes.Array:
-    """Return a table of how many numbers each holds."""
-    return _numbers(ctypes.c_int64, tuple([one.numel() for one in tensors]))
-
-
-@lru_cache(maxsize=64)
-def _numbers(kind: type, numbers: tuple[int, ...]) -> ctypes.Array:
-    return (kind * len(numbers))(*numbers)
+def table_of(tensors: Sequence[Tensor] | Table) -> Table:
+    """Return the table of some tensors; one that was made before is what it is."""
+    return tensors if isinstance(tensors, Table) else Table(tensors)

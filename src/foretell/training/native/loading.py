@@ -1,0 +1,43 @@
+"""The C libraries of this folder, each loaded once a process; where anything is missing, nothing is loaded."""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+from functools import cache
+from pathlib import Path
+
+from foretell.core.compiling import EXACT, PRODUCTS, shared_library
+
+_POINTER, _NUMBER, _SINGLE, _REAL, _COUNT = (
+    ctypes.c_void_p, ctypes.c_int64, ctypes.c_float, ctypes.c_double, ctypes.c_int,
+)  # fmt: skip
+
+
+class Library:
+    """The loaded functions."""
+
+    def __init__(self, adamw: Path, gradients: Path, muon: Path):
+        self.adamw, self.muon = ctypes.CDLL(str(adamw)).foretell_adamw, ctypes.CDLL(str(muon)).foretell_muon
+        of_gradients = ctypes.CDLL(str(gradients))
+        self.norm, self.clip = of_gradients.foretell_norm, of_gradients.foretell_clip
+        self.adamw.argtypes = [_POINTER, _NUMBER, *[_POINTER] * 6]
+        self.norm.argtypes = [_NUMBER, _POINTER, _POINTER]
+        self.clip.argtypes = [*self.norm.argtypes, _SINGLE, _SINGLE]
+        self.muon.argtypes = [_POINTER, _NUMBER, _POINTER, _COUNT]
+        self.adamw.restype = self.clip.restype = None
+        self.norm.restype, self.muon.restype = _REAL, _COUNT
+
+
+@cache
+def library() -> Library | None:
+    """Return the libraries, built if they have to be; None where they are switched off or cannot be had."""
+    folder = Path(__file__).parent
+    try:
+        adamw = shared_library(folder / "adamw.c", flags=EXACT)
+        gradients = shared_library(folder / "gradients.c")
+        muon = shared_library(folder / "muon.c", [PRODUCTS], flags=["-fopenmp"])
+        found = adamw, gradients, muon
+        return None if None in found else Library(*found)
+    except (OSError, AttributeError, subprocess.SubprocessError):
+        return None
