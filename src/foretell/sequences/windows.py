@@ -6,13 +6,20 @@ import copy
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from foretell.core.errors import UsageError
 from foretell.core.seeding import stream
 from foretell.datasets.dataset import Dataset
 from foretell.sequences.batch import SequenceBatch
+from foretell.sequences.native.gathering import Gathering, gathering
 from foretell.sequences.normalization import Normalization
+
+CHUNK = 16
+"""Updates whose windows are drawn at one time."""
+_Windows = tuple[list[np.ndarray], np.ndarray, np.ndarray, np.ndarray, bool]
+_Rows = tuple[Int[np.ndarray, " batch"], Float[np.ndarray, " batch"] | None]
+NOTHING_DRAWN: tuple[tuple[int, int], list[_Rows]] = (-1, -1), []
 
 
 class WindowSampler:
@@ -51,6 +58,7 @@ class WindowSampler:
         self._told, self._eligible = told, eligible
         self._emphasized = emphasized if emphasized is not None and len(emphasized) else None
         self._goals, self._part = goals, (0, 1)
+        self._drawn = NOTHING_DRAWN
         self.context_length = context_length
         self.seed = seed
         self._observations = np.asarray(dataset.observations)
@@ -62,6 +70,10 @@ class WindowSampler:
         lengths = self._ends - self._starts
         same = (lengths[:-1] == lengths[0]).all() and lengths[-1] <= lengths[0]
         self._length = int(lengths[0]) if same else None
+        self._gathering = gathering(
+            self._columns(), summed=self._rewards if told is None else None, starts=self._starts, ends=self._ends,
+            length=self._length, time=context_length,
+        )  # fmt: skip
 
     @property
     def episode_starts(self) -> Int[np.ndarray, " episodes"]:
@@ -81,16 +93,24 @@ class WindowSampler:
     def part(self, number: int, count: int) -> WindowSampler:
         """Return a sampler of part `number` of `count` of every batch, parts of one size or of two that differ by 1."""
         found = copy.copy(self)
-        found._part = (number, count)
+        found._part, found._drawn = (number, count), NOTHING_DRAWN
         return found
 
     def batch(self, update: int, batch_size: int) -> SequenceBatch:
         """Return the batch of this update."""
-        return self.windows(*self.draw(update, batch_size))
+        found = self.windows(*self._rows_of(update, batch_size))
+        if self._gathering is not None and (update + 1) % CHUNK:
+            self._gathering.bring(self._rows_of(update + 1, batch_size)[0])
+        return found
 
-    def draw(
-        self, update: int, batch_size: int
-    ) -> tuple[Int[np.ndarray, " batch"], Float[np.ndarray, " batch"] | None]:
+    def _rows_of(self, update: int, batch_size: int) -> _Rows:
+        """Return what `draw` does. It is drawn for `CHUNK` updates at a time: one by one, it takes three times as long."""
+        chunk = update - update % CHUNK, batch_size
+        if self._drawn[0] != chunk:
+            self._drawn = chunk, [self.draw(one, batch_size) for one in range(chunk[0], chunk[0] + CHUNK)]
+        return self._drawn[1][update - chunk[0]]
+
+    def draw(self, update: int, batch_size: int) -> _Rows:
         """Return what `windows` takes for the batch of this update: last rows, and where the goals lie."""
         count = self._ends[-1] if self._eligible is None else len(self._eligible)
         last = stream(self.seed, "windows", update).integers(count, size=batch_size)
@@ -149,30 +169,41 @@ class WindowSampler:
 
         `later` says how far from there to the episode's last timestep, 0 to below 1, each goal lies.
         """
+        columns, timesteps, ends, mask, padded = self._read(last)
+        observations, actions, rewards, terminations, *told = columns
+        hidden = mask if padded else None
+        rewards = _padded(rewards, hidden)
+        if told:
+            returns = told[0].astype(np.float32, copy=False)
+        else:
+            returns = self.normalization.returns(self._returns_to_go(rewards, last, ends))
+        goals = None if later is None else gathered(self._observations, self.goal_rows(last, later))
+        return SequenceBatch(
+            observations=_tensor(_padded(self.normalization.observations(observations), hidden)),
+            actions=_tensor(_padded(self.normalization.actions(actions), hidden)),
+            returns_to_go=_tensor(_padded(returns[..., None], hidden)),
+            timesteps=_tensor(timesteps),
+            rewards=_tensor(rewards.astype(np.float32, copy=False)),
+            terminations=_tensor(_padded(terminations.astype(bool, copy=False), hidden)),
+            mask=_tensor(mask),
+            goals=None if goals is None else _tensor(self.normalization.observations(goals)),
+        )
+
+    def _columns(self) -> list[np.ndarray]:
+        told = [] if self._told is None else [self._told]
+        return [self._observations, self._actions, self._rewards, self._terminations, *told]
+
+    def _read(self, last: Int[np.ndarray, " batch"]) -> _Windows:
+        """Return each column at the rows of the windows, their timesteps, ends of their episodes, and what is real."""
+        if self._gathering is not None:
+            return self._gathering.windows(last)
         self._touch(last)
         episode = self._episode_of(last)
         starts, ends = self._starts[episode], self._ends[episode]
         elapsed = (last - starts)[:, None] + np.arange(1 - self.context_length, 1)
-        mask = elapsed >= 0
-        timesteps = np.maximum(elapsed, 0)
+        mask, timesteps = elapsed >= 0, np.maximum(elapsed, 0)
         rows = timesteps + starts[:, None]
-        rewards = _padded(gathered(self._rewards, rows), mask)
-        if self._told is None:
-            told = self.normalization.returns(self._returns_to_go(rewards, last, ends))
-        else:
-            told = self._told[rows].astype(np.float32)
-        observations = self.normalization.observations(gathered(self._observations, rows))
-        goals = None if later is None else gathered(self._observations, self.goal_rows(last, later))
-        return SequenceBatch(
-            observations=_tensor(_padded(observations, mask)),
-            actions=_tensor(_padded(self.normalization.actions(gathered(self._actions, rows)), mask)),
-            returns_to_go=_tensor(_padded(told[..., None], mask)),
-            timesteps=_tensor(timesteps),
-            rewards=_tensor(rewards.astype(np.float32, copy=False)),
-            terminations=_tensor(gathered(self._terminations, rows).astype(bool, copy=False) & mask),
-            mask=_tensor(mask),
-            goals=None if goals is None else _tensor(self.normalization.observations(goals)),
-        )
+        return [gathered(column, rows) for column in self._columns()], timesteps, ends, mask, True
 
     def _touch(self, last: Int[np.ndarray, " batch"]) -> None:
         """Look at one row of each window.
@@ -195,6 +226,9 @@ class WindowSampler:
         Each is summed from the episode's end backwards, one reward at a time in float64: first what comes behind the
         window, all windows end to end, then the window's own.
         """
+        found = None if self._gathering is None else self._gathering.returns_to_go(rewards, last, ends)
+        if found is not None:
+            return found
         behind = ends - last - 1
         window = np.repeat(np.arange(len(last)), behind)
         rows = np.repeat(last + np.cumsum(behind), behind) - np.arange(len(window))
@@ -210,7 +244,10 @@ def gathered(values: np.ndarray, rows: Int[np.ndarray, "*batch"]) -> np.ndarray:
     return values.take(rows, axis=0) if plain else values[rows]
 
 
-def _padded(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def _padded(values: np.ndarray, mask: Bool[np.ndarray, "batch time"] | None) -> np.ndarray:
+    """Return the values with zeros where the mask is not True; without a mask, as they are."""
+    if mask is None:
+        return values
     return values * mask.reshape(*mask.shape, *[1] * (values.ndim - 2)).astype(values.dtype)
 
 

@@ -57,9 +57,7 @@ def available() -> bool:
 
 
 @lru_cache(maxsize=8)
-def _matrices(
-    stored: tuple[int, ...], shapes: tuple[tuple[int, ...], ...], *places: tuple[int, ...]
-) -> ctypes.Array:
+def _matrices(stored: tuple[int, ...], shapes: tuple[tuple[int, ...], ...], *places: tuple[int, ...]) -> ctypes.Array:
     """Return a table of all matrices, given how many each weight stores, its shape, and where the three of each lie."""
     item = torch.float32.itemsize
     return (_Matrix * sum(stored))(*[
