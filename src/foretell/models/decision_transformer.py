@@ -207,7 +207,7 @@ class DecisionTransformer(SequenceModel[DecisionTransformerConfig]):
         return found if found and fits(self._inputs(batch), batch.timesteps, batch.mask, found) else None
 
     def _front_parameters(self) -> list[Tensor] | None:
-        """Return the parameters of embedding; None where the library does not know or take them, or they are watched."""
+        """Return the parameters of embedding; None where the library does not take them, or somebody looks on."""
         linear, timestep, norm = self._embedders(), self.embed_timestep, self.embed_norm
         known = all(type(one) is nn.Linear for one in linear) and type(timestep) in TABLES.values() and known_norm(norm)
         if not known or hooked(*linear, timestep, norm):

@@ -22,11 +22,11 @@ def all_finite(batch: Any, *numbers: Tensor) -> bool:
 
     Losses alone do not tell: a network that reads symbols takes NaN for one of them.
     """
-    if not all([math.isfinite(float(number)) for number in numbers]):
+    if not all(math.isfinite(float(number)) for number in numbers):
         return False
     floats = _floats(batch)
-    if all([part.is_cpu for part in floats]):  # NumPy: a call of PyTorch's takes longer than to look at a small batch
-        return all([np.isfinite(part.detach().numpy()).all() for part in floats])
+    if all(part.is_cpu for part in floats):  # NumPy: a call of PyTorch's takes longer than to look at a small batch
+        return all(np.isfinite(part.detach().numpy()).all() for part in floats)
     return math.isfinite(float(summed(batch)))
 
 

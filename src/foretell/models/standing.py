@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from operator import is_
+from collections.abc import Callable
+from operator import call, is_
 
 from torch import Tensor, nn
 
@@ -23,8 +24,9 @@ def watched(parameter: Tensor) -> bool:
 class Standing:
     """A network as it stood when this was made: at every update it is asked whether it `stands`, so that is cheap.
 
-    It knows of modules of other types or in other places, of parameters and buffers that were put in the place of others, lie
-    elsewhere, learn or do not, and of who looks on at a module or a gradient. Made of a network at which nobody does.
+    It notices modules of other types or in other places, parameters and buffers that were put in the place of others,
+    lie elsewhere, learn or no longer do, and who looks on at a module or a gradient. It is made of a network at which
+    nobody does.
     """
 
     def __init__(self, network: nn.Module):
@@ -34,7 +36,8 @@ class Standing:
             table for one in self._modules for table in (one._modules, one._parameters, one._buffers)
         ]  # fmt: skip
         entries = [(table, name, part) for table in self._tables for name, part in table.items()]
-        self._where, self._names, self._parts = ([entry[i] for entry in entries] for i in range(3))
+        self._look_up: list[Callable[[str], object]] = [table.get for table, _, _ in entries]
+        self._names, self._parts = [name for _, name, _ in entries], [part for *_, part in entries]
         self._hooks = [getattr(one, name) for one in self._modules for name in HOOKS]
         self._tensors = [part for part in self._parts if isinstance(part, Tensor)]
         self._lie, self._learn = self._places(), self._learning()
@@ -43,7 +46,7 @@ class Standing:
         """Say whether nothing of it has changed but the numbers of its parameters."""
         return (
             not any(self._hooks)
-            and all(map(is_, map(dict.get, self._where, self._names), self._parts))
+            and all(map(is_, map(call, self._look_up, self._names), self._parts))
             and sum(map(len, self._tables)) == len(self._parts)
             and self._types == list(map(type, self._modules))
             and self._lie == self._places() and self._learn == self._learning()

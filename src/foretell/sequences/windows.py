@@ -12,7 +12,7 @@ from foretell.core.errors import UsageError
 from foretell.core.seeding import stream
 from foretell.datasets.dataset import Dataset
 from foretell.sequences.batch import SequenceBatch
-from foretell.sequences.native.gathering import Gathering, gathering
+from foretell.sequences.native.gathering import gathering
 from foretell.sequences.normalization import Normalization
 
 CHUNK = 16
@@ -104,7 +104,7 @@ class WindowSampler:
         return found
 
     def _rows_of(self, update: int, batch_size: int) -> _Rows:
-        """Return what `draw` does. It is drawn for `CHUNK` updates at a time: one by one, it takes three times as long."""
+        """Return what `draw` does, drawn for `CHUNK` updates at a time: one by one, it takes three times as long."""
         chunk = update - update % CHUNK, batch_size
         if self._drawn[0] != chunk:
             self._drawn = chunk, [self.draw(one, batch_size) for one in range(chunk[0], chunk[0] + CHUNK)]

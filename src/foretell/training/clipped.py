@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -30,7 +31,7 @@ class ClippedOptimizer(torch.optim.Optimizer):
         self.parameters = [one for group in self.param_groups for one in group["params"]]
         self._tables = {}
 
-    def _table(self, name: str, tensors: list[Tensor]) -> Table:
+    def _table(self, name: str, tensors: Sequence[Tensor]) -> Table:
         """Return where these lie; `name` is what they are called at every update."""
         found = self._tables.get(name)
         if found is None or not found.holds(tensors):

@@ -131,12 +131,11 @@ class Passes:
         *inputs, timesteps, actions, mask, allowed = (
             one.contiguous() for one in (*inputs, batch.timesteps, batch.actions, batch.mask, allowed)
         )
-        table, when, tokens = addresses(inputs), address(timesteps), address(self._tokens)
-        of_front, of_blocks, of_tail = self._tables
-        front, blocks, tail = self._gradients
-        reading, moments = ctypes.byref(self._front), address(self._moments)
-        failed = library.front_forward(reading, table, when, of_front, moments, tokens)
-        ends.check(failed, self._front, timesteps)
+        read = addresses(inputs), address(timesteps), self._tables[0]  # by both passes through the front
+        shape, moments = ctypes.byref(self._front), address(self._moments)
+        ends.check(
+            library.front_forward(shape, *read, moments, address(self._tokens)), self._front, timesteps
+        )  # fmt: skip
         dropout = self._reading.dropout
         kept = kept_units(self._tokens, dropout, generator) if dropout and generator else None
         if kept is not None:
@@ -146,33 +145,30 @@ class Passes:
             loss = self._through_blocks(library, address(allowed), actions, mask)
         if kept is not None:
             self._downstream.mul_(kept)
-        failed = library.front_backward(
-            reading, table, when, of_front, front.offsets, moments, address(self._downstream), address(front.sums)
-        )
-        ends.check(failed)
+        front = self._gradients[0]
+        ends.check(library.front_backward(
+            shape, *read, front.offsets, moments, address(self._downstream), address(front.sums)
+        ))  # fmt: skip
         for gradients in self._gradients:
             gradients.write()
         return loss
 
-    def _through_blocks(
-        self, library: Native, allowed: ctypes.c_void_p, actions: Tensor, mask: Tensor
-    ) -> Tensor:  # fmt: skip
+    def _through_blocks(self, library: Native, allowed: ctypes.c_void_p, actions: Tensor, mask: Tensor) -> Tensor:
         """Return the loss, and leave the gradient of the tokens in `_downstream`."""
-        _, of_blocks, of_tail = self._tables
-        _, blocks, tail = self._gradients
-        shape, tokens, states = ctypes.byref(self._blocks), address(self._tokens), address(self._states)
-        needed, upstream, loss = stack.workspace(self._blocks), address(self._upstream), stack.empty()
+        (_, of_blocks, of_tail), (_, blocks, tail) = self._tables, self._gradients
+        shape, product = ctypes.byref(self._blocks), library.product
+        tokens, states, upstream = map(address, (self._tokens, self._states, self._upstream))
+        needed, loss = stack.workspace(self._blocks), stack.empty()
         kept = address(needed)
-        failed = library.forward(shape, library.product, of_blocks, allowed, tokens, kept, states)
+        failed = library.forward(shape, product, of_blocks, allowed, tokens, kept, states)
         stack.check(failed, self._blocks)
-        failed = library.tail(
+        ends.check(library.tail(
             ctypes.byref(self._tail), states, address(actions), address(mask), of_tail, tail.offsets, address(loss),
             upstream, address(tail.sums),
-        )  # fmt: skip
-        ends.check(failed)
+        ))  # fmt: skip
         failed = library.backward(
-            shape, library.product, of_blocks, blocks.offsets, allowed, tokens, kept, upstream,
-            address(self._downstream), address(blocks.sums),
+            shape, product, of_blocks, blocks.offsets, allowed, tokens, kept, upstream, address(self._downstream),
+            address(blocks.sums),
         )  # fmt: skip
         stack.check(failed, self._blocks)
         return loss

@@ -53,8 +53,8 @@ class Gathering:
     ) -> tuple[
         list[np.ndarray], Int[np.ndarray, "batch time"], Int[np.ndarray, " batch"], Bool[np.ndarray, "batch time"], bool
     ]:
-        """Return the windows that end with these rows: of each column `(batch, time, ...)`, their timesteps, the row behind
-        each episode's last, which timesteps are real, and whether any is padded: that holds the episode's first.
+        """Return the windows that end with these rows: of each column `(batch, time, ...)`, their timesteps, the row
+        behind each episode's last, which timesteps are real, and whether any is padding, which holds the first one.
 
         Raises `IndexError` for rows that the dataset does not have.
         """
@@ -97,8 +97,8 @@ def gathering(
 ) -> Gathering | None:  # fmt: skip
     """Return what gathers windows of `time` timesteps; None where the library cannot be had, or does not take the data.
 
-    `summed` are the rewards, where returns-to-go are wanted, `length` is that of every episode, where all have the same. It
-    takes columns that are aligned and in one piece, of the common `TYPES`.
+    `summed` are the rewards, where returns-to-go are wanted, `length` is that of every episode, where all have the
+    same. It takes columns that are aligned and in one piece, of the common `TYPES`.
     """
     arrays = [*columns, starts, ends]
     plain = all(one.flags.c_contiguous and one.flags.aligned and one.dtype in TYPES for one in arrays)

@@ -24,7 +24,7 @@ def step(
     where that is compiled for AVX2, elsewhere to rounding.
     """
     functions, tables = library(), [*map(table_of, groups)]
-    if functions is None or not all([table.taken for table in tables]):
+    if functions is None or not all(table.taken for table in tables):
         return False
     weights, *_ = tables
     settings = _Settings(rate, *betas, epsilon, decay)

@@ -37,7 +37,8 @@ def library() -> Library | None:
         adamw = shared_library(folder / "adamw.c", flags=EXACT)
         gradients = shared_library(folder / "gradients.c")
         muon = shared_library(folder / "muon.c", [PRODUCTS], flags=["-fopenmp"])
-        found = adamw, gradients, muon
-        return None if None in found else Library(*found)
+        if adamw is None or gradients is None or muon is None:
+            return None
+        return Library(adamw, gradients, muon)
     except (OSError, AttributeError, subprocess.SubprocessError):
         return None

@@ -39,7 +39,7 @@ def step(
     It takes float32 on the CPU, in one piece each. Raises `MemoryError`.
     """
     blas, functions, tables = native(), library(), [*map(table_of, (weights, gradients, momenta))]
-    if blas is None or functions is None or not all([table.taken for table in tables]):
+    if blas is None or functions is None or not all(table.taken for table in tables):
         return False
     of_weights, of_gradients, of_momenta = tables
     matrices = _matrices(tuple(stored), of_weights.shapes, of_gradients.places, of_momenta.places, of_weights.places)
