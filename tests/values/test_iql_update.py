@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from conformance.checks import notices
 from foretell.agents.sac import Transitions
 from foretell.agents.soft_values import bellman_target
 from foretell.core.errors import DivergedError, UsageError
@@ -201,3 +203,56 @@ def test_gradients_are_those_of_the_losses(choices, double):
         torch.testing.assert_close(found[name], loss.detach(), **close)
     for parameter, gradient in zip(parameters, gradients, strict=True):
         torch.testing.assert_close(parameter.grad, gradient, **close)
+
+
+def _float(batch, rows=slice(None)):
+    kinds = {name: torch.bool if name == "terminations" else torch.float32 for name in vars(batch)}
+    return Transitions(**{name: part[rows].to(kinds[name]) for name, part in vars(batch).items()})
+
+
+def _without_policy():
+    config = replace(CONFIG, policy=False)
+    return ImplicitQLearning(ValueFunctions(config, scaled(), 3, 2, torch.Generator().manual_seed(1)))
+
+
+@pytest.fixture(params=[1, 2])
+def threads(request):
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(1)
+
+
+def check_one_call():
+    """Over several updates, batches of two sizes in turn: what was made for one is not used for the other."""
+    ours, pieces = _without_policy(), _without_policy()
+    pieces._together = lambda batch: None
+    for update in range(6):
+        batch = _float(_batch(seed=update), slice(None if update % 2 else 4))
+        found, expected = (learner.update(batch, update) for learner in (ours, pieces))
+        assert found == expected
+        for one, other in zip(ours.parameters(), pieces.parameters(), strict=True):
+            assert torch.equal(one, other)
+    assert ours._gradients is not None, "no C compiler on this machine"
+
+
+def test_one_call_gives_the_bits_of_its_pieces(threads):
+    check_one_call()
+
+
+def test_one_call_of_another_batch_size_is_noticed(monkeypatch):
+    plain = ImplicitQLearning._together
+
+    def first(self, batch):
+        return self._gradients or plain(self, batch)
+
+    monkeypatch.setattr(ImplicitQLearning, "_together", first)
+    notices(check_one_call)
+
+
+def test_batches_of_other_numbers_and_policies_are_left_to_other_calls():
+    learner, batch = _without_policy(), _float(_batch())
+    assert learner._together(batch) is not None
+    turned = Transitions(**{**vars(batch), "observations": batch.observations.T.contiguous().T})
+    assert learner._together(turned) is None
+    assert learner._together(Transitions(**{**vars(batch), "rewards": batch.rewards.double()})) is None
+    assert _learner()._together(batch) is None

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import copy
 import math
+import operator
 
 import torch
 from jaxtyping import Float
@@ -21,11 +22,14 @@ from torch import Tensor, nn
 
 from foretell.agents.adam import Following, SmallAdam
 from foretell.agents.backpropagation import Passes
+from foretell.agents.native.building import usable
+from foretell.agents.native.perceptrons import NativePass
 from foretell.agents.sac import Transitions
 from foretell.agents.soft_values import bellman_target
 from foretell.core.errors import DivergedError
 from foretell.values.functions import ValueFunctions
 from foretell.values.iql_errors import errors
+from foretell.values.native.iql_gradients import NativeGradients, takes
 
 LARGEST_WEIGHT = 100.0
 """No recorded action counts more than this in the policy's loss (the paper's published implementation)."""
@@ -62,6 +66,7 @@ class ImplicitQLearning(nn.Module):
         self.q_target.requires_grad_(False)
         self.optimizer = SmallAdam(list(functions.parameters()), self.config.learning_rate)
         self._passes = Passes()
+        self._gradients: NativeGradients | None = None
         self._following = Following(list(self.q_target.parameters()), list(functions.q.parameters()))
         for parameter in functions.parameters():
             parameter.grad = torch.zeros_like(parameter)
@@ -105,6 +110,9 @@ class ImplicitQLearning(nn.Module):
     def write_gradients(self, batch: Transitions) -> dict[str, Tensor]:
         """Return what `losses` returns, and write the gradient of their sum, without autograd."""
         size, functions, config = len(batch.rewards), self.functions, self.config
+        if (together := self._together(batch)) is not None:
+            value_loss, q_loss = together.write(batch, config.expectile, config.discount)
+            return {"value_loss": value_loss, "q_loss": q_loss}
         taken = torch.cat([batch.observations, batch.actions], -1)
         of_data = self._passes.of(self.q_target.mlp, size).forward(taken)
         value_pass, q_pass = self._passes.of(functions.value.mlp, 2 * size), self._passes.of(functions.q.mlp, size)
@@ -125,6 +133,19 @@ class ImplicitQLearning(nn.Module):
             policy_pass.backward((weights / size)[None, :, None] * slope)
             losses["policy_loss"] = (weights * wrong).mean()
         return losses
+
+    def _together(self, batch: Transitions) -> NativeGradients | None:
+        """Return what writes the gradients by one call, to the same bits; None where that cannot be had."""
+        size, functions = len(batch.rewards), self.functions
+        if functions.policy is not None or not takes(batch):
+            return None
+        networks = (self.q_target.mlp, size), (functions.value.mlp, 2 * size), (functions.q.mlp, size)
+        passes = [self._passes.of(*one) for one in networks]
+        if self._gradients is None or not all(map(operator.is_, self._gradients.passes, passes)):
+            native = usable(*self.parameters())
+            known = native is not None and all(isinstance(one, NativePass) for one in passes)
+            self._gradients = NativeGradients(native, *passes) if known else None
+        return self._gradients
 
     def _imitation(self, outputs: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
         """Return the errors of `_imitation_errors` given the policy's last layer, and their slopes there."""

@@ -32,6 +32,9 @@ class Library:
         self.inputs = library.foretell_perceptrons_inputs
         self.backward.argtypes = [_POINTER, _NUMBER, *[_POINTER] * 3, _COUNT]
         self.inputs.argtypes = [_POINTER, _NUMBER, _POINTER, _NUMBER, _NUMBER, _POINTER, _POINTER, _COUNT]
+        self.learner = library.foretell_learner
+        self.learner.argtypes = [*[_POINTER] * 6, _SINGLE, _SINGLE, _COUNT]
+        self.learner.restype = None
         self.adam.argtypes = [_NUMBER, *[_POINTER] * 6, *[_REAL] * 5, _COUNT, _REAL, _COUNT]
         self.squares.argtypes = [_NUMBER, _POINTER, _POINTER]
         self.follow.argtypes = [_NUMBER, *[_POINTER] * 3, _REAL, _COUNT]

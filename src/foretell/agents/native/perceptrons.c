@@ -223,3 +223,47 @@ void foretell_perceptrons_inputs(const Perceptrons *of, int64_t rows, const floa
         for (int64_t k = 0; k < wanted; k++)
             input_gradient[found[i] % rows * wanted + k] += of->scratch[0][i * of->widest + k];
 }
+
+typedef double (*Expectile)(int64_t, int64_t, const float *, const float *, const float *, const float *, const uint8_t *,
+                            float, float, float *, float *, float *);
+typedef double (*Errors)(int64_t, int64_t, const float *, const float *, float, float *);
+
+/* What an update of implicit Q-learning without a policy computes with, batch by batch: see values/iql.py. */
+typedef struct {
+    const Perceptrons *target, *value, *q; /* value is of two batches: of observations, then of those that followed */
+    Expectile expectile; /* of losses.c, as is the next one */
+    Errors errors;
+    int64_t observation_dim, action_dim;
+    float *taken, *both;                     /* inputs of the Q-functions and of the value function */
+    float *advantages, *of_value, *targets;  /* (rows) each */
+    float *of_q;                             /* (members, rows) */
+    float *value_partial, *q_partial;        /* as in foretell_perceptrons_backward */
+    double value_loss, q_loss;
+} Learner;
+
+static void beside(int64_t rows, int64_t left, const float *first, int64_t right, const float *second, float *found) {
+    for (int64_t row = 0; row < rows; row++, found += left + right) {
+        memcpy(found, first + row * left, (size_t)left * sizeof *found);
+        memcpy(found + left, second + row * right, (size_t)right * sizeof *found);
+    }
+}
+
+static float *outputs_of(const Perceptrons *of) { return of->kept[of->layers - 1]; }
+
+/* Writes both losses and the gradients of both kinds of functions. */
+void foretell_learner(Learner *of, const float *observations, const float *actions, const float *next_observations,
+                      const float *rewards, const uint8_t *terminations, float expectile, float discount, int threads) {
+    int64_t rows = of->q->rows, members = of->q->members, seen = rows * of->observation_dim;
+    beside(rows, of->observation_dim, observations, of->action_dim, actions, of->taken);
+    memcpy(of->both, observations, (size_t)seen * sizeof(float));
+    memcpy(of->both + seen, next_observations, (size_t)seen * sizeof(float));
+    foretell_perceptrons_forward(of->target, of->taken, threads);
+    foretell_perceptrons_forward(of->value, of->both, threads);
+    const float *values = outputs_of(of->value);
+    of->value_loss = of->expectile(members, rows, outputs_of(of->target), values, values + rows, rewards, terminations,
+                                   expectile, discount, of->advantages, of->of_value, of->targets);
+    foretell_perceptrons_backward(of->value, rows, of->of_value, of->both, of->value_partial, threads);
+    foretell_perceptrons_forward(of->q, of->taken, threads);
+    of->q_loss = of->errors(members, rows, outputs_of(of->q), of->targets, 2.0f, of->of_q);
+    foretell_perceptrons_backward(of->q, rows, of->of_q, of->taken, of->q_partial, threads);
+}

@@ -61,34 +61,34 @@ class NativePass:
             functions.sgemm, deep, network.members, rows, len(weights), max(sizes), *map(ctypes.addressof, tables),
             *(one.data_ptr() for one in scratch),
         )  # fmt: skip
-        self._address = ctypes.addressof(self._of)
+        self.address = ctypes.addressof(self._of)  # for other functions of the library that take a network's passes
         self._weights = sum(one.numel() for layer in network.layers for one in layer)
         self._partial, self._found = torch.empty(0), torch.empty(network.members * rows, dtype=torch.int64)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the outputs `(members, rows, outputs)`."""
         self._inputs = inputs.contiguous()
-        self._functions.forward(self._address, self._inputs.data_ptr(), torch.get_num_threads())
+        self._functions.forward(self.address, self._inputs.data_ptr(), torch.get_num_threads())
         return self._kept[-1]
 
     def backward(self, gradient: Tensor) -> None:
         """Write `grad` of every parameter, from the gradient `(members, rows, outputs)` of the first rows' outputs."""
         gradient, threads = gradient.contiguous(), torch.get_num_threads()
         self._functions.backward(
-            self._address, gradient.shape[1], gradient.data_ptr(), self._inputs.data_ptr(),
-            self._partial_for(threads).data_ptr(), threads,
+            self.address, gradient.shape[1], gradient.data_ptr(), self._inputs.data_ptr(),
+            self.partial(threads).data_ptr(), threads,
         )  # fmt: skip
 
     def gradient_of_inputs(self, gradient: Tensor, first: int) -> Tensor:
         """Return the gradient `(rows, wanted)` with respect to the inputs from number `first` on, over all members."""
         gradient, found = gradient.contiguous(), torch.empty(gradient.shape[1], self._inputs.shape[1] - first)
         self._functions.inputs(
-            self._address, gradient.shape[1], gradient.data_ptr(), first, found.shape[1], found.data_ptr(),
+            self.address, gradient.shape[1], gradient.data_ptr(), first, found.shape[1], found.data_ptr(),
             self._found.data_ptr(), torch.get_num_threads(),
         )  # fmt: skip
         return found
 
-    def _partial_for(self, threads: int) -> Tensor:
+    def partial(self, threads: int) -> Tensor:
         """Room for gradients of what threads beyond one a member take of its rows."""
         members = self.network.members
         shape = -(-threads // members) - 1, self._weights

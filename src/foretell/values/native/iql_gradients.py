@@ -1,0 +1,63 @@
+"""Losses and gradients of an update of implicit Q-learning without a policy: one call of C, in memory made once."""
+
+from __future__ import annotations
+
+import ctypes
+
+import torch
+from torch import Tensor
+
+from foretell.agents.native.building import Library
+from foretell.agents.native.perceptrons import NativePass
+from foretell.agents.sac import Transitions
+
+_PASSES, _FUNCTIONS, _SIZES = ("target", "value", "q"), ("expectile", "errors"), ("observation_dim", "action_dim")
+_MEMORY = "taken", "both", "advantages", "of_value", "targets", "of_q"
+_PARTIAL = "value_partial", "q_partial"
+
+
+class _Learner(ctypes.Structure):
+    _fields_ = [
+        *((name, ctypes.c_void_p) for name in (*_PASSES, *_FUNCTIONS)),
+        *((name, ctypes.c_int64) for name in _SIZES),
+        *((name, ctypes.c_void_p) for name in (*_MEMORY, *_PARTIAL)),
+        *((name, ctypes.c_double) for name in ("value_loss", "q_loss")),
+    ]  # fmt: skip
+
+
+class NativeGradients:
+    """For batches of one size, through passes of the slow Q-functions, the value function and the Q-functions."""
+
+    def __init__(self, functions: Library, target: NativePass, value: NativePass, q: NativePass):
+        self._functions, self.passes = functions, [target, value, q]
+        rows, members, observation_dim = q.rows, q.network.members, value.network.weights[0].shape[1]
+        both_dims = q.network.weights[0].shape[1]
+        self._memory = [
+            torch.empty(count) for count in (
+                rows * both_dims, 2 * rows * observation_dim, rows, rows, rows, members * rows,
+            )
+        ]  # fmt: skip
+        self._of = _Learner(
+            *[one.address for one in self.passes],
+            *[ctypes.cast(one, ctypes.c_void_p).value for one in (functions.expectile, functions.errors)],
+            observation_dim, both_dims - observation_dim, *map(Tensor.data_ptr, self._memory),
+        )  # fmt: skip
+        self._address = ctypes.addressof(self._of)
+
+    def write(self, batch: Transitions, expectile: float, discount: float) -> tuple[Tensor, Tensor]:
+        """Return the losses of V and Q, and leave their gradients on the parameters."""
+        threads, (_, value, q) = torch.get_num_threads(), self.passes
+        partial = value.partial(threads), q.partial(threads)
+        self._of.value_partial, self._of.q_partial = map(Tensor.data_ptr, partial)
+        tensors = batch.observations, batch.actions, batch.next_observations, batch.rewards, batch.terminations
+        self._functions.learner(self._address, *map(Tensor.data_ptr, tensors), expectile, discount, threads)
+        return torch.tensor(self._of.value_loss), torch.tensor(self._of.q_loss)
+
+
+def takes(batch: Transitions) -> bool:
+    """Whether it takes such a batch: in one piece each, float32, terminations as truth values; all on the CPU."""
+    floats = batch.observations, batch.actions, batch.next_observations, batch.rewards
+    return (
+        all(one.dtype is torch.float32 and one.is_cpu for one in floats) and batch.terminations.dtype is torch.bool
+        and all(map(Tensor.is_contiguous, (*floats, batch.terminations)))
+    )  # fmt: skip
