@@ -142,9 +142,8 @@ class ImplicitQLearning(nn.Module):
         networks = (self.q_target.mlp, size), (functions.value.mlp, 2 * size), (functions.q.mlp, size)
         passes = [self._passes.of(*one) for one in networks]
         if self._gradients is None or not all(map(operator.is_, self._gradients.passes, passes)):
-            native = usable(*self.parameters())
-            known = native is not None and all(isinstance(one, NativePass) for one in passes)
-            self._gradients = NativeGradients(native, *passes) if known else None
+            library, known = usable(*self.parameters()), [one for one in passes if isinstance(one, NativePass)]
+            self._gradients = NativeGradients(library, *known) if library and len(known) == len(passes) else None
         return self._gradients
 
     def _imitation(self, outputs: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
