@@ -15,6 +15,7 @@ from foretell.training.clipped import ClippedOptimizer
 from foretell.training.native import adamw as native_adamw
 from foretell.training.native import gradients as native_gradients
 from foretell.training.native import muon as native_muon
+from foretell.training.native.tables import Table
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 ITERATIONS = 5
@@ -56,7 +57,7 @@ class ClippedMuon(ClippedOptimizer):
 
     def _look_up(self) -> None:
         super()._look_up()
-        self._states: dict[tuple[str, ...], tuple[list[nn.Parameter], list[list[Tensor]]]] = {}
+        self._states: dict[tuple[str, ...], tuple[list[nn.Parameter], list[list[Tensor]], list[Table]]] = {}
 
     def norm(self) -> Tensor:
         """Return the norm of all gradients together; in C where that can be had, which rounds differently."""
@@ -89,11 +90,10 @@ class ClippedMuon(ClippedOptimizer):
     def _advance_others(self, group: dict[str, Any], frozen: Tensor | None) -> None:
         parameters = [one for one in group["params"] if one.grad is not None]
         gradients = [one.grad for one in parameters]
-        first, second, steps = states = self._states_of(parameters, "exp_avg", "exp_avg_sq", "step")
+        (first, second, steps), tables = self._states_of(parameters, "exp_avg", "exp_avg_sq", "step")
         if frozen is None and isinstance(group["lr"], float) and native_adamw.step(
             self._table("others", parameters), self._table("gradients of others", gradients),
-            *map(self._table, ("first", "second", "steps"), states), rate=group["lr"], betas=BETAS, epsilon=EPSILON,
-            decay=group["weight_decay"],
+            *tables, rate=group["lr"], betas=BETAS, epsilon=EPSILON, decay=group["weight_decay"],
         ):  # fmt: skip
             return
         adamw(
@@ -102,28 +102,32 @@ class ClippedMuon(ClippedOptimizer):
             maximize=False, found_inf=frozen,
         )  # fmt: skip
 
-    def _states_of(self, parameters: list[nn.Parameter], *names: str) -> list[list[Tensor]]:
-        """Return each state of these parameters, zeros at first: looked up once, while the same ones learn."""
-        before, found = self._states.get(names, ([], []))
+    def _states_of(self, parameters: list[nn.Parameter], *names: str) -> tuple[list[list[Tensor]], list[Table]]:
+        """Return each state of these parameters, zeros at first, and where it lies.
+
+        Looked up once, while the same parameters learn where they lie; what was loaded is looked up again.
+        """
+        before, found, tables = self._states.get(names, ([], [], []))
         if len(before) != len(parameters) or not all(map(operator.is_, before, parameters)) or not found:
             for one in parameters:
                 if not self.state[one]:
                     self.state[one].update({name: _zeros(name, one) for name in names})
             found = [[self.state[one][name] for one in parameters] for name in names]
-            self._states[names] = parameters, found
-        return found
+            tables = [Table(one) for one in found]
+            self._states[names] = parameters, found, tables
+        return found, tables
 
     def _advance_matrices(self, group: dict[str, Any], frozen: Tensor | None) -> None:
         moved = [(one, stored) for one, stored in zip(group["params"], group["stored"]) if one.grad is not None]
         if not moved:
             return
         parameters, gradients = [one for one, _ in moved], [one.grad for one, _ in moved]
-        (momenta,) = self._states_of(parameters, "momentum")
+        (momenta,), (table,) = self._states_of(parameters, "momentum")
         learning_rate, stored = group["lr"] * group["ratio"], [count for _, count in moved]
         if frozen is None and isinstance(learning_rate, float) and native_muon.step(
             self._table("matrices", parameters), self._table("gradients of matrices", gradients),
-            self._table("momenta", momenta), stored, momentum=MOMENTUM, rate=learning_rate,
-            decay=group["weight_decay"], coefficients=COEFFICIENTS, iterations=ITERATIONS,
+            table, stored, momentum=MOMENTUM, rate=learning_rate, decay=group["weight_decay"],
+            coefficients=COEFFICIENTS, iterations=ITERATIONS,
         ):  # fmt: skip
             return
         if frozen is not None:  # what is not finite must not be multiplied by 0 either

@@ -238,7 +238,7 @@ typedef struct {
     float *advantages, *of_value, *targets;  /* (rows) each */
     float *of_q;                             /* (members, rows) */
     float *value_partial, *q_partial;        /* as in foretell_perceptrons_backward */
-    double value_loss, q_loss;
+    float *losses;                           /* of the value function and of the Q-functions */
 } Learner;
 
 static void beside(int64_t rows, int64_t left, const float *first, int64_t right, const float *second, float *found) {
@@ -260,10 +260,10 @@ void foretell_learner(Learner *of, const float *observations, const float *actio
     foretell_perceptrons_forward(of->target, of->taken, threads);
     foretell_perceptrons_forward(of->value, of->both, threads);
     const float *values = outputs_of(of->value);
-    of->value_loss = of->expectile(members, rows, outputs_of(of->target), values, values + rows, rewards, terminations,
-                                   expectile, discount, of->advantages, of->of_value, of->targets);
+    of->losses[0] = (float)of->expectile(members, rows, outputs_of(of->target), values, values + rows, rewards,
+                                         terminations, expectile, discount, of->advantages, of->of_value, of->targets);
     foretell_perceptrons_backward(of->value, rows, of->of_value, of->both, of->value_partial, threads);
     foretell_perceptrons_forward(of->q, of->taken, threads);
-    of->q_loss = of->errors(members, rows, outputs_of(of->q), of->targets, 2.0f, of->of_q);
+    of->losses[1] = (float)of->errors(members, rows, outputs_of(of->q), of->targets, 2.0f, of->of_q);
     foretell_perceptrons_backward(of->q, rows, of->of_q, of->taken, of->q_partial, threads);
 }

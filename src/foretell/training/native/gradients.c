@@ -2,15 +2,15 @@
 #include <math.h>
 #include <stdint.h>
 
-/* The norm of all numbers of `tensors` together, summed in float64, tensor by tensor. */
-double foretell_norm(int64_t tensors, const int64_t *counts, float *const *values) {
+/* Write the norm of all numbers of `tensors` together, summed in float64, tensor by tensor. */
+void foretell_norm(int64_t tensors, const int64_t *counts, float *const *values, float *norm) {
     double all = 0.0;
     for (int64_t tensor = 0; tensor < tensors; tensor++) {
         double squares = 0.0;
         for (int64_t i = 0; i < counts[tensor]; i++) squares += (double)values[tensor][i] * (double)values[tensor][i];
         all += squares;
     }
-    return sqrt(all);
+    *norm = (float)sqrt(all);
 }
 
 /* Scale all, of this norm together, down to at most `most`: by the factor that PyTorch's operators compute. */

@@ -9,9 +9,7 @@ from pathlib import Path
 
 from foretell.core.compiling import EXACT, PRODUCTS, shared_library
 
-_POINTER, _NUMBER, _SINGLE, _REAL, _COUNT = (
-    ctypes.c_void_p, ctypes.c_int64, ctypes.c_float, ctypes.c_double, ctypes.c_int,
-)  # fmt: skip
+_POINTER, _NUMBER, _SINGLE, _COUNT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float, ctypes.c_int
 
 
 class Library:
@@ -22,11 +20,11 @@ class Library:
         of_gradients = ctypes.CDLL(str(gradients))
         self.norm, self.clip = of_gradients.foretell_norm, of_gradients.foretell_clip
         self.adamw.argtypes = [_POINTER, _NUMBER, *[_POINTER] * 6]
-        self.norm.argtypes = [_NUMBER, _POINTER, _POINTER]
-        self.clip.argtypes = [*self.norm.argtypes, _SINGLE, _SINGLE]
+        self.norm.argtypes = [_NUMBER, *[_POINTER] * 3]
+        self.clip.argtypes = [_NUMBER, *[_POINTER] * 2, _SINGLE, _SINGLE]
         self.muon.argtypes = [_POINTER, _NUMBER, _POINTER, _COUNT]
-        self.adamw.restype = self.clip.restype = None
-        self.norm.restype, self.muon.restype = _REAL, _COUNT
+        self.adamw.restype = self.norm.restype = self.clip.restype = None
+        self.muon.restype = _COUNT
 
 
 @cache

@@ -13,15 +13,14 @@ from foretell.agents.sac import Transitions
 
 _PASSES, _FUNCTIONS, _SIZES = ("target", "value", "q"), ("expectile", "errors"), ("observation_dim", "action_dim")
 _MEMORY = "taken", "both", "advantages", "of_value", "targets", "of_q"
-_PARTIAL = "value_partial", "q_partial"
+_OF_A_CALL = "value_partial", "q_partial", "losses"
 
 
 class _Learner(ctypes.Structure):
     _fields_ = [
         *((name, ctypes.c_void_p) for name in (*_PASSES, *_FUNCTIONS)),
         *((name, ctypes.c_int64) for name in _SIZES),
-        *((name, ctypes.c_void_p) for name in (*_MEMORY, *_PARTIAL)),
-        *((name, ctypes.c_double) for name in ("value_loss", "q_loss")),
+        *((name, ctypes.c_void_p) for name in (*_MEMORY, *_OF_A_CALL)),
     ]  # fmt: skip
 
 
@@ -47,11 +46,11 @@ class NativeGradients:
     def write(self, batch: Transitions, expectile: float, discount: float) -> tuple[Tensor, Tensor]:
         """Return the losses of V and Q, and leave their gradients on the parameters."""
         threads, (_, value, q) = torch.get_num_threads(), self.passes
-        partial = value.partial(threads), q.partial(threads)
-        self._of.value_partial, self._of.q_partial = map(Tensor.data_ptr, partial)
+        mine = value.partial(threads), q.partial(threads), (losses := torch.empty(2, dtype=torch.float32))
+        self._of.value_partial, self._of.q_partial, self._of.losses = map(Tensor.data_ptr, mine)
         tensors = batch.observations, batch.actions, batch.next_observations, batch.rewards, batch.terminations
         self._functions.learner(self._address, *map(Tensor.data_ptr, tensors), expectile, discount, threads)
-        return torch.tensor(self._of.value_loss), torch.tensor(self._of.q_loss)
+        return losses[0], losses[1]
 
 
 def takes(batch: Transitions) -> bool:
