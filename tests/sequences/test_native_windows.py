@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from conformance.checks import notices
 from foretell.sequences import windows
 from foretell.sequences.native import gathering
-from foretell.sequences.windows import CHUNK, WindowSampler
+from foretell.sequences.windows import TOGETHER_BYTES, WindowSampler
 from reference.making import CHOICES, IDENTITY, VECTOR, make_dataset, scaled
 
 
@@ -54,8 +54,17 @@ def test_batches_are_those_of_numpy(lengths, context_length, seed, shape, told, 
     data = replace(data, terminations=falls, truncations=data.truncations & ~falls)
     numbers = np.random.default_rng(seed).normal(size=data.num_steps).astype(np.float32) if told else None
     ours, plain = _pair(data, context_length=context_length, told=numbers, goals=goals)
-    for update in (0, 1, CHUNK - 1, CHUNK, 5):
+    for update in (0, 1, 5000, 3, 2):
         _equal(ours.batch(update, 7), plain.batch(update, 7))
+        _equal(ours.batch(update, 7), plain.windows(*plain.draw(update, 7)))
+
+
+@pytest.mark.parametrize("together", [0.5, 1.0, 3.5, 40.0])
+def test_batches_are_the_same_alone_and_with_those_beside_them(together):
+    ours, plain = _pair(make_dataset([3, 5, 2]), context_length=2)
+    size = int(TOGETHER_BYTES / ours._window_bytes / together)
+    for update in (0, 1, 2, 3, 2, 7, 1):
+        _equal(ours.batch(update, size), plain.windows(*plain.draw(update, size)))
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.uint8])

@@ -17,9 +17,13 @@ from foretell.sequences.normalization import Normalization
 
 CHUNK = 16
 """Updates whose windows are drawn at one time."""
+TOGETHER_BYTES = 48 * 1024
+"""What is gathered at once, for several updates; of larger batches, calls are a small part."""
 _Windows = tuple[list[np.ndarray], np.ndarray, np.ndarray, np.ndarray, bool]
 _Rows = tuple[Int[np.ndarray, " batch"], Float[np.ndarray, " batch"] | None]
-NOTHING_DRAWN: tuple[tuple[int, int], list[_Rows]] = (-1, -1), []
+_Group = tuple[int, int]
+"""The first of some updates, and the size of their batches."""
+NONE_YET: _Group = (-1, -1)
 
 
 class WindowSampler:
@@ -58,7 +62,8 @@ class WindowSampler:
         self._told, self._eligible = told, eligible
         self._emphasized = emphasized if emphasized is not None and len(emphasized) else None
         self._goals, self._part = goals, (0, 1)
-        self._drawn = NOTHING_DRAWN
+        self._chunk: tuple[_Group, list[_Rows]] = NONE_YET, []
+        self._made: tuple[_Group, list[SequenceBatch]] = NONE_YET, []
         self.context_length = context_length
         self.seed = seed
         self._observations = np.asarray(dataset.observations)
@@ -70,6 +75,7 @@ class WindowSampler:
         lengths = self._ends - self._starts
         same = (lengths[:-1] == lengths[0]).all() and lengths[-1] <= lengths[0]
         self._length = int(lengths[0]) if same else None
+        self._window_bytes = context_length * sum(one.dtype.itemsize * one[:1].size for one in self._columns())
         self._gathering = gathering(
             self._columns(), summed=self._rewards if told is None else None, starts=self._starts, ends=self._ends,
             length=self._length, time=context_length,
@@ -93,22 +99,38 @@ class WindowSampler:
     def part(self, number: int, count: int) -> WindowSampler:
         """Return a sampler of part `number` of `count` of every batch, parts of one size or of two that differ by 1."""
         found = copy.copy(self)
-        found._part, found._drawn = (number, count), NOTHING_DRAWN
+        found._part = number, count
+        found._made, found._chunk = (NONE_YET, []), (NONE_YET, [])
         return found
 
     def batch(self, update: int, batch_size: int) -> SequenceBatch:
-        """Return the batch of this update."""
-        found = self.windows(*self._rows_of(update, batch_size))
-        if self._gathering is not None and (update + 1) % CHUNK:
-            self._gathering.bring(self._rows_of(update + 1, batch_size)[0])
-        return found
+        """Return the batch of this update; small ones are gathered for several updates at once, and kept that long."""
+        count = max(1, TOGETHER_BYTES // (batch_size * self._window_bytes)) if self._gathering else 1
+        group = update - update % count, batch_size
+        if self._made[0] != group:
+            drawn = [self._rows_of(one, batch_size) for one in range(group[0], group[0] + count)]
+            self._made = group, self._gathered_for(drawn)
+            following = group[0] + count
+            if self._gathering and following % CHUNK:
+                self._gathering.bring(self._rows_of(following, batch_size)[0])
+        return self._made[1][update % count]
 
     def _rows_of(self, update: int, batch_size: int) -> _Rows:
         """Return what `draw` does, drawn for `CHUNK` updates at a time: one by one, it takes three times as long."""
         chunk = update - update % CHUNK, batch_size
-        if self._drawn[0] != chunk:
-            self._drawn = chunk, [self.draw(one, batch_size) for one in range(chunk[0], chunk[0] + CHUNK)]
-        return self._drawn[1][update - chunk[0]]
+        if self._chunk[0] != chunk:
+            self._chunk = chunk, [self.draw(one, batch_size) for one in range(chunk[0], chunk[0] + CHUNK)]
+        return self._chunk[1][update - chunk[0]]
+
+    def _gathered_for(self, drawn: list[_Rows]) -> list[SequenceBatch]:
+        """Return the batches of several updates: one by one, calls take longer than the data."""
+        if len(drawn) == 1:
+            return [self.windows(*drawn[0])]
+        rows, later = zip(*drawn)
+        found = self.windows(np.concatenate(rows), None if later[0] is None else np.concatenate(later))
+        sizes = [len(one) for one in rows]
+        columns = [[None] * len(rows) if part is None else part.split(sizes) for part in vars(found).values()]
+        return [SequenceBatch(**dict(zip(vars(found), batch, strict=True))) for batch in zip(*columns, strict=True)]
 
     def draw(self, update: int, batch_size: int) -> _Rows:
         """Return what `windows` takes for the batch of this update: last rows, and where the goals lie."""
