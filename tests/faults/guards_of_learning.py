@@ -34,8 +34,11 @@ guard("the future outside the attention", "models/layers.py", "(earlier & mask[:
       "mask[:, None, :] | itself", f"{NETWORK}::test_the_future_is_invisible")  # fmt: skip
 guard("padded rows see themselves", "models/layers.py", "(earlier & mask[:, None, :]) | itself",
       "earlier & mask[:, None, :] | itself & False", f"{NETWORK}::test_row_07_padded_rows_are_finite")  # fmt: skip
-guard("windows within an episode", "sequences/windows.py", "mask = elapsed >= 0",
-      "mask = elapsed + starts[:, None] >= 0",
+guard("windows within an episode", "sequences/windows.py", "mask, timesteps = elapsed >= 0,",
+      "mask, timesteps = elapsed + starts[:, None] >= 0,",
+      "sequences/test_native_windows.py::test_batches_are_those_of_numpy")  # fmt: skip
+guard("windows within an episode, in C", "sequences/native/windows.c", "mask[w * T + t] = t >= padded;",
+      "mask[w * T + t] = t >= padded || start;",
       "sequences/test_windows.py::test_equal_to_the_slow_reference")  # fmt: skip
 guard("terminations stop value", "agents/soft_values.py", "rewards + discount * ~terminations * next_values",
       "rewards + discount * next_values", "agents/test_sac_update.py::test_bellman_target_by_hand",

@@ -152,3 +152,14 @@ def test_who_looks_on_at_a_step_is_called():
 
 def test_no_gradients_have_no_norm():
     assert float(_made(_network()).norm()) == 0.0
+
+
+@pytest.mark.parametrize("most", [0.25, 0.3, 1.0])
+def test_what_gradients_are_scaled_by_is_what_the_operators_say(operators, most):
+    """To the last bit, over many norms: the factor is rounded three times."""
+    optimizer = _made(network := _network())
+    for norm in torch.linspace(1e-3, 9.0, 500):
+        _gradients(network, 0)
+        expected = [one.grad * (most / (norm + 1e-6)).clamp(max=1.0) for one in network.parameters()]
+        for found, gradient in zip(optimizer.clip(norm, most), expected, strict=True):
+            assert torch.equal(found, gradient)

@@ -13,10 +13,7 @@ void foretell_norm(int64_t tensors, const int64_t *counts, float *const *values,
     *norm = (float)sqrt(all);
 }
 
-/* Scale all, of this norm together, down to at most `most`: by the factor that PyTorch's operators compute. */
-void foretell_clip(int64_t tensors, const int64_t *counts, float *const *values, float norm, float most) {
-    float factor = 1.0f / (norm + 1e-6f) * most;
-    if (factor >= 1.0f) return;
+void foretell_scale(int64_t tensors, const int64_t *counts, float *const *values, float factor) {
     for (int64_t tensor = 0; tensor < tensors; tensor++)
         for (int64_t i = 0; i < counts[tensor]; i++) values[tensor][i] *= factor;
 }

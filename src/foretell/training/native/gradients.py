@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,5 +30,9 @@ def clip(gradients: Sequence[Tensor] | Table, norm: Tensor, most: float) -> bool
     functions, table = library(), table_of(gradients)
     if functions is None or not table.taken or norm.dtype is not torch.float32:
         return False
-    functions.clip(len(table), table.counts, table.lie, float(norm), most)
+    factor = (
+        np.float32(1) / (np.float32(float(norm)) + np.float32(1e-6)) * np.float32(most)
+    )  # rounds as the operators do
+    if not factor >= 1:
+        functions.scale(len(table), table.counts, table.lie, float(factor))
     return True

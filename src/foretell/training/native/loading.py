@@ -18,12 +18,12 @@ class Library:
     def __init__(self, adamw: Path, gradients: Path, muon: Path):
         self.adamw, self.muon = ctypes.CDLL(str(adamw)).foretell_adamw, ctypes.CDLL(str(muon)).foretell_muon
         of_gradients = ctypes.CDLL(str(gradients))
-        self.norm, self.clip = of_gradients.foretell_norm, of_gradients.foretell_clip
+        self.norm, self.scale = of_gradients.foretell_norm, of_gradients.foretell_scale
         self.adamw.argtypes = [_POINTER, _NUMBER, *[_POINTER] * 6]
         self.norm.argtypes = [_NUMBER, *[_POINTER] * 3]
-        self.clip.argtypes = [_NUMBER, *[_POINTER] * 2, _SINGLE, _SINGLE]
+        self.scale.argtypes = [_NUMBER, *[_POINTER] * 2, _SINGLE]
         self.muon.argtypes = [_POINTER, _NUMBER, _POINTER, _COUNT]
-        self.adamw.restype = self.norm.restype = self.clip.restype = None
+        self.adamw.restype = self.norm.restype = self.scale.restype = None
         self.muon.restype = _COUNT
 
 
