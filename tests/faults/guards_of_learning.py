@@ -37,9 +37,6 @@ guard("padded rows see themselves", "models/layers.py", "(earlier & mask[:, None
 guard("windows within an episode", "sequences/windows.py", "mask, timesteps = elapsed >= 0,",
       "mask, timesteps = elapsed + starts[:, None] >= 0,",
       "sequences/test_native_windows.py::test_batches_are_those_of_numpy")  # fmt: skip
-guard("windows within an episode, in C", "sequences/native/windows.c", "mask[w * T + t] = t >= padded;",
-      "mask[w * T + t] = t >= padded || start;",
-      "sequences/test_windows.py::test_equal_to_the_slow_reference")  # fmt: skip
 guard("terminations stop value", "agents/soft_values.py", "rewards + discount * ~terminations * next_values",
       "rewards + discount * next_values", "agents/test_sac_update.py::test_bellman_target_by_hand",
       "values/test_iql_update.py::test_terminations_stop_value_and_nothing_else_does")  # fmt: skip

@@ -155,15 +155,15 @@ def test_a_given_target_is_kept(condition, target, tmp_path):
 @pytest.fixture
 def drawn(monkeypatch):
     """Every batch's last rows and what they are told, of windows of the model's context."""
-    found, plain = [], WindowSampler.windows
+    found, plain = [], WindowSampler.batch
 
-    def noted(self, last, later=None):
-        batch = plain(self, last, later)
+    def noted(self, update, batch_size):
+        batch = plain(self, update, batch_size)
         if self.context_length == MODEL.context_length:
-            found.append((last.copy(), batch.returns_to_go[:, -1, 0].numpy().copy()))
+            found.append((self.draw(update, batch_size)[0], batch.returns_to_go[:, -1, 0].numpy().copy()))
         return batch
 
-    monkeypatch.setattr(WindowSampler, "windows", noted)
+    monkeypatch.setattr(WindowSampler, "batch", noted)
     return found
 
 

@@ -105,7 +105,8 @@ class WindowSampler:
 
     def batch(self, update: int, batch_size: int) -> SequenceBatch:
         """Return the batch of this update; small ones are gathered for several updates at once, and kept that long."""
-        count = max(1, TOGETHER_BYTES // (batch_size * self._window_bytes)) if self._gathering else 1
+        together = TOGETHER_BYTES // (batch_size * self._window_bytes) if self._gathering else 1
+        count = min(max(1, together), CHUNK)
         group = update - update % count, batch_size
         if self._made[0] != group:
             drawn = [self._rows_of(one, batch_size) for one in range(group[0], group[0] + count)]

@@ -87,7 +87,7 @@ class Whole:
         generator: torch.Generator | None,
     ) -> Tensor:  # fmt: skip
         """Return the loss and leave `grad` on the parameters."""
-        alike = parts, reading, inputs[0].shape, batch.actions.shape, len(allowed), torch.get_num_threads()
+        alike = parts, reading, inputs[0].shape, batch.actions.shape, torch.get_num_threads()
         if self._passes is None or not self._passes.fit(*alike):
             self._passes = None  # the old memory is gone before the new is there
             self._passes = Passes(*alike, inputs)
@@ -98,17 +98,15 @@ class Passes:
     """Forward and backward passes over windows of one shape: their memory, and where it lies."""
 
     def __init__(
-        self, parts: Parts, reading: Reading, windows: torch.Size, actions: torch.Size, masks: int, threads: int,
+        self, parts: Parts, reading: Reading, windows: torch.Size, actions: torch.Size, threads: int,
         inputs: Sequence[Tensor],
     ):  # fmt: skip
-        self._parts, self._alike = parts, (reading, windows, actions, masks, threads)
+        self._parts, self._alike = parts, (reading, windows, actions, threads)
         self._reading, (count, time, _) = reading, windows
         self._front = ends.front_shape(inputs, parts.front, reading.tokens)
         width = self._front.width
         self._tokens, self._moments = stack.empty(count, reading.tokens, width), stack.empty(count, reading.tokens, 2)
-        self._blocks = stack.shape_of(
-            self._tokens, torch.empty(masks, 0), parts.blocks, reading.blocks, None, keep=True
-        )  # fmt: skip
+        self._blocks = stack.shape_of(self._tokens, self._tokens, parts.blocks, reading.blocks, None, keep=True)
         self._states = stack.empty(count, self._blocks.outputs, width)
         self._tail = ends.Tail(count, time, width, actions[-1], reading.bounded, reading.absolute, threads)
         self._upstream, self._downstream = torch.empty_like(self._states), torch.empty_like(self._tokens)
@@ -133,22 +131,23 @@ class Passes:
         )
         read = addresses(inputs), address(timesteps), self._tables[0]  # by both passes through the front
         shape, moments = ctypes.byref(self._front), address(self._moments)
-        ends.check(
-            library.front_forward(shape, *read, moments, address(self._tokens)), self._front, timesteps
-        )  # fmt: skip
+        failed = library.front_forward(shape, *read, moments, address(self._tokens))
+        ends.check(failed, self._front, timesteps)
         dropout = self._reading.dropout
         kept = kept_units(self._tokens, dropout, generator) if dropout and generator else None
         if kept is not None:
             self._tokens.mul_(kept)
+        self._blocks.masks = len(allowed) > 1  # one for all windows where none is padded
         stack.draw_key(self._blocks, self._reading.blocks, generator)
         with library.one_thread_a_product():
             loss = self._through_blocks(library, address(allowed), actions, mask)
         if kept is not None:
             self._downstream.mul_(kept)
         front = self._gradients[0]
-        ends.check(library.front_backward(
+        failed = library.front_backward(
             shape, *read, front.offsets, moments, address(self._downstream), address(front.sums)
-        ))  # fmt: skip
+        )
+        ends.check(failed)
         for gradients in self._gradients:
             gradients.write()
         return loss
