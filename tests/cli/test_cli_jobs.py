@@ -11,6 +11,8 @@ from types import SimpleNamespace
 import pytest
 from cli_helpers import contents, parse
 
+from conformance.checks import notices
+from foretell.cli import jobs as module
 from foretell.cli.collect import Collect
 from foretell.cli.evaluate import Evaluate
 from foretell.cli.experiment_run import ExperimentRun
@@ -129,6 +131,39 @@ def test_jobs_run_in_order_and_what_is_done_is_left(tmp_path):
     run_jobs(jobs, 2, quiet=True)
     assert contents(tmp_path) == before
     assert card.stat().st_mtime_ns == written
+
+
+CHAINS = [
+    Job(name="heavy", arguments=(), weight=5.0),
+    Job(name="first", arguments=(), weight=2.0),
+    Job(name="then", arguments=(), weight=2.0, after=("first",)),
+    Job(name="other", arguments=(), weight=1.0, after=("first",)),
+    Job(name="last", arguments=(), weight=2.0, after=("then", "other")),
+]
+
+
+def check_the_longest_chain_goes_first():
+    """One worker at a time: a chain of light jobs that is longer together than the heavy one begins before it."""
+    assert module.work_ahead(CHAINS) == {"heavy": 5.0, "first": 6.0, "then": 4.0, "other": 3.0, "last": 2.0}
+    requests, messages = [queue.SimpleQueue()], queue.Queue()
+    living = SimpleNamespace(is_alive=lambda: True)
+    dispatcher = _Dispatcher(CHAINS, set(), list(CHAINS), requests, messages, [living], quiet=True)
+    seen = []
+    while dispatcher.waiting:
+        dispatcher._hand_out()
+        seen.append(requests[0].get()[0])
+        messages.put((seen[-1], "done", None))
+        dispatcher._listen()
+    assert seen == ["first", "heavy", "then", "other", "last"]
+
+
+def test_the_longest_chain_goes_first():
+    check_the_longest_chain_goes_first()
+
+
+def test_the_heaviest_first_is_noticed(monkeypatch):
+    monkeypatch.setattr(module, "work_ahead", lambda given: {job.name: job.weight for job in given})
+    notices(check_the_longest_chain_goes_first)
 
 
 def test_jobs_of_one_kin_go_to_one_worker_while_there_are_others():

@@ -22,6 +22,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ WORKER_ENVIRONMENT = {
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One verb with its arguments. `weight` is its share of the whole work, for the time left; higher goes first."""
+    """One verb with its arguments. `weight` is its share of the whole work, for the time left."""
 
     name: str
     arguments: tuple[str, ...]
@@ -82,6 +83,25 @@ def run_jobs(jobs: Sequence[Job], workers: int, *, quiet: bool = False) -> None:
             process.kill()
 
 
+def work_ahead(jobs: Sequence[Job]) -> dict[str, float]:
+    """Return for each job the weight of the longest chain that it begins: itself, what waits for it, and so on.
+
+    The longest goes first. What is left for the end are then jobs that wait for nothing and are waited for by none, of
+    which every worker has some.
+    """
+    behind: dict[str, list[Job]] = {}
+    for job in jobs:
+        for name in job.after:
+            behind.setdefault(name, []).append(job)
+
+    @cache
+    def ahead(name: str) -> float:
+        return weights[name] + max((ahead(job.name) for job in behind.get(name, ())), default=0.0)
+
+    weights = {job.name: job.weight for job in jobs}
+    return {job.name: ahead(job.name) for job in jobs}
+
+
 class _Dispatcher:
     def __init__(
         self, jobs: Sequence[Job], done: set[str], waiting: list[Job], requests: Sequence[Any],
@@ -92,6 +112,7 @@ class _Dispatcher:
         self.running: dict[str, Meter] = {}
         self.idle, self.workers, self.kin = set(range(len(processes))), dict[str, int](), dict[str, int]()
         self.warned: set[str] = set()
+        self.ahead = work_ahead(jobs)
         self.display = None if quiet else (_Bars if sys.stderr.isatty() else _Lines)()
 
     def run(self) -> None:
@@ -104,7 +125,8 @@ class _Dispatcher:
                     self.display.show(self._share(), self.running)
 
     def _hand_out(self) -> None:
-        possible = sorted((job for job in self.waiting if self.done.issuperset(job.after)), key=lambda j: -j.weight)
+        possible = [job for job in self.waiting if self.done.issuperset(job.after)]
+        possible.sort(key=lambda job: -self.ahead[job.name])
         for worker in sorted(self.idle)[: len(possible)]:
             job = next((one for one in possible if self.kin.get(one.kin, worker) == worker), possible[0])
             if job.kin:
