@@ -40,8 +40,8 @@ guard("windows within an episode", "sequences/windows.py", "mask, timesteps = el
 guard("terminations stop value", "agents/soft_values.py", "rewards + discount * ~terminations * next_values",
       "rewards + discount * next_values", "agents/test_sac_update.py::test_bellman_target_by_hand",
       "values/test_iql_update.py::test_terminations_stop_value_and_nothing_else_does")  # fmt: skip
-guard("truncations do not stop value", "values/transitions.py", "dataset.rewards, dataset.terminations)",
-      "dataset.rewards, dataset.terminations | dataset.truncations)", "values/test_value_training.py")  # fmt: skip
+guard("truncations do not stop value", "values/transitions.py", "gathered(data.terminations, rows)",
+      "gathered(data.terminations | data.truncations, rows)", "values/test_value_training.py")  # fmt: skip
 
 guard("exit codes of errors", "cli/main.py", "        return error.exit_code\n", "        return 1\n",
       "cli/test_cli_bad_usage.py::test_usage_errors")  # fmt: skip

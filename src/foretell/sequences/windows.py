@@ -261,24 +261,6 @@ class WindowSampler:
         return np.cumsum(sums, axis=1)[:, :0:-1]
 
 
-class Columns:
-    """Columns of a dataset, of which any rows are gathered together: in C where that can be had, else by NumPy."""
-
-    def __init__(self, *columns: np.ndarray):
-        self._columns = [np.asarray(column) for column in columns]
-        steps = len(self._columns[0])
-        self._gathering = gathering(  # as windows of one timestep in one long episode
-            self._columns, summed=None, starts=np.zeros(1, np.int64), ends=np.array([steps]), length=steps, time=1
-        )
-
-    def rows(self, rows: Int[np.ndarray, " batch"]) -> list[np.ndarray]:
-        """Return these rows of every column. Raises `IndexError` where there are none such."""
-        if self._gathering is None:
-            return [gathered(column, rows) for column in self._columns]
-        found, *_ = self._gathering.windows(rows)
-        return [column[:, 0] for column in found]
-
-
 def gathered(values: np.ndarray, rows: Int[np.ndarray, "*batch"]) -> np.ndarray:
     """Return these rows. `take` is several times as fast, but copies a whole column that is not aligned in its file."""
     plain = values.flags.c_contiguous and values.flags.aligned

@@ -10,7 +10,7 @@ from foretell.agents.sac import Transitions
 from foretell.core.errors import DatasetError
 from foretell.core.seeding import stream
 from foretell.datasets.dataset import Dataset
-from foretell.sequences.windows import Columns
+from foretell.sequences.windows import gathered
 from foretell.values.functions import ValueFunctions
 
 STATISTICS_ROWS = 1_000_000
@@ -46,9 +46,6 @@ class TransitionSampler:
         self.functions, self.seed = functions, seed
         self._dataset = dataset
         self._read: tuple[range, int, tuple[float, float], list[Transitions]] = range(0), 0, (0.0, 0.0), []
-        self._columns = Columns(dataset.observations, dataset.actions, dataset.rewards, dataset.terminations)
-        following = dataset.observations if dataset.next_observations is None else dataset.next_observations
-        self._following = Columns(following)
         last = dataset.episode_ends - 1
         unknown = last[~np.asarray(dataset.terminations)[last]] if dataset.next_observations is None else last[:0]
         self._skipped = unknown - np.arange(len(unknown))
@@ -74,15 +71,17 @@ class TransitionSampler:
     def transitions(self, rows: Int[np.ndarray, " batch"]) -> Transitions:
         """Return the transitions of the given rows of the dataset, rewards in the functions' units as they are now."""
         data, functions = self._dataset, self.functions
-        observations, actions, earned, ended = self._columns.rows(rows)
-        behind = np.minimum(rows + 1, data.num_steps - 1) if data.next_observations is None else rows
-        (following,) = self._following.rows(behind)
-        rewards, terminations = torch.from_numpy(earned.astype(np.float32)), torch.from_numpy(ended)
+        if data.next_observations is None:
+            following = gathered(data.observations, np.minimum(rows + 1, data.num_steps - 1))
+        else:
+            following = gathered(data.next_observations, rows)
+        rewards = torch.from_numpy(gathered(data.rewards, rows).astype(np.float32))
+        terminations = torch.from_numpy(gathered(data.terminations, rows))
         # The same Bellman equation for outputs y, where the value is offset + scale * y.
         shift = functions.offset * (1 - functions.config.discount * ~terminations)
         return Transitions(
-            observations=functions.inputs(observations), actions=functions.action_inputs(actions),
-            rewards=(rewards - shift) / functions.scale,
+            observations=functions.inputs(gathered(data.observations, rows)),
+            actions=functions.action_inputs(gathered(data.actions, rows)), rewards=(rewards - shift) / functions.scale,
             next_observations=functions.inputs(following), terminations=terminations,
         )  # fmt: skip
 
