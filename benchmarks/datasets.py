@@ -148,8 +148,7 @@ def probe(path: Path) -> dict[str, float]:
     normalization = Normalization.fit(opened[0], TORQUE)
     sampler = WindowSampler(opened[0], normalization, context_length=CONTEXT_LENGTH, seed=0)
     _recall(path)
-    fresh = seconds(lambda: [sampler.batch(batches + update, BATCH_SIZE) for update in range(batches)])
-    found["fresh_milliseconds"] = 1000 * fresh / batches
+    found["fresh_milliseconds"] = 1000 / rate(lambda update: sampler.batch(batches + update, BATCH_SIZE), batches)
     for update in range(2 * batches, WARM_UP):
         sampler.batch(update, BATCH_SIZE)
     found["batch_milliseconds"] = 1000 / rate(lambda update: sampler.batch(update, BATCH_SIZE), batches)
