@@ -81,7 +81,7 @@ def _draw(found: Mapping[int, Mapping[str, Row]]) -> None:
                 axes.axhline(bound, color="#6B6B6B", linewidth=1, linestyle=":", label="our bound")
             axes.set(xscale="log", xlabel="timesteps in the file", ylabel=label)
             if name == "batch":
-                axes.set_ylim(bottom=0)
+                axes.set_ylim(0, 1.1 * max(row.ours for row in rows_of))
             else:
                 axes.legend(loc="upper left")
         figure.savefig(FIGURE, dpi=PNG_DPI, metadata={"Software": None})
