@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 
 
 def windows_slowly(dataset, last, context_length):
@@ -36,3 +37,13 @@ def as_rows(batch):
         ]
         for b in range(len(columns["mask"]))
     ]  # fmt: skip
+
+
+def assert_equal(found, expected, rtol=0.0):
+    """Require that two batches hold the same, of the same types, but for `rtol` of each number."""
+    for name, value in vars(expected).items():
+        other = getattr(found, name)
+        assert (value is None) == (other is None), name
+        if value is not None:
+            assert other.dtype == value.dtype, name
+            torch.testing.assert_close(other, value, rtol=rtol, atol=0.0, msg=name)

@@ -15,6 +15,7 @@ from foretell.sequences import windows
 from foretell.sequences.native import gathering
 from foretell.sequences.windows import TOGETHER_BYTES, WindowSampler
 from reference.making import CHOICES, IDENTITY, VECTOR, make_dataset, scaled
+from reference.windows import assert_equal
 
 
 @pytest.fixture(autouse=True)
@@ -33,15 +34,6 @@ def _pair(data, **asked):
     return ours, plain
 
 
-def _equal(one, other):
-    for name, value in vars(one).items():
-        theirs = getattr(other, name)
-        assert (value is None) == (theirs is None), name
-        if value is not None:
-            assert value.dtype == theirs.dtype, name
-            assert torch.equal(value, theirs), name
-
-
 @settings(deadline=None, max_examples=60)
 @given(
     lengths=st.lists(st.integers(1, 12), min_size=1, max_size=6), context_length=st.integers(1, 15),
@@ -55,8 +47,8 @@ def test_batches_are_those_of_numpy(lengths, context_length, seed, shape, told, 
     numbers = np.random.default_rng(seed).normal(size=data.num_steps).astype(np.float32) if told else None
     ours, plain = _pair(data, context_length=context_length, told=numbers, goals=goals)
     for update in (0, 1, 5000, 3, 2):
-        _equal(ours.batch(update, 7), plain.batch(update, 7))
-        _equal(ours.batch(update, 7), plain.windows(*plain.draw(update, 7)))
+        assert_equal(ours.batch(update, 7), plain.batch(update, 7))
+        assert_equal(ours.batch(update, 7), plain.windows(*plain.draw(update, 7)))
 
 
 @pytest.mark.parametrize("together", [0.5, 1.0, 3.5, 40.0])
@@ -64,7 +56,7 @@ def test_batches_are_the_same_alone_and_with_those_beside_them(together):
     ours, plain = _pair(make_dataset([3, 5, 2]), context_length=2)
     size = int(TOGETHER_BYTES / ours._window_bytes / together)
     for update in (0, 1, 2, 3, 2, 7, 1):
-        _equal(ours.batch(update, size), plain.windows(*plain.draw(update, size)))
+        assert_equal(ours.batch(update, size), plain.windows(*plain.draw(update, size)))
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.uint8])
@@ -75,7 +67,7 @@ def test_columns_of_other_types_are_gathered_as_they_lie(dtype):
     )  # fmt: skip
     ours, plain = _pair(data, context_length=4)
     rows = np.arange(data.num_steps)
-    _equal(ours.windows(rows), plain.windows(rows))
+    assert_equal(ours.windows(rows), plain.windows(rows))
 
 
 def test_columns_that_are_not_aligned_are_left_to_numpy():
