@@ -32,9 +32,6 @@ MEMORY_BOUND_MIB = 500.0
 BYTES_PER_STEP = 46
 OPEN_BOUND_SECONDS = 0.2
 BATCH_SIZE, CONTEXT_LENGTH = 64, 20
-WARM_UP = 2_000
-"""Batches before those that are measured: the system maps a page when it is first touched, and of a large file that is
-still going on after hundreds of them. What the first cost stands beside the rest."""
 
 
 def rows(options: Options) -> Iterator[Row]:
@@ -149,8 +146,6 @@ def probe(path: Path) -> dict[str, float]:
     sampler = WindowSampler(opened[0], normalization, context_length=CONTEXT_LENGTH, seed=0)
     _recall(path)
     found["fresh_milliseconds"] = 1000 / rate(lambda update: sampler.batch(batches + update, BATCH_SIZE), batches)
-    for update in range(2 * batches, WARM_UP):
-        sampler.batch(update, BATCH_SIZE)
     found["batch_milliseconds"] = 1000 / rate(lambda update: sampler.batch(update, BATCH_SIZE), batches)
     found["anonymous_mib"] = _anonymous_mib() - before
     _forget(path)
