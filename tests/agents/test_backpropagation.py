@@ -81,6 +81,32 @@ def test_the_gradient_of_inputs_where_one_member_of_each_row_counts(network_and_
             assert passes.gradient_of_inputs(gradient, 2).isnan().all(1).tolist() == [n == 3 for n in range(7)]
 
 
+@pytest.mark.parametrize("few", [1, 5, 6, 39])
+def test_the_gradient_of_inputs_where_few_rows_of_a_member_count(few, threads):
+    """Products of few rows are the BLAS's, of more our own; those of one thread have at least so many."""
+    network, inputs = EnsembleMLP(2, (4, 32, 32, 1), torch.Generator().manual_seed(0)), _drawn(40, 4)
+    for parameter in network.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    passes, gradient = make_pass(network, 40), torch.zeros(2, 40, 1)
+    gradient[0, :few], gradient[1, few:] = _drawn(few, 1), _drawn(40 - few, 1)
+    inputs.requires_grad_()
+    (expected,) = torch.autograd.grad((network(inputs) * gradient).sum(), [inputs])
+    with torch.no_grad():
+        passes.forward(inputs.detach())
+        torch.testing.assert_close(passes.gradient_of_inputs(gradient, 3), expected[:, 3:], rtol=1e-5, atol=1e-6)
+
+
+def test_a_pass_of_one_row(threads):
+    """Its biases are added inside of the product."""
+    network = EnsembleMLP(3, (4, 32, 32, 2), torch.Generator().manual_seed(0)).requires_grad_(False)
+    passes = make_pass(network, 1)
+    assert isinstance(passes, NativePass), "no C compiler on this machine"
+    for seed in range(5):
+        inputs = 10 * _drawn(1, 4, seed=seed)
+        torch.testing.assert_close(passes.forward(inputs), network(inputs), rtol=1e-5, atol=1e-6)
+    assert passes.forward(torch.full((1, 4), torch.nan)).isnan().all()
+
+
 def test_nan_is_passed_on(network_and_pass):
     network, passes = network_and_pass
     with torch.no_grad():

@@ -96,6 +96,39 @@ def test_targets_start_equal_and_move_by_tau(form):
         torch.testing.assert_close(new, 0.75 * old + 0.25 * followed.detach(), rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+def test_one_call_for_a_network_takes_the_same_steps_bit_for_bit(threads, monkeypatch):
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    config = SACConfig(hidden_sizes=(32, 32), learning_rate=1e-2)
+    agents = [SoftActorCritic(config, 3, 2, torch.Generator().manual_seed(1)) for _ in range(2)]
+    transitions, _, noise = _batch(40)
+    single = Transitions(**{n: v if v.dtype == torch.bool else v.float() for n, v in vars(transitions).items()})
+    asked = []
+    real = SoftActorCritic._together
+    monkeypatch.setattr(agents[0], "_together", lambda *args: asked.append(real(agents[0], *args)) or asked[-1])
+    monkeypatch.setattr(agents[1], "_together", lambda *_: None)
+    for _ in range(5):
+        found = [agent.update(single, noise.float()) for agent in agents]
+        assert {k: v.item() for k, v in found[0].items()} == {k: v.item() for k, v in found[1].items()}
+    torch.set_num_threads(before)
+    assert len(asked) == 5
+    assert None not in asked, "no C compiler on this machine"
+    for name, weight in agents[0].state_dict().items():
+        assert torch.equal(weight, agents[1].state_dict()[name]), name
+
+
+def test_numbers_that_a_call_does_not_take_go_another_way():
+    agent = SoftActorCritic(SACConfig(hidden_sizes=(8,)), 3, 2, torch.Generator().manual_seed(1))
+    transitions, _, noise = _batch()
+    single = {n: v if v.dtype == torch.bool else v.float() for n, v in vars(transitions).items()}
+    scattered = single | {"rewards": single["rewards"].repeat_interleave(2)[::2]}
+    for batch in (single, scattered):
+        agent._native = None
+        agent.update(Transitions(**batch), noise.float())
+        assert (agent._native is None) == (batch is scattered)
+
+
 def test_bellman_target_by_hand():
     found = bellman_target(
         torch.tensor([1.0, 1.0, -2.0]), torch.tensor([False, True, False]), torch.tensor([10.0, 10.0, -4.0]), 0.5

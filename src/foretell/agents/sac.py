@@ -12,35 +12,32 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from itertools import chain
+from operator import is_
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from foretell.agents.adam import Following, SmallAdam
 from foretell.agents.backpropagation import Pass, Passes
 from foretell.agents.configs import SACConfig
+from foretell.agents.native.actor_critic import NativeActorCritic
+from foretell.agents.native.building import takes, usable
+from foretell.agents.native.perceptrons import NativePass
 from foretell.agents.networks import EnsembleMLP, GaussianPolicy, QFunctions, ValueFunction
 from foretell.agents.soft_values import SoftValues, soft_values
 from foretell.agents.squashed_gaussian import Squashed
 from foretell.agents.squashing import Squashing, squashing
+from foretell.agents.transitions import Transitions
 
 TERMS = 128
 """Terms of a sum that are added up at a time. Of batches of 256 the BLAS of PyTorch adds 128 on processors of AMD: runs
 there, and the data that come of them, are to the last bit what they were when the BLAS did the products."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Transitions:
-    """A batch of single timesteps; actions in [-1, 1]. Only terminations stop value: a time limit does not."""
-
-    observations: Float[Tensor, "batch obs_dim"]
-    actions: Float[Tensor, "batch action_dim"]
-    rewards: Float[Tensor, " batch"]
-    next_observations: Float[Tensor, "batch obs_dim"]
-    terminations: Bool[Tensor, " batch"]
+_Drawn = tuple[Pass, Tensor, Squashing, Squashed]
+"""The policy's pass, what it gave out, how that is squashed, and the actions."""
 
 
 class SoftActorCritic(nn.Module):
@@ -74,6 +71,7 @@ class SoftActorCritic(nn.Module):
             parameters["temperature"] = [self.log_temperature]
         self.optimizers = {name: SmallAdam(group, config.learning_rate) for name, group in parameters.items()}
         self._passes = Passes(deep=TERMS)
+        self._native: NativeActorCritic | None = None
         for parameter in chain.from_iterable(parameters.values()):
             parameter.grad = torch.zeros_like(parameter)
 
@@ -84,8 +82,21 @@ class SoftActorCritic(nn.Module):
         `noise` is standard normal, one row for each observation and then for each next observation.
         """
         temperature = self.log_temperature.exp()
+        drawn = self._sample(batch, noise)
+        if (native := self._together(batch, drawn)) is not None:
+            losses = self._learn_together(native, batch, drawn, temperature)
+        else:
+            losses = self._learn(batch, noise, drawn, temperature)
+        if self.config.form == "twin-q":
+            losses["temperature"] = self._temperature_loss(drawn[3].log_probs[: len(batch.rewards)])
+            self._step("temperature", losses["temperature"])
+        self._move_targets()
+        return losses
+
+    def _learn(self, batch: Transitions, noise: Tensor, drawn: _Drawn, temperature: Tensor) -> dict[str, Tensor]:
+        """Step all networks but the temperature and the targets; return the losses."""
+        policy, outputs, squash, sampled = drawn
         compute = soft_values(batch.rewards, noise, temperature)
-        policy, outputs, squash, sampled = self._sample(batch, noise)
         targets = compute.targets(
             batch.rewards, batch.terminations, *self._next_values(batch, sampled), temperature, self.config.discount
         )
@@ -105,13 +116,31 @@ class SoftActorCritic(nn.Module):
         of_actions = q.gradient_of_inputs(of_q, self.observation_dim)
         policy.backward(squash.gradient(outputs, sampled, of_actions, temperature))
         self._step("policy", losses["policy"])
-        if self.config.form == "twin-q":
-            losses["temperature"] = self._temperature_loss(log_probs)
-            self._step("temperature", losses["temperature"])
-        self._move_targets()
         return losses
 
-    def _sample(self, batch: Transitions, noise: Tensor) -> tuple[Pass, Tensor, Squashing, Squashed]:
+    def _learn_together(
+        self, native: NativeActorCritic, batch: Transitions, drawn: _Drawn, temperature: Tensor
+    ) -> dict[str, Tensor]:
+        """What `_learn` does in form twin-q, to the same bits: one call between two steps."""
+        losses = {"q": native.of_q(batch, drawn[3], temperature, self.config.discount)}
+        self._step("q", losses["q"])
+        losses["policy"] = native.of_policy(drawn[3], temperature)
+        self._step("policy", losses["policy"])
+        return losses
+
+    def _together(self, batch: Transitions, drawn: _Drawn) -> NativeActorCritic | None:
+        """Return what writes the gradients by a call for each network; None where that cannot be had."""
+        policy, *_, sampled = drawn
+        if self.config.form != "twin-q" or not takes(batch, sampled.actions, sampled.log_probs, sampled.deviations):
+            return None
+        size = len(batch.rewards)
+        passes = self._passes.of(self.q_target.mlp, size), self._passes.of(self.q.mlp, size), policy
+        if self._native is None or not all(map(is_, self._native.passes, passes)):
+            library, known = usable(*self.parameters()), [one for one in passes if isinstance(one, NativePass)]
+            self._native = NativeActorCritic(library, *known) if library and len(known) == len(passes) else None
+        return self._native
+
+    def _sample(self, batch: Transitions, noise: Tensor) -> _Drawn:
         """Draw the policy's actions; in form twin-q those after the next observations too, in the same pass."""
         observations = batch.observations
         if self.config.form == "twin-q":

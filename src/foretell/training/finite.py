@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from foretell.agents.sac import SoftActorCritic, Transitions
+from foretell.agents.sac import SoftActorCritic
+from foretell.agents.transitions import Transitions
 from foretell.core.errors import DivergedError
 from foretell.models.finite import named_gradients, where_not_finite
 

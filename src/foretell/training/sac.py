@@ -13,7 +13,7 @@ from torch import Tensor
 
 from foretell.agents.configs import SACConfig
 from foretell.agents.policy import SACPolicy
-from foretell.agents.sac import Transitions
+from foretell.agents.transitions import Transitions
 from foretell.core.errors import StoppedError, UsageError
 from foretell.core.locks import folder_lock
 from foretell.core.progress import Progress, silent

@@ -22,14 +22,14 @@ from torch import Tensor, nn
 
 from foretell.agents.adam import Following, SmallAdam
 from foretell.agents.backpropagation import Passes
-from foretell.agents.native.building import usable
+from foretell.agents.native.building import takes, usable
 from foretell.agents.native.perceptrons import NativePass
-from foretell.agents.sac import Transitions
 from foretell.agents.soft_values import bellman_target
+from foretell.agents.transitions import Transitions
 from foretell.core.errors import DivergedError
 from foretell.values.functions import ValueFunctions
 from foretell.values.iql_errors import errors
-from foretell.values.native.iql_gradients import NativeGradients, takes
+from foretell.values.native.iql_gradients import NativeGradients
 
 LARGEST_WEIGHT = 100.0
 """No recorded action counts more than this in the policy's loss (the paper's published implementation)."""

@@ -9,8 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from foretell.agents.native.building import usable
-from foretell.agents.sac import Transitions
 from foretell.agents.soft_values import bellman_target
+from foretell.agents.transitions import Transitions
 from foretell.values.native.iql_errors import NativeErrors
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from foretell.agents.sac import Transitions
+from foretell.agents.transitions import Transitions
 from foretell.core.errors import DivergedError, UsageError
 from foretell.core.progress import Progress, silent
 from foretell.core.seeding import derive_seed

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from jaxtyping import Int
 
-from foretell.agents.sac import Transitions
+from foretell.agents.transitions import Transitions
 from foretell.core.errors import DatasetError
 from foretell.core.seeding import stream
 from foretell.datasets.dataset import Dataset

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from foretell.agents.transitions import Transitions
 from foretell.core.compiling import EXACT, PRODUCTS, shared_library
 
 _POINTER, _NUMBER, _REAL, _SINGLE, _COUNT = (
@@ -35,6 +36,10 @@ class Library:
         self.learner = library.foretell_learner
         self.learner.argtypes = [*[_POINTER] * 6, _SINGLE, _SINGLE, _COUNT]
         self.learner.restype = None
+        self.critic, self.actor = library.foretell_critic, library.foretell_actor
+        self.critic.argtypes = [*[_POINTER] * 9, _SINGLE, _COUNT]
+        self.actor.argtypes = [*[_POINTER] * 6, _COUNT]
+        self.critic.restype = self.actor.restype = _REAL
         self.adam.argtypes = [_NUMBER, *[_POINTER] * 6, *[_REAL] * 5, _COUNT, _REAL, _COUNT]
         self.squares.argtypes = [_NUMBER, _POINTER, _POINTER]
         self.follow.argtypes = [_NUMBER, *[_POINTER] * 3, _REAL, _COUNT]
@@ -80,6 +85,16 @@ def usable(*tensors: Tensor) -> Library | None:
         if tensor.dtype != torch.float32 or tensor.device.type != "cpu" or not tensor.is_contiguous():
             return None
     return library()
+
+
+def takes(batch: Transitions, *more: Tensor) -> bool:
+    """Whether calls for whole updates take such a batch and `more` beside it: on the CPU, in one piece each, float32,
+    terminations as truth values."""
+    floats = batch.observations, batch.actions, batch.next_observations, batch.rewards, *more
+    return (
+        all(one.dtype is torch.float32 and one.is_cpu for one in floats) and batch.terminations.dtype is torch.bool
+        and all(map(Tensor.is_contiguous, (*floats, batch.terminations)))
+    )  # fmt: skip
 
 
 def addresses(tensors: Sequence[Tensor]) -> ctypes.Array:

@@ -41,10 +41,31 @@ static void add_bias(float *values, const float *bias, int64_t rows, int64_t wid
             for (int64_t i = 0; i < width; i++) values[i] += bias[i];
 }
 
+/* One row for every member: each product is added to the bias, as PyTorch's operators do with a single row, to their
+   bits. */
+static void row_forward(const Perceptrons *of, const float *inputs) {
+    for (int64_t member = 0; member < of->members; member++) {
+        const float *read = inputs;
+        for (int64_t layer = 0; layer < of->layers; layer++) {
+            int64_t in = of->sizes[layer], out = of->sizes[layer + 1];
+            float *values = of->kept[layer] + member * out;
+            memcpy(values, of->biases[layer] + member * out, (size_t)out * sizeof *values);
+            by_blas("N", "N", 1, out, in, 1.0f, read, in, of->weights[layer] + member * in * out, out, 1.0f, values,
+                    out);
+            for (int64_t i = 0; layer + 1 < of->layers && i < out; i++) values[i] = values[i] < 0.0f ? 0.0f : values[i];
+            read = values;
+        }
+    }
+}
+
 /* inputs (rows, sizes[0]), the same for every member */
 void foretell_perceptrons_forward(const Perceptrons *of, const float *inputs, int threads) {
     int64_t parts = parts_of(of, threads);
     sgemm = of->sgemm;
+    if (of->rows == 1) {
+        row_forward(of, inputs);
+        return;
+    }
 #pragma omp parallel for num_threads(threads) if (threads > 1)
     for (int64_t number = 0; number < parts; number++) {
         Part p = part(of, parts, number, of->rows);
@@ -158,15 +179,6 @@ void foretell_perceptrons_backward(const Perceptrons *of, int64_t rows, const fl
     }
 }
 
-static void member_inputs(const Perceptrons *of, Part p, int64_t rows, const float *gradient, int64_t first,
-                          int64_t wanted, float *input_gradient) {
-    part_backward(of, p, rows, gradient, 0, 0);
-    Rows lowest = gradient_at(of, 1, p, rows, gradient);
-    product(of->deep, "N", "T", rows, wanted, lowest.width, 1.0f, lowest.values, lowest.apart,
-            of->weights[0] + (p.member * of->sizes[0] + first) * lowest.width, lowest.width, p.member ? 1.0f : 0.0f,
-            input_gradient, wanted);
-}
-
 /* Rows of all members, one after another: those with a gradient other than 0. Returns how many. */
 static int64_t rows_with_gradient(const Perceptrons *of, int64_t rows, const float *gradient, int64_t *found) {
     int64_t count = 0, outputs = of->sizes[of->layers];
@@ -178,19 +190,22 @@ static int64_t rows_with_gradient(const Perceptrons *of, int64_t rows, const flo
     return count;
 }
 
-/* Rows found[begin] to found[end], all of one member, go back; their gradients of the inputs end in scratch[0]. */
+/* Rows found[begin] to found[end], all of one member, go back to what the first layer gives out; their gradients there
+   end in scratch[1], from row `begin` on. Products are of `least` rows at least, zeros behind those that were found. */
 static void found_backward(const Perceptrons *of, const int64_t *found, int64_t begin, int64_t end, int64_t rows,
-                           const float *gradient, int64_t first, int64_t wanted) {
+                           int64_t least, const float *gradient) {
     int64_t member = found[begin] / rows, outputs = of->sizes[of->layers];
+    int64_t count = end - begin < least ? least : end - begin;
     float *above = of->scratch[of->layers % 2] + begin * of->widest;
+    memset(above, 0, (size_t)(count * of->widest) * sizeof *above);
     for (int64_t i = 0; i < end - begin; i++)
         for (int64_t k = 0; k < outputs; k++) above[i * of->widest + k] = gradient[found[begin + i] * outputs + k];
-    for (int64_t layer = of->layers - 1; layer >= 0; layer--) {
-        int64_t in = of->sizes[layer], out = of->sizes[layer + 1], from = layer ? 0 : first;
+    for (int64_t layer = of->layers - 1; layer > 0; layer--) {
+        int64_t in = of->sizes[layer], out = of->sizes[layer + 1];
         float *below = of->scratch[layer % 2] + begin * of->widest;
-        product(of->deep, "N", "T", end - begin, layer ? in : wanted, out, 1.0f, above, of->widest,
-                of->weights[layer] + (member * in + from) * out, out, 0.0f, below, of->widest);
-        for (int64_t i = 0; i < (layer ? end - begin : 0); i++) {
+        product(of->deep, "N", "T", count, in, out, 1.0f, above, of->widest, of->weights[layer] + member * in * out,
+                out, 0.0f, below, of->widest);
+        for (int64_t i = 0; i < end - begin; i++) {
             int64_t row = found[begin + i] - member * rows;
             mask((Rows){below + i * of->widest, 1, in, in}, of->kept[layer - 1] + (member * of->rows + row) * in);
         }
@@ -198,24 +213,53 @@ static void found_backward(const Perceptrons *of, const int64_t *found, int64_t 
     }
 }
 
-/* Writes the gradient of the inputs from number `first` on, summed over the members: (rows, wanted). Several threads
-   leave out what has no gradient: where only the lowest member of a row counts, that is half of the work for two.
-   `found` has room for a number for each row of each member. */
+/* Where the rows of one member end that begin with found[begin]. */
+static int64_t end_of_member(const int64_t *found, int64_t begin, int64_t last, int64_t rows) {
+    int64_t end = begin;
+    while (end < last && found[end] / rows == found[begin] / rows) end++;
+    return end;
+}
+
+/* From the first layer to the inputs: all rows of a member at once, as if none had been left out, for the BLAS's sums of few
+   columns depend on how many rows there are. */
+static void inputs_of_all(const Perceptrons *of, const int64_t *found, int64_t count, int64_t rows, int64_t first,
+                          int64_t wanted, float *input_gradient) {
+    int64_t width = of->sizes[1];
+    for (int64_t member = 0, i = 0; member < of->members; member++) {
+        float *lowest = of->scratch[0] + member * rows * of->widest;
+        memset(lowest, 0, (size_t)(rows * width) * sizeof *lowest);
+        for (; i < count && found[i] / rows == member; i++)
+            memcpy(lowest + found[i] % rows * width, of->scratch[1] + i * of->widest, (size_t)width * sizeof *lowest);
+        product(of->deep, "N", "T", rows, wanted, width, 1.0f, lowest, width,
+                of->weights[0] + (member * of->sizes[0] + first) * width, width, member ? 1.0f : 0.0f, input_gradient,
+                wanted);
+    }
+}
+
+/* Writes the gradient of the inputs from number `first` on, summed over the members: (rows, wanted). What has no gradient
+   is left out: where only the lowest member of a row counts, that is half of the work for two. `found` has room for a
+   number for each row of each member. On one thread the bits are those of all rows. */
 void foretell_perceptrons_inputs(const Perceptrons *of, int64_t rows, const float *gradient, int64_t first,
                                  int64_t wanted, float *input_gradient, int64_t *found, int threads) {
+    int64_t count = rows_with_gradient(of, rows, gradient, found), width = of->sizes[1];
     sgemm = of->sgemm;
     if (threads == 1) {
-        for (int64_t member = 0; member < of->members; member++)
-            member_inputs(of, part(of, of->members, member, rows), rows, gradient, first, wanted, input_gradient);
+        for (int64_t begin = 0, end; begin < count; begin = end) {
+            end = end_of_member(found, begin, count, rows);
+            found_backward(of, found, begin, end, rows, rows < FEW_ROWS ? rows : FEW_ROWS, gradient);
+        }
+        inputs_of_all(of, found, count, rows, first, wanted, input_gradient);
         return;
     }
-    int64_t count = rows_with_gradient(of, rows, gradient, found);
 #pragma omp parallel for schedule(static, 1) num_threads(threads)
     for (int64_t share = 0; share < threads; share++) {
-        int64_t begin = count * share / threads, last = count * (share + 1) / threads;
-        for (int64_t end = begin; begin < last; begin = end) {
-            while (end < last && found[end] / rows == found[begin] / rows) end++;
-            found_backward(of, found, begin, end, rows, gradient, first, wanted);
+        int64_t last = count * (share + 1) / threads;
+        for (int64_t begin = count * share / threads, end; begin < last; begin = end) {
+            end = end_of_member(found, begin, last, rows);
+            found_backward(of, found, begin, end, rows, 0, gradient);
+            product(of->deep, "N", "T", end - begin, wanted, width, 1.0f, of->scratch[1] + begin * of->widest,
+                    of->widest, of->weights[0] + (found[begin] / rows * of->sizes[0] + first) * width, width, 0.0f,
+                    of->scratch[0] + begin * of->widest, of->widest);
         }
     }
     for (int64_t i = 0; i < rows * wanted; i++) input_gradient[i] = 0.0f;
@@ -266,4 +310,59 @@ void foretell_learner(Learner *of, const float *observations, const float *actio
     foretell_perceptrons_forward(of->q, of->taken, threads);
     of->losses[1] = (float)of->errors(members, rows, outputs_of(of->q), of->targets, 2.0f, of->of_q);
     foretell_perceptrons_backward(of->q, rows, of->of_q, of->taken, of->q_partial, threads);
+}
+
+typedef void (*Targets)(int64_t, int64_t, const float *, const float *, const float *, const float *, const uint8_t *,
+                        float, float *);
+typedef double (*Lowest)(int64_t, int64_t, const float *, const float *, const float *, float *, float *);
+typedef void (*PolicyGradient)(int64_t, int64_t, const float *, const float *, const float *, const float *,
+                               const float *, float, float, float *);
+
+/* What an update of Soft Actor-Critic with target Q-functions computes with between two steps: see agents/sac.py. */
+typedef struct {
+    const Perceptrons *target, *q, *policy; /* policy is of two batches: observations, then those that followed */
+    Targets targets_of; /* of losses.c, as are the next ones */
+    Errors errors;
+    Lowest lowest;
+    PolicyGradient policy_gradient;
+    int64_t observation_dim, action_dim;
+    float low, high;                      /* of a log standard deviation */
+    float *taken;                         /* inputs of the Q-functions */
+    float *targets, *soft;                /* (rows) each */
+    float *of_q;                          /* (members, rows) */
+    float *of_actions, *of_outputs;       /* (rows, action_dim), (rows, 2 action_dim) */
+    int64_t *found;                       /* as in foretell_perceptrons_inputs */
+    float *q_partial, *policy_partial;    /* as in foretell_perceptrons_backward */
+} ActorCritic;
+
+/* Writes the gradients of the Q-functions, and returns their loss. `sampled` (2 rows, action_dim) and `log_probs` (2
+   rows) are of the policy's actions at the observations and at those that followed. */
+double foretell_critic(ActorCritic *of, const float *observations, const float *actions, const float *next_observations,
+                       const float *rewards, const uint8_t *terminations, const float *sampled, const float *log_probs,
+                       const float *temperature, float discount, int threads) {
+    int64_t rows = of->q->rows, members = of->q->members, acts = of->action_dim;
+    beside(rows, of->observation_dim, next_observations, acts, sampled + rows * acts, of->taken);
+    foretell_perceptrons_forward(of->target, of->taken, threads);
+    of->targets_of(members, rows, outputs_of(of->target), log_probs + rows, temperature, rewards, terminations,
+                   discount, of->targets);
+    beside(rows, of->observation_dim, observations, acts, actions, of->taken);
+    foretell_perceptrons_forward(of->q, of->taken, threads);
+    double loss = of->errors(members, rows, outputs_of(of->q), of->targets, 1.0f, of->of_q);
+    foretell_perceptrons_backward(of->q, rows, of->of_q, of->taken, of->q_partial, threads);
+    return loss;
+}
+
+/* Writes the gradients of the policy, and returns its loss. `read` (2 rows, observation_dim) is what its last pass read,
+   `deviations` are of the actions that it sampled. */
+double foretell_actor(ActorCritic *of, const float *read, const float *sampled, const float *log_probs,
+                      const float *deviations, const float *temperature, int threads) {
+    int64_t rows = of->q->rows, members = of->q->members, acts = of->action_dim;
+    beside(rows, of->observation_dim, read, acts, sampled, of->taken);
+    foretell_perceptrons_forward(of->q, of->taken, threads);
+    double loss = of->lowest(members, rows, outputs_of(of->q), log_probs, temperature, of->soft, of->of_q);
+    foretell_perceptrons_inputs(of->q, rows, of->of_q, of->observation_dim, acts, of->of_actions, of->found, threads);
+    of->policy_gradient(rows, acts, outputs_of(of->policy), sampled, deviations, of->of_actions, temperature, of->low,
+                        of->high, of->of_outputs);
+    foretell_perceptrons_backward(of->policy, rows, of->of_outputs, read, of->policy_partial, threads);
+    return loss;
 }

@@ -67,21 +67,21 @@ class NativePass:
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the outputs `(members, rows, outputs)`."""
-        self._inputs = inputs.contiguous()
-        self._functions.forward(self.address, self._inputs.data_ptr(), torch.get_num_threads())
+        self.read = inputs.contiguous()
+        self._functions.forward(self.address, self.read.data_ptr(), torch.get_num_threads())
         return self._kept[-1]
 
     def backward(self, gradient: Tensor) -> None:
         """Write `grad` of every parameter, from the gradient `(members, rows, outputs)` of the first rows' outputs."""
         gradient, threads = gradient.contiguous(), torch.get_num_threads()
         self._functions.backward(
-            self.address, gradient.shape[1], gradient.data_ptr(), self._inputs.data_ptr(),
+            self.address, gradient.shape[1], gradient.data_ptr(), self.read.data_ptr(),
             self.partial(threads).data_ptr(), threads,
         )  # fmt: skip
 
     def gradient_of_inputs(self, gradient: Tensor, first: int) -> Tensor:
         """Return the gradient `(rows, wanted)` with respect to the inputs from number `first` on, over all members."""
-        gradient, found = gradient.contiguous(), torch.empty(gradient.shape[1], self._inputs.shape[1] - first)
+        gradient, found = gradient.contiguous(), torch.empty(gradient.shape[1], self.read.shape[1] - first)
         self._functions.inputs(
             self.address, gradient.shape[1], gradient.data_ptr(), first, found.shape[1], found.data_ptr(),
             self._found.data_ptr(), torch.get_num_threads(),

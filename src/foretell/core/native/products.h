@@ -20,9 +20,10 @@ static void by_blas(const char *first, const char *second, int64_t rows, int64_t
     sgemm(second, first, &m, &n, &k, &alpha, b, &left, a, &right, &beta, c, &out);
 }
 
+enum { FEW_ROWS = 6 }; /* of c, from which on what is below is faster than the BLAS */
+
 #ifdef __AVX512F__
 enum { LANES = 16, TILE_ROWS = 12, PANEL = 2 * LANES, DEEP = 512 }; /* columns of b that a tile takes, rows of a panel */
-enum { FEW_ROWS = 6 }; /* of c, from which on this is faster */
 typedef float Lanes __attribute__((vector_size(LANES * sizeof(float)), aligned(sizeof(float)), may_alias));
 typedef int32_t Numbers __attribute__((vector_size(LANES * sizeof(int32_t))));
 

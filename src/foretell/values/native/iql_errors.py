@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from foretell.agents.native.building import Library
-from foretell.agents.sac import Transitions
+from foretell.agents.transitions import Transitions
 
 
 class NativeErrors:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from foretell.agents.native.building import Library
 from foretell.agents.native.perceptrons import NativePass
-from foretell.agents.sac import Transitions
+from foretell.agents.transitions import Transitions
 
 _PASSES, _FUNCTIONS, _SIZES = ("target", "value", "q"), ("expectile", "errors"), ("observation_dim", "action_dim")
 _MEMORY = "taken", "both", "advantages", "of_value", "targets", "of_q"
@@ -51,12 +51,3 @@ class NativeGradients:
         tensors = batch.observations, batch.actions, batch.next_observations, batch.rewards, batch.terminations
         self._functions.learner(self._address, *map(Tensor.data_ptr, tensors), expectile, discount, threads)
         return losses[0], losses[1]
-
-
-def takes(batch: Transitions) -> bool:
-    """Whether it takes such a batch: in one piece each, float32, terminations as truth values; all on the CPU."""
-    floats = batch.observations, batch.actions, batch.next_observations, batch.rewards
-    return (
-        all(one.dtype is torch.float32 and one.is_cpu for one in floats) and batch.terminations.dtype is torch.bool
-        and all(map(Tensor.is_contiguous, (*floats, batch.terminations)))
-    )  # fmt: skip
