@@ -14,7 +14,7 @@ from faults.divergence import KINDS, cases, injected, problems, start, weights_o
 from foretell.agents.configs import SACConfig
 from foretell.agents.sac import SoftActorCritic, Transitions
 from foretell.core.errors import DivergedError
-from foretell.models.finite import where_not_finite
+from foretell.models.finite import all_finite, where_not_finite
 from foretell.sequences.windows import WindowSampler
 from foretell.training.configs import TrainingConfig, learning_rate_at
 from foretell.training.finite import CheckedActorCritic, NotFiniteError
@@ -126,6 +126,19 @@ def test_a_loss_that_overflows_with_finite_gradients_is_caught():
     with pytest.raises(NotFiniteError, match="q"):
         agent.update(batch, torch.zeros(8, 1))
     assert all(torch.equal(weight, agent.state_dict()[name]) for name, weight in before.items())
+
+
+@pytest.mark.parametrize(("numbers", "finite"), [
+    ([3e38, 3e38, 3e38], True), ([3e38, -3e38, 3e38, 3e38], True), ([1.0, np.nan], False), ([np.inf, 1.0], False),
+    ([np.inf, -np.inf], False), ([3e38, 3e38, np.nan], False), ([], True),
+])  # fmt: skip
+@pytest.mark.filterwarnings("error")
+def test_numbers_are_finite_though_their_sum_is_not(numbers, finite):
+    batch = _batch(2)
+    object.__setattr__(batch, "rewards", torch.tensor(numbers))
+    assert all_finite(batch, torch.tensor(1.0)) is finite
+    batch.rewards.requires_grad_()
+    assert all_finite(batch) is finite
 
 
 def test_a_loss_alone_that_is_not_finite_stops_a_sequence_model(monkeypatch):

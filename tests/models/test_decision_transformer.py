@@ -9,10 +9,12 @@ import torch
 
 from conformance.checks import notices
 from foretell.core.errors import UsageError
+from foretell.models import decision_transformer
 from foretell.models.configs import DecisionTransformerConfig
 from foretell.models.initialization import EMBEDDING_STD
+from foretell.models.layers import causal_mask
 from foretell.models.transformer.stacks import sinusoidal_positions
-from reference.making import VECTOR, random_batch, small_model
+from reference.making import VECTOR, padded_batch, random_batch, small_model
 
 SINUSOIDAL = "sinusoidal"
 
@@ -61,3 +63,19 @@ def test_timesteps_past_the_end_are_an_error():
 def test_an_unknown_embedding_is_refused():
     with pytest.raises(UsageError, match="timestep_embedding is 'rotary'; expected one of learned, sinusoidal"):
         DecisionTransformerConfig(timestep_embedding="rotary")  # pyrefly: ignore
+
+
+@pytest.mark.parametrize("shape", ["behind padding", "with holes", "real", "none", "larger than what is kept"])
+@pytest.mark.parametrize("time", [1, 2, 5])
+def test_what_a_token_may_see_is_chosen_as_it_is_made(time, shape, monkeypatch):
+    if shape == "larger than what is kept":
+        monkeypatch.setattr(decision_transformer, "KEPT_MASKS", 0)
+    model = small_model("decision-transformer", VECTOR, context_length=time)
+    batch = padded_batch(time, windows=9)
+    if shape == "with holes":
+        batch.mask[:] = torch.rand(batch.mask.shape, generator=torch.Generator().manual_seed(1)) < 0.5
+    elif shape in ("real", "none"):
+        batch.mask[:] = shape == "real"
+    found, expected = model._allowed(batch), causal_mask(model._token_mask(batch))
+    assert len(found) == (1 if bool(batch.mask.all()) else 9)
+    assert torch.equal(found.expand(expected.shape), expected)

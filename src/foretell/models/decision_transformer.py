@@ -15,6 +15,7 @@ prediction may see, is no token.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -30,6 +31,7 @@ from foretell.models.layers import (
     CausalTransformer,
     action_inputs,
     allowed_by,
+    causal_mask,
     dropout,
     stack_parameters,
     stack_settings,
@@ -49,6 +51,8 @@ TOKENS = 3
 """Tokens a timestep: return-to-go, observation, action."""
 OBSERVATIONS = slice(1, None, TOKENS)
 """The tokens that predict an action."""
+KEPT_MASKS = 1 << 18
+"""Bytes up to which the masks of all windows that can be padded are kept."""
 
 
 class SinusoidalEmbedding(nn.Module):
@@ -180,11 +184,17 @@ class DecisionTransformer(SequenceModel[DecisionTransformerConfig]):
         return TOKENS * batch.mask.shape[1] - 1
 
     def _token_mask(self, batch: SequenceBatch) -> Bool[Tensor, "batch tokens"]:
-        return batch.mask.repeat_interleave(TOKENS, dim=1)[:, : self._count(batch)]
+        return _tokens_of(batch.mask, self._count(batch))
 
     def _allowed(self, batch: SequenceBatch) -> Bool[Tensor, "#batch 1 tokens tokens"]:
         """Return which token may see which, one for all windows where none is padded: only on the CPU."""
-        return unpadded_mask(self._count(batch)) if bool(batch.mask.all()) else allowed_by(self._token_mask(batch))
+        mask, count = batch.mask.numpy(), self._count(batch)  # NumPy: small operators of PyTorch's take twice as long
+        time = mask.shape[1]
+        if mask.all():
+            return unpadded_mask(count)
+        if (time + 1) * count**2 <= KEPT_MASKS and (mask[:, 1:] >= mask[:, :-1]).all():
+            return _masks_of_padded(time, count)[torch.from_numpy(mask.sum(1))]
+        return allowed_by(self._token_mask(batch))
 
     def _tokens(self, batch: SequenceBatch, count: int) -> Float[Tensor, "batch tokens width"]:
         r"""Return the first `count` tokens of $\hat R_1, s_1, a_1, \hat R_2$ and so on, embedded and normed."""
@@ -223,6 +233,21 @@ class DecisionTransformer(SequenceModel[DecisionTransformerConfig]):
             return None
         found = norm.weight, norm.bias, head.weight, head.bias
         return found if usable(*found) else None
+
+
+def _tokens_of(mask: Bool[Tensor, "batch time"], count: int) -> Bool[Tensor, "batch count"]:
+    return mask.repeat_interleave(TOKENS, dim=1)[:, :count]
+
+
+@lru_cache(maxsize=8)
+def _masks_of_padded(time: int, count: int) -> Bool[Tensor, "real 1 count count"]:
+    """Return the causal masks of windows of which the last timesteps are real, from none of them to all.
+
+    Windows are padded where they begin and nowhere else; made anew for every batch, masks take longer than to choose.
+    """
+    with torch.inference_mode(False):  # as in `unpadded_mask`
+        real = torch.arange(time + 1)[:, None] > torch.arange(time).flip(0)
+        return causal_mask(_tokens_of(real, count))
 
 
 _FORWARD, _LOSS = DecisionTransformer.forward, DecisionTransformer.loss

@@ -26,8 +26,15 @@ def all_finite(batch: Any, *numbers: Tensor) -> bool:
         return False
     floats = _floats(batch)
     if all(part.is_cpu for part in floats):  # NumPy: a call of PyTorch's takes longer than to look at a small batch
-        return all(np.isfinite(part.detach().numpy()).all() for part in floats)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return all(map(_finite, floats))
     return math.isfinite(float(summed(batch)))
+
+
+def _finite(part: Tensor) -> bool:
+    """Say whether all numbers are finite: surely where their sum is; finite ones may add up to one that is not."""
+    numbers = (part.detach() if part.requires_grad else part).numpy()
+    return math.isfinite(np.add.reduce(numbers, axis=None)) or bool(np.isfinite(numbers).all())
 
 
 def summed(batch: Any, *numbers: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ typedef struct {
     Dropout drop;
 } Attention;
 
-enum { FEW = 6 }; /* tokens of a window up to which a loop is faster than to call for a product */
+enum { FEW = 6, SOME = 15 }; /* tokens of a window up to which a loop is faster than to call for a product: sums, scores */
 
 /* c (rows, columns) = alpha * a (rows, size) b (columns, size)' */
 static inline void few_products(int rows, int columns, int size, float alpha, const float *a, int lda, const float *b,
@@ -46,7 +46,7 @@ static inline void few_sums(int rows, int columns, int size, const float *weight
 /* c (rows, columns) = alpha * a (rows, size) b (columns, size)' */
 static void compared(int rows, int columns, int size, float alpha, const float *a, int lda, const float *b, int ldb,
                      float *c) {
-    if (columns <= FEW) {
+    if (columns <= SOME) {
         OF_SIZE(PRODUCTS, size, rows, columns, alpha, a, lda, b, ldb, c)
     } else {
         times_transposed(rows, columns, size, alpha, a, lda, b, ldb, 0.0f, c, columns);
