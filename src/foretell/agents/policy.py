@@ -19,7 +19,7 @@ class SACPolicy:
     def __init__(self, network: GaussianPolicy, action_range: ActionRange):
         self.network = network
         self.action_range = action_range
-        self._passes = Passes()
+        self._passes, self._log_volume = Passes(), np.float32(action_range.log_volume())
 
     @torch.inference_mode()
     def act(
@@ -30,7 +30,7 @@ class SACPolicy:
         shape = len(observations), outputs.shape[-1] // 2
         noise = torch.from_numpy(rng.standard_normal(shape, dtype=np.float32))
         sampled = squashing(outputs, noise).sample(outputs, noise)
-        log_probs = sampled.log_probs.numpy() - np.float32(self.action_range.log_volume())
+        log_probs = sampled.log_probs.numpy() - self._log_volume
         return self.action_range.to_environment(sampled.actions.numpy()), log_probs
 
     def _outputs(self, observations: Float[Tensor, "num_envs obs_dim"]) -> Float[Tensor, "1 num_envs outputs"]:

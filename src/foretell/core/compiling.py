@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 SWITCH = "FORETELL_NATIVE"
@@ -37,8 +38,7 @@ def shared_library(source: Path, beside: Sequence[Path] = (), flags: Sequence[st
     if os.environ.get(SWITCH) == "0" or not sys.platform.startswith("linux") or compiler is None:
         return None
     sources = [path.read_bytes() for path in (source, *beside)]
-    version = subprocess.run([compiler, "--version"], capture_output=True, timeout=BUILD_SECONDS, check=True).stdout
-    parts = [*sources, version, " ".join([*FLAGS, *flags]).encode(), _processor()]
+    parts = [*sources, _version(compiler), " ".join([*FLAGS, *flags]).encode(), _processor()]
     digest = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
     folder = _cache_folder()
     library = folder / f"{source.stem}-{digest[:24]}.so"
@@ -49,6 +49,11 @@ def shared_library(source: Path, beside: Sequence[Path] = (), flags: Sequence[st
             subprocess.run(command, capture_output=True, timeout=BUILD_SECONDS, check=True)
             made.replace(library)  # whole or absent, however many build at a time
     return library
+
+
+@cache
+def _version(compiler: str) -> bytes:
+    return subprocess.run([compiler, "--version"], capture_output=True, timeout=BUILD_SECONDS, check=True).stdout
 
 
 def _cache_folder() -> Path:
@@ -62,6 +67,7 @@ def _cache_folder() -> Path:
     return folder
 
 
+@cache
 def _processor() -> bytes:
     """Return what tells processors apart: a library for one must not be loaded on another."""
     lines = Path("/proc/cpuinfo").read_bytes().splitlines() if Path("/proc/cpuinfo").exists() else []

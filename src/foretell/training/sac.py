@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
 from foretell.agents.configs import SACConfig
@@ -29,7 +30,7 @@ from foretell.training.run_folder import RunFolder, run_versions
 LOG_EVERY = 500
 """Timesteps between events that hold the losses."""
 AHEAD = 64
-"""Timesteps whose random streams are made together: one alone takes three times as long, after an update's memory."""
+"""Timesteps for which random numbers are drawn together: for one alone, it takes three times as long."""
 KEPT_EVERY = 100
 """Updates between copies of the agent in memory, from which an update that fails half-way is taken back."""
 
@@ -57,18 +58,17 @@ class Replay:
             self.columns[name.replace("__", "/")][self.size] = value
         self.size += 1
 
-    def sample(self, batch_size: int, action_range: ActionRange, generator: torch.Generator) -> Transitions:
-        """Draw timesteps uniformly, with replacement."""
-        rows = torch.randint(self.size, (batch_size,), generator=generator).numpy()
+    def sample(self, rows: Int[np.ndarray, " batch"], action_range: ActionRange) -> Transitions:
+        """Return these timesteps, actions in [-1, 1]."""
         observations, actions, rewards, next_observations, terminations = (
             self.columns[name].take(rows, 0)
             for name in ("observations", "actions", "rewards", "next_observations", "terminations")
         )
         return Transitions(
-            observations=torch.from_numpy(observations.reshape(batch_size, -1)),
+            observations=torch.from_numpy(observations.reshape(len(rows), -1)),
             actions=torch.from_numpy(action_range.to_unit(actions)),
             rewards=torch.from_numpy(rewards),
-            next_observations=torch.from_numpy(next_observations.reshape(batch_size, -1)),
+            next_observations=torch.from_numpy(next_observations.reshape(len(rows), -1)),
             terminations=torch.from_numpy(terminations),
         )
 
@@ -98,7 +98,7 @@ class SACTraining:
         self.episode_start, self.episodes = 0, 0
         self._kept: tuple[int, dict[str, Tensor]] | None = None
         self._acting: dict[int, np.random.Generator] = {}
-        self._updating: dict[int, int] = {}
+        self._updating: dict[int, tuple[np.ndarray, Tensor]] = {}
 
     def _seeded(self, name: str, index: int) -> torch.Generator:
         return self.generator.manual_seed(derive_seed(self.seed, name, index))
@@ -160,11 +160,16 @@ class SACTraining:
             raise failed from None
 
     def _drawn(self, step: int) -> tuple[Transitions, Tensor]:
+        """Return the batch of the update at `step`, of timesteps before it, all equally likely, and the noise."""
         if step not in self._updating:
-            self._updating = {at: derive_seed(self.seed, "sac-update", at) for at in range(step, step + AHEAD)}
-        generator = self.generator.manual_seed(self._updating[step])
-        batch = self.replay.sample(self.config.batch_size, self.action_range, generator)
-        return batch, torch.randn(2 * self.config.batch_size, self.spec.action_dim, generator=generator)
+            self._updating = {at: self._draw(at) for at in range(step, step + AHEAD)}
+        rows, noise = self._updating[step]
+        return self.replay.sample(rows, self.action_range), noise
+
+    def _draw(self, step: int) -> tuple[np.ndarray, Tensor]:
+        size, generator = self.config.batch_size, self._seeded("sac-update", step)
+        rows = torch.randint(step, (size,), generator=generator).numpy()
+        return rows, torch.randn(2 * size, self.spec.action_dim, generator=generator)
 
     def _take_back(self, step: int) -> None:
         """Make the agent what it was before the update of `step`: from the copy, by the updates since."""

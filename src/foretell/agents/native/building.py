@@ -82,7 +82,7 @@ def library() -> Library | None:
 def usable(*tensors: Tensor) -> Library | None:
     """Return the library where it takes these: float32 on the CPU, in one piece each."""
     for tensor in tensors:
-        if tensor.dtype != torch.float32 or tensor.device.type != "cpu" or not tensor.is_contiguous():
+        if tensor.dtype is not torch.float32 or not tensor.is_cpu or not tensor.is_contiguous():
             return None
     return library()
 
