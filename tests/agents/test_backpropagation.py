@@ -96,17 +96,6 @@ def test_the_gradient_of_inputs_where_few_rows_of_a_member_count(few, threads):
         torch.testing.assert_close(passes.gradient_of_inputs(gradient, 3), expected[:, 3:], rtol=1e-5, atol=1e-6)
 
 
-def test_a_pass_of_one_row(threads):
-    """Its biases are added inside of the product."""
-    network = EnsembleMLP(3, (4, 32, 32, 2), torch.Generator().manual_seed(0)).requires_grad_(False)
-    passes = make_pass(network, 1)
-    assert isinstance(passes, NativePass), "no C compiler on this machine"
-    for seed in range(5):
-        inputs = 10 * _drawn(1, 4, seed=seed)
-        torch.testing.assert_close(passes.forward(inputs), network(inputs), rtol=1e-5, atol=1e-6)
-    assert passes.forward(torch.full((1, 4), torch.nan)).isnan().all()
-
-
 def test_nan_is_passed_on(network_and_pass):
     network, passes = network_and_pass
     with torch.no_grad():

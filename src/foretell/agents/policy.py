@@ -5,9 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from jaxtyping import Float, Float32
-from torch import Tensor
 
-from foretell.agents.backpropagation import Passes
 from foretell.agents.networks import GaussianPolicy
 from foretell.agents.squashing import squashing
 from foretell.sequences.scaling import ActionRange
@@ -19,24 +17,18 @@ class SACPolicy:
     def __init__(self, network: GaussianPolicy, action_range: ActionRange):
         self.network = network
         self.action_range = action_range
-        self._passes, self._log_volume = Passes(), np.float32(action_range.log_volume())
 
     @torch.inference_mode()
     def act(
         self, observations: Float[np.ndarray, "num_envs obs_dim"], rng: np.random.Generator
     ) -> tuple[Float32[np.ndarray, "num_envs action_dim"], Float32[np.ndarray, " num_envs"]]:
         """Sample actions; return them with their log-densities, both in the environment's units."""
-        outputs = self._outputs(torch.as_tensor(observations, dtype=torch.float32))
+        outputs = self.network.mlp(torch.as_tensor(observations, dtype=torch.float32))
         shape = len(observations), outputs.shape[-1] // 2
         noise = torch.from_numpy(rng.standard_normal(shape, dtype=np.float32))
         sampled = squashing(outputs, noise).sample(outputs, noise)
-        log_probs = sampled.log_probs.numpy() - self._log_volume
+        log_probs = sampled.log_probs.numpy() - np.float32(self.action_range.log_volume())
         return self.action_range.to_environment(sampled.actions.numpy()), log_probs
-
-    def _outputs(self, observations: Float[Tensor, "num_envs obs_dim"]) -> Float[Tensor, "1 num_envs outputs"]:
-        """Return what the perceptron gives out; of one observation, PyTorch's operators cost more than the products."""
-        network = self.network.mlp
-        return self._passes.of(network, 1).forward(observations) if len(observations) == 1 else network(observations)
 
     @torch.inference_mode()
     def best(self, observations: Float[np.ndarray, "num_envs obs_dim"]) -> Float32[np.ndarray, "num_envs action_dim"]:

@@ -41,31 +41,10 @@ static void add_bias(float *values, const float *bias, int64_t rows, int64_t wid
             for (int64_t i = 0; i < width; i++) values[i] += bias[i];
 }
 
-/* One row for every member: each product is added to the bias, as PyTorch's operators do with a single row, to their
-   bits. */
-static void row_forward(const Perceptrons *of, const float *inputs) {
-    for (int64_t member = 0; member < of->members; member++) {
-        const float *read = inputs;
-        for (int64_t layer = 0; layer < of->layers; layer++) {
-            int64_t in = of->sizes[layer], out = of->sizes[layer + 1];
-            float *values = of->kept[layer] + member * out;
-            memcpy(values, of->biases[layer] + member * out, (size_t)out * sizeof *values);
-            by_blas("N", "N", 1, out, in, 1.0f, read, in, of->weights[layer] + member * in * out, out, 1.0f, values,
-                    out);
-            for (int64_t i = 0; layer + 1 < of->layers && i < out; i++) values[i] = values[i] < 0.0f ? 0.0f : values[i];
-            read = values;
-        }
-    }
-}
-
 /* inputs (rows, sizes[0]), the same for every member */
 void foretell_perceptrons_forward(const Perceptrons *of, const float *inputs, int threads) {
     int64_t parts = parts_of(of, threads);
     sgemm = of->sgemm;
-    if (of->rows == 1) {
-        row_forward(of, inputs);
-        return;
-    }
 #pragma omp parallel for num_threads(threads) if (threads > 1)
     for (int64_t number = 0; number < parts; number++) {
         Part p = part(of, parts, number, of->rows);
