@@ -118,7 +118,7 @@ static void part_backward(const Perceptrons *of, Part p, int64_t rows, const flo
     Rows above = gradient_at(of, of->layers, p, rows, gradient);
     for (int64_t layer = of->layers - 1; layer >= 0; layer--) {
         int64_t in = of->sizes[layer], out = above.width;
-        if (inputs) weight_gradient(of, p, layer, above, inputs, partial);
+        weight_gradient(of, p, layer, above, inputs, partial);
         if (layer == 0) break;
         Rows below = gradient_at(of, layer, p, rows, gradient);
         product(of->deep, "N", "T", above.rows, in, out, 1.0f, above.values, above.apart,
