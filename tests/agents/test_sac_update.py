@@ -98,8 +98,7 @@ def test_targets_start_equal_and_move_by_tau(form):
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_one_call_for_a_network_takes_the_same_steps_bit_for_bit(threads, monkeypatch):
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)  # what C is told
     config = SACConfig(hidden_sizes=(32, 32), learning_rate=1e-2)
     agents = [SoftActorCritic(config, 3, 2, torch.Generator().manual_seed(1)) for _ in range(2)]
     transitions, _, noise = _batch(40)
@@ -111,7 +110,6 @@ def test_one_call_for_a_network_takes_the_same_steps_bit_for_bit(threads, monkey
     for _ in range(5):
         found = [agent.update(single, noise.float()) for agent in agents]
         assert {k: v.item() for k, v in found[0].items()} == {k: v.item() for k, v in found[1].items()}
-    torch.set_num_threads(before)
     assert len(asked) == 5
     assert None not in asked, "no C compiler on this machine"
     for name, weight in agents[0].state_dict().items():

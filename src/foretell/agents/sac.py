@@ -84,11 +84,11 @@ class SoftActorCritic(nn.Module):
         temperature = self.log_temperature.exp()
         drawn = self._sample(batch, noise)
         if (native := self._together(batch, drawn)) is not None:
-            losses = self._learn_together(native, batch, drawn, temperature)
+            losses = self._learn_together(native, batch, drawn[-1], temperature)
         else:
             losses = self._learn(batch, noise, drawn, temperature)
         if self.config.form == "twin-q":
-            losses["temperature"] = self._temperature_loss(drawn[3].log_probs[: len(batch.rewards)])
+            losses["temperature"] = self._temperature_loss(drawn[-1].log_probs[: len(batch.rewards)])
             self._step("temperature", losses["temperature"])
         self._move_targets()
         return losses
@@ -119,12 +119,12 @@ class SoftActorCritic(nn.Module):
         return losses
 
     def _learn_together(
-        self, native: NativeActorCritic, batch: Transitions, drawn: _Drawn, temperature: Tensor
+        self, native: NativeActorCritic, batch: Transitions, sampled: Squashed, temperature: Tensor
     ) -> dict[str, Tensor]:
         """What `_learn` does in form twin-q, to the same bits: one call between two steps."""
-        losses = {"q": native.of_q(batch, drawn[3], temperature, self.config.discount)}
+        losses = {"q": native.of_q(batch, sampled, temperature, self.config.discount)}
         self._step("q", losses["q"])
-        losses["policy"] = native.of_policy(drawn[3], temperature)
+        losses["policy"] = native.of_policy(sampled, temperature)
         self._step("policy", losses["policy"])
         return losses
 
