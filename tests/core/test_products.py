@@ -70,7 +70,8 @@ def _factors(name, rows, columns, inner, generator):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(("rows", "columns", "inner"), [
     (1, 1, 1), (1, 64, 64), (5, 32, 16), (6, 16, 7), (12, 32, 16), (13, 48, 33), (60, 60, 64), (60, 64, 60),
-    (23, 31, 30), (384, 64, 256), (47, 80, 513), (64, 192, 1100), (7, 15, 9), (8, 17, 100),
+    (23, 31, 30), (384, 64, 256), (47, 80, 513), (64, 192, 1100), (7, 15, 9), (8, 17, 100), (2, 80, 37), (3, 64, 513),
+    (3, 23, 10), (33, 2, 70), (64, 3, 1100), (17, 4, 30), (16, 5, 8),
 ])  # fmt: skip
 @pytest.mark.parametrize(("alpha", "beta"), [(1.0, 0.0), (1.0, 1.0), (-0.5, 2.0)])
 def test_a_product_is_that_of_double_precision(products, name, rows, columns, inner, alpha, beta):
@@ -122,3 +123,28 @@ def test_parts_of_a_sum_are_added_in_turn(products, deep):
         whole = whole + part
     apart = 0.0 if products.own else 1e-5
     torch.testing.assert_close(found, whole, rtol=apart, atol=10 * apart)
+
+
+@pytest.mark.parametrize("name", ["times", "transposed_times"])
+@pytest.mark.parametrize(("rows", "columns"), [(1, 16), (2, 80), (3, 64), (16, 2), (45, 3), (64, 4)])
+def test_of_few_rows_or_columns_products_are_rounded_before_they_are_added(products, name, rows, columns):
+    """In the order of the terms, bit for bit in C; a BLAS promises it to rounding."""
+    apart = 0.0 if products.own else 1e-5
+    a, b, read_a, read_b = _factors(name, rows, columns, 530, torch.Generator().manual_seed(0))
+    found, expected = torch.zeros(rows, columns), torch.zeros(rows, columns)
+    for k in range(530):
+        expected = expected + a[:, k, None] * b[k]
+    products(name, read_a, read_b, found)
+    torch.testing.assert_close(found, expected, rtol=apart, atol=10 * apart)
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_sums_of_few_rows_begin_with_what_they_are_added_to(products, rows):
+    apart = 0.0 if products.own else 1e-5
+    a, b, *_ = _factors("times", rows, 32, 20, torch.Generator().manual_seed(0))
+    found = torch.linspace(-1, 1, rows * 32).reshape(rows, 32)
+    expected = found.clone()
+    for k in range(20):
+        expected = expected + a[:, k, None] * b[k]
+    products("times", a, b, found, beta=1.0)
+    torch.testing.assert_close(found, expected, rtol=apart, atol=10 * apart)

@@ -41,8 +41,15 @@ static void add_bias(float *values, const float *bias, int64_t rows, int64_t wid
             for (int64_t i = 0; i < width; i++) values[i] += bias[i];
 }
 
-/* inputs (rows, sizes[0]), the same for every member */
+static void relu(float *values, int64_t count) {
+    for (int64_t i = 0; i < count; i++) values[i] = values[i] < 0.0f ? 0.0f : values[i];
+}
+
+enum { SMALL = 400 }; /* weights of a layer: of fewer, PyTorch adds the biases of one row behind the sums, else before */
+
+/* inputs (rows, sizes[0]), the same for every member. One row, as an agent acts, is summed up in PyTorch's order. */
 void foretell_perceptrons_forward(const Perceptrons *of, const float *inputs, int threads) {
+    threads = of->rows > 1 ? threads : 1;
     int64_t parts = parts_of(of, threads);
     sgemm = of->sgemm;
 #pragma omp parallel for num_threads(threads) if (threads > 1)
@@ -52,9 +59,12 @@ void foretell_perceptrons_forward(const Perceptrons *of, const float *inputs, in
         for (int64_t layer = 0; layer < of->layers; layer++) {
             int64_t in = of->sizes[layer], out = of->sizes[layer + 1], rows = p.end - p.begin;
             float *values = of->kept[layer] + (p.member * of->rows + p.begin) * out;
-            product(of->deep, "N", "N", rows, out, in, 1.0f, read, in, of->weights[layer] + p.member * in * out, out, 0.0f, values,
-                    out);
-            add_bias(values, of->biases[layer] + p.member * out, rows, out, layer + 1 < of->layers);
+            const float *weights = of->weights[layer] + p.member * in * out, *bias = of->biases[layer] + p.member * out;
+            int before = of->rows == 1 && in * out >= SMALL, hidden = layer + 1 < of->layers;
+            if (before) memcpy(values, bias, (size_t)out * sizeof *values);
+            product(of->deep, "N", "N", rows, out, in, 1.0f, read, in, weights, out, before ? 1.0f : 0.0f, values, out);
+            if (!before) add_bias(values, bias, rows, out, hidden);
+            else if (hidden) relu(values, out);
             read = values;
         }
     }

@@ -3,8 +3,9 @@
    The factors are some hundred rows long and lie in the cache. A BLAS first copies both into an order of its own, which
    takes it up to a fifth of the time. Here a is read where it lies, and so is b unless it is transposed. A tile of c is
    summed up in registers while rows of b pass by, each multiplied by the numbers of a column of a; a sum is taken in the
-   order of its terms, whatever the tile. Where a processor has too few registers, and of few rows or columns, the BLAS that PyTorch
-   has loaded does it. */
+   order of its terms, whatever the tile. Of few rows or columns it is summed up in the same way, each product rounded before it is
+   added, as a BLAS does it there in a multiple of the time. Where a processor has too few registers, and of what is left, the
+   BLAS that PyTorch has loaded does it. */
 #pragma once
 #include <stdint.h>
 #include <string.h>
@@ -134,6 +135,77 @@ static void in_panels(int transposed, int64_t deep, int64_t rows, int64_t column
                      a + k * step, row, step, b + (transposed ? j * ldb + k : k * ldb + j), ldb, k ? 1.0f : beta, c + j,
                      ldc);
 }
+/* As it is: the compiler would else make one operation of a product and the sum that it is added to. */
+static inline Lanes rounded(Lanes of) {
+    __asm__("" : "+v"(of));
+    return of;
+}
+
+enum { FEW = 4 };
+
+/* c (rows, columns) = a b, or c + a b where `more`, of fewer rows than FEW, whole vectors of columns. */
+static inline __attribute__((always_inline)) void few_rows_of(int rows, int vectors, int64_t inner, const float *a,
+                                                              int64_t row, int64_t step, const float *b, int64_t ldb,
+                                                              int more, float *c, int64_t ldc) {
+    Lanes sums[FEW][FEW] = {};
+    for (int r = 0; r < rows; r++)
+        for (int v = 0; v < vectors; v++)
+            if (more) sums[r][v] = *(const Lanes *)(c + r * ldc + v * LANES);
+    for (int64_t k = 0; k < inner; k++, a += step, b += ldb)
+        for (int v = 0; v < vectors; v++)
+            for (int r = 0; r < rows; r++) sums[r][v] += rounded(a[r * row] * *(const Lanes *)(b + v * LANES));
+    for (int r = 0; r < rows; r++)
+        for (int v = 0; v < vectors; v++) *(Lanes *)(c + r * ldc + v * LANES) = sums[r][v];
+}
+
+#define FEW_ROWS_OF(rows) \
+    case rows: \
+        for (; j + FEW * LANES <= columns; j += FEW * LANES) \
+            few_rows_of(rows, FEW, inner, a, row, step, b + j, ldb, more, c + j, ldc); \
+        for (; j < columns; j += LANES) few_rows_of(rows, 1, inner, a, row, step, b + j, ldb, more, c + j, ldc); \
+        break;
+static void few_rows(int64_t rows, int64_t columns, int64_t inner, const float *a, int64_t row, int64_t step,
+                     const float *b, int64_t ldb, int more, float *c, int64_t ldc) {
+    int64_t j = 0;
+    switch (rows) { FEW_ROWS_OF(1) FEW_ROWS_OF(2) FEW_ROWS_OF(3) }
+}
+
+/* Sums of PANEL rows, a vector of columns each; rows of a lie beside each other. */
+static inline __attribute__((always_inline)) void few_columns_of(int columns, int64_t inner, const float *a,
+                                                                 int64_t step, const float *b, int64_t ldb,
+                                                                 float (*sums)[PANEL]) {
+    Lanes found[FEW][2] = {};
+    for (int n = 0; n < columns; n++) memcpy(found[n], sums[n], sizeof found[n]);
+    for (int64_t k = 0; k < inner; k++, a += step, b += ldb)
+        for (int n = 0; n < columns; n++)
+            for (int v = 0; v < 2; v++) found[n][v] += rounded(*(const Lanes *)(a + v * LANES) * b[n]);
+    for (int n = 0; n < columns; n++) memcpy(sums[n], found[n], sizeof found[n]);
+}
+
+/* c (rows, columns) = a b, of 2 to FEW columns. */
+static void few_columns(int turned, int64_t rows, int64_t columns, int64_t inner, const float *a, int64_t lda,
+                        const float *b, int64_t ldb, float *c, int64_t ldc) {
+    float panel[DEEP * PANEL] __attribute__((aligned(64)));
+    for (int64_t i = 0; i < rows; i += PANEL) {
+        int64_t most = rows - i < PANEL ? rows - i : PANEL;
+        float sums[FEW][PANEL] = {};
+        for (int64_t k = 0; k < inner; k += DEEP) {
+            int64_t terms = inner - k < DEEP ? inner - k : DEEP, step = lda;
+            const float *read = a + k * lda + i;
+            if (!turned || most < PANEL) {
+                pack(!turned, most, terms, turned ? read : a + i * lda + k, lda, panel);
+                read = panel, step = PANEL;
+            }
+            switch (columns) {
+                case 2: few_columns_of(2, terms, read, step, b + k * ldb, ldb, sums); break;
+                case 3: few_columns_of(3, terms, read, step, b + k * ldb, ldb, sums); break;
+                case 4: few_columns_of(4, terms, read, step, b + k * ldb, ldb, sums); break;
+            }
+        }
+        for (int64_t r = 0; r < most; r++)
+            for (int64_t n = 0; n < columns; n++) c[(i + r) * ldc + n] = sums[n][r];
+    }
+}
 #else
 enum { DEEP = 512 };
 #endif
@@ -148,6 +220,15 @@ static void product(int64_t deep, const char *a_is, const char *b_is, int64_t ro
         int turned = *a_is == 'T';
         in_panels(*b_is == 'T', deep, rows, columns, inner, alpha, a, turned ? 1 : lda, turned ? lda : 1, b, ldb, beta, c,
                   ldc);
+        return;
+    }
+    int plain = *b_is == 'N' && alpha == 1.0f, turned = *a_is == 'T';
+    if (plain && rows < FEW && columns % LANES == 0 && (beta == 0.0f || beta == 1.0f)) {
+        few_rows(rows, columns, inner, a, turned ? 1 : lda, turned ? lda : 1, b, ldb, beta != 0.0f, c, ldc);
+        return;
+    }
+    if (plain && rows >= LANES && columns > 1 && columns <= FEW && beta == 0.0f) {
+        few_columns(turned, rows, columns, inner, a, lda, b, ldb, c, ldc);
         return;
     }
 #endif
