@@ -25,7 +25,7 @@ PEERS = {"stable_baselines3": ("stable-baselines3", 3.0), "sbx": ("sbx-rl", 1.5)
 
 def rows(options: Options) -> Iterator[Row]:
     """Yield timesteps a second of both forms on one thread and on two; the peer has the twin-Q form alone."""
-    steps, repetitions = (50, 1) if options.quick else (500, 3)
+    steps, repetitions = (50, 1) if options.quick else (300, 7)
     available = torch.get_num_threads()
     for threads in (1, 2):
         torch.set_num_threads(threads)

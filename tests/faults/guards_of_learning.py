@@ -19,6 +19,9 @@ guard("finite gradients", "training/sequence.py", "if not all_finite(batch, loss
 guard("finite updates of SAC", "training/finite.py",
       "            raise NotFiniteError(name, loss)\n", "            pass\n",
       STOPS)  # fmt: skip
+guard("finite updates of SAC in one call", "training/finite.py",
+      "        if stepped < len(losses):\n", "        if stepped < 0:\n",
+      "training/test_sac_finite.py::test_what_is_not_finite_stops_before_its_step")  # fmt: skip
 guard("finite updates of value functions", "values/iql.py",
       "if not self.optimizer.advance_if_finite(sum(map(float, found.values()))):", "if self.optimizer.advance():",
       "values/test_iql_update.py::test_numbers_that_are_not_finite_change_nothing")  # fmt: skip

@@ -10,7 +10,7 @@ from torch.optim.adam import adam
 from torch.optim.optimizer import StateDict
 
 from foretell.agents.native.building import usable
-from foretell.agents.native.tables import Tables
+from foretell.agents.native.tables import AdamTables, Tables
 
 NEGLIGIBLE = 1e-30
 """First moments below it move no float32 weight: their step is below learning rate / eps * 1e-30."""
@@ -28,6 +28,7 @@ class SmallAdam(torch.optim.Adam):
     """
 
     _tables: Tables | None = None
+    _settings: AdamTables | None = None
 
     def __init__(self, parameters: list[nn.Parameter], learning_rate: float):
         super().__init__(parameters, lr=learning_rate, fused=True)
@@ -50,13 +51,8 @@ class SmallAdam(torch.optim.Adam):
 
     def _advance(self, *, checked: bool, loss: float = 0.0) -> bool:
         tables = self._found()
-        if self.state and (functions := tables.functions):
-            group = self.param_groups[0]
-            beta1, beta2 = group["betas"]
-            return bool(functions.adam(
-                tables.count, tables.counts, *tables.addresses, group["lr"], beta1, beta2, group["eps"], NEGLIGIBLE,
-                checked, loss, torch.get_num_threads(),
-            ))  # fmt: skip
+        if (functions := tables.functions) and (settings := self._settings_with(tables)):
+            return bool(functions.adam(settings, checked, loss, torch.get_num_threads()))
         if checked and not math.isfinite(loss + self.squared_norm()):
             return False
         if self.state:
@@ -65,6 +61,19 @@ class SmallAdam(torch.optim.Adam):
             self.step()  # makes the moments
             self._tables = None
         return True
+
+    def settings(self) -> int | None:
+        """Return where the next step's settings lie, for C; None where PyTorch's operators take it."""
+        return self._settings_with(self._found())
+
+    def _settings_with(self, tables: Tables) -> int | None:
+        if not self.state or not tables.functions:
+            return None
+        if self._settings is None:
+            self._settings = AdamTables(tables, NEGLIGIBLE)
+        group = self.param_groups[0]
+        self._settings.set(group["lr"], group["betas"], group["eps"])
+        return self._settings.address
 
     @torch.no_grad()
     def _advance_by_operators(self) -> None:
@@ -101,6 +110,7 @@ class SmallAdam(torch.optim.Adam):
         watched = [*groups[0], *groups[1]]
         if self._tables is None or not self._tables.hold(watched):
             self._tables = Tables(usable(*watched), watched, *groups, *self._moments())
+            self._settings = None
         return self._tables
 
 

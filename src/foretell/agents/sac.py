@@ -83,13 +83,16 @@ class SoftActorCritic(nn.Module):
         """
         temperature = self.log_temperature.exp()
         drawn = self._sample(batch, noise)
+        of_temperature = None
+        if self.config.form == "twin-q":
+            of_temperature = self._temperature_loss(drawn[-1].log_probs[: len(batch.rewards)])
         if (native := self._together(batch, drawn)) is not None:
             losses = self._learn_together(native, batch, drawn[-1], temperature)
         else:
             losses = self._learn(batch, noise, drawn, temperature)
-        if self.config.form == "twin-q":
-            losses["temperature"] = self._temperature_loss(drawn[-1].log_probs[: len(batch.rewards)])
-            self._step("temperature", losses["temperature"])
+        if of_temperature is not None:
+            losses["temperature"] = of_temperature
+            self._step("temperature", of_temperature)
         self._move_targets()
         return losses
 

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -32,11 +33,24 @@ def shared_library(source: Path, beside: Sequence[Path] = (), flags: Sequence[st
 
     `beside` are files that it includes, `flags` what the compiler is told beyond `FLAGS`. The library is named by a
     digest of sources, compiler, flags and processor.
-    Raises `OSError` where the cache folder cannot be used, `subprocess.SubprocessError` where compiling fails.
+    Raises `OSError` where the cache folder cannot be used, `subprocess.SubprocessError` where compiling fails, both
+    with a warning: what computes in its place takes longer and rounds differently.
     """
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if os.environ.get(SWITCH) == "0" or not sys.platform.startswith("linux") or compiler is None:
         return None
+    try:
+        return _built(compiler, source, beside, flags)
+    except (OSError, subprocess.SubprocessError) as error:
+        warnings.warn(
+            f"{source.name} cannot be compiled ({_reason(error)}); PyTorch and NumPy compute in its place, which takes "
+            f"longer and rounds differently. Mend it, or set {SWITCH}=0 to leave all C out.",
+            stacklevel=2,
+        )
+        raise
+
+
+def _built(compiler: str, source: Path, beside: Sequence[Path], flags: Sequence[str]) -> Path:
     sources = [path.read_bytes() for path in (source, *beside)]
     parts = [*sources, _version(compiler), " ".join([*FLAGS, *flags]).encode(), _processor()]
     digest = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
@@ -49,6 +63,13 @@ def shared_library(source: Path, beside: Sequence[Path] = (), flags: Sequence[st
             subprocess.run(command, capture_output=True, timeout=BUILD_SECONDS, check=True)
             made.replace(library)  # whole or absent, however many build at a time
     return library
+
+
+def _reason(error: OSError | subprocess.SubprocessError) -> str:
+    """Return what the compiler called an error first, or what else went wrong, in a line."""
+    said = error.stderr if isinstance(error, subprocess.CalledProcessError) else None
+    lines = (said or b"").decode(errors="replace").splitlines()
+    return next((line.strip() for line in lines if "error" in line), str(error))
 
 
 @cache

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from foretell.agents.native.actor_critic import NativeActorCritic
 from foretell.agents.sac import SoftActorCritic
+from foretell.agents.squashed_gaussian import Squashed
 from foretell.agents.transitions import Transitions
 from foretell.core.errors import DivergedError
 from foretell.models.finite import named_gradients, where_not_finite
@@ -24,6 +26,18 @@ class CheckedActorCritic(SoftActorCritic):
     The Q-functions step first, and the losses of the others are of Q-functions that have: where a later network fails,
     it is for the caller to take the earlier steps back.
     """
+
+    def _learn_together(
+        self, native: NativeActorCritic, batch: Transitions, sampled: Squashed, temperature: Tensor
+    ) -> dict[str, Tensor]:
+        """Steps included, one call; a call for each where Adam's moments are not there yet, or `_step` was replaced."""
+        of_q, of_policy = self.optimizers["q"].settings(), self.optimizers["policy"].settings()
+        if "_step" in vars(self) or of_q is None or of_policy is None:
+            return super()._learn_together(native, batch, sampled, temperature)
+        stepped, losses = native.both(batch, sampled, temperature, self.config.discount, of_q, of_policy)
+        if stepped < len(losses):
+            raise NotFiniteError(list(losses)[stepped], list(losses.values())[stepped])
+        return losses
 
     def _step(self, name: str, loss: Tensor) -> None:
         if not self.optimizers[name].advance_if_finite(float(loss)):

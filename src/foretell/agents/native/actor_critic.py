@@ -1,4 +1,4 @@
-"""Losses and gradients of an update of Soft Actor-Critic with target Q-functions: two calls, memory made once."""
+"""An update of Soft Actor-Critic with target Q-functions: a call for each network or one for both, memory made once."""
 
 from __future__ import annotations
 
@@ -46,11 +46,32 @@ class NativeActorCritic:
         )  # fmt: skip
         self._address = ctypes.addressof(self._of)
 
+    def both(
+        self, batch: Transitions, sampled: Squashed, temperature: Tensor, discount: float, *settings: int
+    ) -> tuple[int, dict[str, Tensor]]:
+        """Step the Q-functions and then the policy by Adam, of these settings; return how many stepped, and the losses.
+
+        What is not finite, loss or gradients, does not step, nor does what comes behind it.
+        """
+        threads, losses = torch.get_num_threads(), torch.zeros(2)
+        self._share_out(threads)
+        tensors = (
+            batch.observations, batch.actions, batch.next_observations, batch.rewards, batch.terminations,
+            sampled.actions, sampled.log_probs, sampled.deviations, temperature,
+        )  # fmt: skip
+        stepped = self._functions.twin_q(
+            self._address, *map(Tensor.data_ptr, tensors), discount, *settings, losses.data_ptr(), threads
+        )
+        return stepped, {"q": losses[0], "policy": losses[1]}
+
+    def _share_out(self, threads: int) -> None:
+        _, q, policy = self.passes
+        self._of.q_partial, self._of.policy_partial = q.partial(threads).data_ptr(), policy.partial(threads).data_ptr()
+
     def of_q(self, batch: Transitions, sampled: Squashed, temperature: Tensor, discount: float) -> Tensor:
         """Return the loss of the Q-functions, and leave their gradients on the parameters."""
         threads = torch.get_num_threads()
-        partial = self.passes[1].partial(threads)
-        self._of.q_partial = partial.data_ptr()
+        self._share_out(threads)
         tensors = (
             batch.observations, batch.actions, batch.next_observations, batch.rewards, batch.terminations,
             sampled.actions, sampled.log_probs, temperature,
@@ -59,8 +80,7 @@ class NativeActorCritic:
 
     def of_policy(self, sampled: Squashed, temperature: Tensor) -> Tensor:
         """Return the policy's loss, and leave its gradients on the parameters, of what its pass last read."""
-        threads, policy = torch.get_num_threads(), self.passes[2]
-        partial = policy.partial(threads)
-        self._of.policy_partial = partial.data_ptr()
-        tensors = policy.read, sampled.actions, sampled.log_probs, sampled.deviations, temperature
+        threads = torch.get_num_threads()
+        self._share_out(threads)
+        tensors = self.passes[2].read, sampled.actions, sampled.log_probs, sampled.deviations, temperature
         return torch.tensor(self._functions.actor(self._address, *map(Tensor.data_ptr, tensors), threads))

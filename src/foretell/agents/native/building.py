@@ -36,11 +36,15 @@ class Library:
         self.learner = library.foretell_learner
         self.learner.argtypes = [*[_POINTER] * 6, _SINGLE, _SINGLE, _COUNT]
         self.learner.restype = None
-        self.critic, self.actor = library.foretell_critic, library.foretell_actor
+        self.critic, self.actor, self.twin_q = (
+            library.foretell_critic, library.foretell_actor, library.foretell_twin_q,
+        )  # fmt: skip
         self.critic.argtypes = [*[_POINTER] * 9, _SINGLE, _COUNT]
         self.actor.argtypes = [*[_POINTER] * 6, _COUNT]
+        self.twin_q.argtypes = [*[_POINTER] * 10, _SINGLE, *[_POINTER] * 3, _COUNT]
+        self.twin_q.restype = _COUNT
         self.critic.restype = self.actor.restype = _REAL
-        self.adam.argtypes = [_NUMBER, *[_POINTER] * 6, *[_REAL] * 5, _COUNT, _REAL, _COUNT]
+        self.adam.argtypes = [_POINTER, _COUNT, _REAL, _COUNT]
         self.squares.argtypes = [_NUMBER, _POINTER, _POINTER]
         self.follow.argtypes = [_NUMBER, *[_POINTER] * 3, _REAL, _COUNT]
         self.forward.restype = self.backward.restype = self.inputs.restype = self.follow.restype = None

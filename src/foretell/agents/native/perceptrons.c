@@ -355,3 +355,16 @@ double foretell_actor(ActorCritic *of, const float *read, const float *sampled, 
     foretell_perceptrons_backward(of->policy, rows, of->of_outputs, read, of->policy_partial, threads);
     return loss;
 }
+
+/* Both, and Adam's step behind each. Writes the losses of the Q-functions and of the policy. Returns how many stepped: the
+   first whose loss or gradients are not finite is the last that was computed. */
+int foretell_twin_q(ActorCritic *of, const float *observations, const float *actions, const float *next_observations,
+                    const float *rewards, const uint8_t *terminations, const float *sampled, const float *log_probs,
+                    const float *deviations, const float *temperature, float discount, const Adam *of_q,
+                    const Adam *of_policy, float *losses, int threads) {
+    losses[0] = (float)foretell_critic(of, observations, actions, next_observations, rewards, terminations, sampled,
+                                       log_probs, temperature, discount, threads);
+    if (!foretell_adam(of_q, 1, losses[0], threads)) return 0;
+    losses[1] = (float)foretell_actor(of, observations, sampled, log_probs, deviations, temperature, threads);
+    return 1 + foretell_adam(of_policy, 1, losses[1], threads);
+}

@@ -29,7 +29,8 @@ class NativeSquashing:
         )  # fmt: skip
         curved = softplus(minus_twice)
         self._functions.squashed(noise.numel(), unsquashed.data_ptr(), curved.data_ptr(), gaussian.data_ptr())
-        return Squashed(actions=unsquashed.tanh(), log_probs=gaussian.sum(-1), deviations=deviations)
+        log_probs = gaussian.sum(-1) if action_dim > 1 else gaussian.view(-1)
+        return Squashed(actions=unsquashed.tanh(), log_probs=log_probs, deviations=deviations)
 
     def gradient(self, outputs: Tensor, sampled: Squashed, of_actions: Tensor, temperature: Tensor) -> Tensor:
         """Return the gradient `(1, first_rows, 2 action_dim)` of the policy's loss, given that of the first rows."""

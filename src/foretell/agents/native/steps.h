@@ -56,11 +56,21 @@ static int64_t largest(int64_t tensors, const int64_t *counts) {
     return found;
 }
 
+/* The weights of one network, what they step along, and the moments so far. */
+typedef struct {
+    int64_t tensors;
+    const int64_t *counts;
+    float *const *weights;
+    const float *const *gradients;
+    float *const *first, *const *second, *const *steps;
+    double rate, beta1, beta2, epsilon, negligible;
+} Adam;
+
 /* Where `checked`, a step is taken only if the squares of the gradients and `loss` add up to something finite. Returns
    whether it was taken. A thread that has squared its share of the gradients has it at hand when it steps. */
-int foretell_adam(int64_t tensors, const int64_t *counts, float *const *weights, const float *const *gradients,
-                  float *const *first, float *const *second, float *const *steps, double rate, double beta1,
-                  double beta2, double epsilon, double negligible, int checked, double loss, int threads) {
+int foretell_adam(const Adam *of, int checked, double loss, int threads) {
+    int64_t tensors = of->tensors;
+    const int64_t *counts = of->counts;
     int64_t parts = largest(tensors, counts) > SHARED ? threads : 1;
     double sum = checked ? loss : 0.0;
 #pragma omp parallel num_threads(threads) if (parts > 1)
@@ -70,7 +80,7 @@ int foretell_adam(int64_t tensors, const int64_t *counts, float *const *weights,
             float squares = 0.0f;
             for (int64_t tensor = 0; tensor < tensors; tensor++) {
                 Share share = share_of(counts[tensor], part, parts);
-                squares += square_numbers(share.count, gradients[tensor] + share.begin);
+                squares += square_numbers(share.count, of->gradients[tensor] + share.begin);
             }
             sum += squares;
         }
@@ -78,12 +88,13 @@ int foretell_adam(int64_t tensors, const int64_t *counts, float *const *weights,
         for (int64_t part = 0; part < (isfinite(sum) ? parts : 0); part++)
             for (int64_t tensor = 0; tensor < tensors; tensor++) {
                 Share share = share_of(counts[tensor], part, parts);
-                adam_numbers(step_of(*steps[tensor] + 1.0f, rate, beta1, beta2, epsilon, negligible), share.count,
-                             weights[tensor] + share.begin, gradients[tensor] + share.begin,
-                             first[tensor] + share.begin, second[tensor] + share.begin);
+                adam_numbers(step_of(*of->steps[tensor] + 1.0f, of->rate, of->beta1, of->beta2, of->epsilon,
+                                     of->negligible),
+                             share.count, of->weights[tensor] + share.begin, of->gradients[tensor] + share.begin,
+                             of->first[tensor] + share.begin, of->second[tensor] + share.begin);
             }
     }
-    for (int64_t tensor = 0; tensor < (isfinite(sum) ? tensors : 0); tensor++) *steps[tensor] += 1.0f;
+    for (int64_t tensor = 0; tensor < (isfinite(sum) ? tensors : 0); tensor++) *of->steps[tensor] += 1.0f;
     return isfinite(sum);
 }
 

@@ -28,5 +28,29 @@ class Tables:
         return self._places == _places(watched)
 
 
+class _Adam(ctypes.Structure):
+    _fields_ = [
+        ("tensors", ctypes.c_int64),
+        *((name, ctypes.c_void_p) for name in ("counts", "weights", "gradients", "first", "second", "steps")),
+        *((name, ctypes.c_double) for name in ("rate", "beta1", "beta2", "epsilon", "negligible")),
+    ]  # fmt: skip
+
+
+class AdamTables:
+    """What a step of Adam needs to know, for C: tables of weights, gradients, both moments and steps, and settings."""
+
+    def __init__(self, tables: Tables, negligible: float):
+        self._tables = tables  # what the structure points to has to live as long
+        self._of = _Adam(
+            tables.count, *map(ctypes.addressof, (tables.counts, *tables.addresses)), negligible=negligible
+        )
+        self.address = ctypes.addressof(self._of)
+
+    def set(self, rate: float, betas: tuple[float, float], epsilon: float) -> None:
+        """Take the settings of the next step."""
+        self._of.rate, self._of.epsilon = rate, epsilon
+        self._of.beta1, self._of.beta2 = betas
+
+
 def _places(tensors: Iterable[Tensor]) -> list[int]:
     return [tensor.data_ptr() for tensor in tensors]

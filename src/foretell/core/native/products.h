@@ -141,13 +141,13 @@ static inline Lanes rounded(Lanes of) {
     return of;
 }
 
-enum { FEW = 4 };
+enum { NARROW = 4 };
 
-/* c (rows, columns) = a b, or c + a b where `more`, of fewer rows than FEW, whole vectors of columns. */
+/* c (rows, columns) = a b, or c + a b where `more`, of fewer rows than NARROW, whole vectors of columns. */
 static inline __attribute__((always_inline)) void few_rows_of(int rows, int vectors, int64_t inner, const float *a,
                                                               int64_t row, int64_t step, const float *b, int64_t ldb,
                                                               int more, float *c, int64_t ldc) {
-    Lanes sums[FEW][FEW] = {};
+    Lanes sums[NARROW][NARROW] = {};
     for (int r = 0; r < rows; r++)
         for (int v = 0; v < vectors; v++)
             if (more) sums[r][v] = *(const Lanes *)(c + r * ldc + v * LANES);
@@ -160,8 +160,8 @@ static inline __attribute__((always_inline)) void few_rows_of(int rows, int vect
 
 #define FEW_ROWS_OF(rows) \
     case rows: \
-        for (; j + FEW * LANES <= columns; j += FEW * LANES) \
-            few_rows_of(rows, FEW, inner, a, row, step, b + j, ldb, more, c + j, ldc); \
+        for (; j + NARROW * LANES <= columns; j += NARROW * LANES) \
+            few_rows_of(rows, NARROW, inner, a, row, step, b + j, ldb, more, c + j, ldc); \
         for (; j < columns; j += LANES) few_rows_of(rows, 1, inner, a, row, step, b + j, ldb, more, c + j, ldc); \
         break;
 static void few_rows(int64_t rows, int64_t columns, int64_t inner, const float *a, int64_t row, int64_t step,
@@ -174,7 +174,7 @@ static void few_rows(int64_t rows, int64_t columns, int64_t inner, const float *
 static inline __attribute__((always_inline)) void few_columns_of(int columns, int64_t inner, const float *a,
                                                                  int64_t step, const float *b, int64_t ldb,
                                                                  float (*sums)[PANEL]) {
-    Lanes found[FEW][2] = {};
+    Lanes found[NARROW][2] = {};
     for (int n = 0; n < columns; n++) memcpy(found[n], sums[n], sizeof found[n]);
     for (int64_t k = 0; k < inner; k++, a += step, b += ldb)
         for (int n = 0; n < columns; n++)
@@ -182,13 +182,13 @@ static inline __attribute__((always_inline)) void few_columns_of(int columns, in
     for (int n = 0; n < columns; n++) memcpy(sums[n], found[n], sizeof found[n]);
 }
 
-/* c (rows, columns) = a b, of 2 to FEW columns. */
+/* c (rows, columns) = a b, of 2 to NARROW columns. */
 static void few_columns(int turned, int64_t rows, int64_t columns, int64_t inner, const float *a, int64_t lda,
                         const float *b, int64_t ldb, float *c, int64_t ldc) {
     float panel[DEEP * PANEL] __attribute__((aligned(64)));
     for (int64_t i = 0; i < rows; i += PANEL) {
         int64_t most = rows - i < PANEL ? rows - i : PANEL;
-        float sums[FEW][PANEL] = {};
+        float sums[NARROW][PANEL] = {};
         for (int64_t k = 0; k < inner; k += DEEP) {
             int64_t terms = inner - k < DEEP ? inner - k : DEEP, step = lda;
             const float *read = a + k * lda + i;
@@ -223,11 +223,11 @@ static void product(int64_t deep, const char *a_is, const char *b_is, int64_t ro
         return;
     }
     int plain = *b_is == 'N' && alpha == 1.0f, turned = *a_is == 'T';
-    if (plain && rows < FEW && columns % LANES == 0 && (beta == 0.0f || beta == 1.0f)) {
+    if (plain && rows < NARROW && columns % LANES == 0 && (beta == 0.0f || beta == 1.0f)) {
         few_rows(rows, columns, inner, a, turned ? 1 : lda, turned ? lda : 1, b, ldb, beta != 0.0f, c, ldc);
         return;
     }
-    if (plain && rows >= LANES && columns > 1 && columns <= FEW && beta == 0.0f) {
+    if (plain && rows >= LANES && columns > 1 && columns <= NARROW && beta == 0.0f) {
         few_columns(turned, rows, columns, inner, a, lda, b, ldb, c, ldc);
         return;
     }

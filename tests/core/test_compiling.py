@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import subprocess
+
+import pytest
+
+from foretell.core.compiling import shared_library
+
+pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler on this machine")
+
+
+@pytest.fixture
+def source(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    source = tmp_path / "seven.c"
+    source.write_text("int seven(void) { return 7; }")
+    return source
+
+
+def test_a_library_is_compiled_once_and_again_when_its_source_changes(source):
+    first = shared_library(source)
+    assert ctypes.CDLL(str(first)).seven() == 7
+    made = first.stat().st_mtime_ns
+    assert shared_library(source) == first
+    assert first.stat().st_mtime_ns == made
+    source.write_text("int seven(void) { return 8; }")
+    second = shared_library(source)
+    assert second != first
+    assert ctypes.CDLL(str(second)).seven() == 8
+
+
+def test_what_does_not_compile_is_said_with_the_compilers_reason(source):
+    source.write_text("int seven(void) { return eight; }")
+    with (
+        pytest.warns(UserWarning, match=r"seven\.c cannot be compiled \(.*eight.*FORETELL_NATIVE=0"),
+        pytest.raises(subprocess.CalledProcessError),
+    ):
+        shared_library(source)
+
+
+def test_a_cache_folder_that_others_may_write_to_is_said(source, tmp_path):
+    (tmp_path / "cache" / "foretell").mkdir(parents=True)
+    os.chmod(tmp_path / "cache" / "foretell", 0o777)
+    with pytest.warns(UserWarning, match="can be written by others"), pytest.raises(PermissionError):
+        shared_library(source)
+
+
+def test_nothing_is_compiled_or_said_where_it_is_switched_off(source, monkeypatch, recwarn):
+    monkeypatch.setenv("FORETELL_NATIVE", "0")
+    source.write_text("this is no C")
+    assert shared_library(source) is None
+    assert not recwarn
