@@ -27,6 +27,7 @@ def operators(request, monkeypatch):
     else:
         monkeypatch.setattr(native_gradients, "clip", lambda *_: False)
         monkeypatch.setattr(native_adamw, "step", lambda *_, **__: False)
+        monkeypatch.setattr(native_adamw, "norm", lambda *_: None)
     return request.param
 
 
@@ -152,6 +153,29 @@ def test_who_looks_on_at_a_step_is_called():
 
 def test_no_gradients_have_no_norm():
     assert float(_made(_network()).norm()) == 0.0
+
+
+@pytest.mark.parametrize("sizes", [range(1, 8), range(8, 40), [*range(1021, 1030)] * 4, [4096, 12_345, 70_001]])
+def test_norms_are_the_operators(sizes):
+    """To the last bit, of tensors of every size and of any number of them."""
+    generator = torch.Generator().manual_seed(3)
+    parameters = [nn.Parameter(torch.zeros(size)) for size in sizes]
+    optimizer = ClippedAdamW(parameters, learning_rate=1e-2, weight_decay=DECAY)
+    for _ in range(20):
+        for parameter in parameters:
+            parameter.grad = torch.randn(parameter.shape, generator=generator)
+        expected = nn.utils.get_total_norm(parameter.grad for parameter in parameters)
+        torch.testing.assert_close(optimizer.norm(), expected, rtol=0.0 if AVX2 else 1e-6, atol=0.0)
+
+
+def test_a_norm_of_what_is_not_finite_is_not_finite():
+    parameters = [nn.Parameter(torch.zeros(size)) for size in (3, 9, 20)]
+    optimizer = ClippedAdamW(parameters, learning_rate=1e-2, weight_decay=DECAY)
+    for at, value in ((2, torch.nan), (8, torch.inf), (19, torch.nan), (0, 1e30)):
+        for parameter in parameters:
+            parameter.grad = torch.zeros_like(parameter)
+        next(one for one in parameters if len(one) > at).grad[at] = value
+        assert not torch.isfinite(optimizer.norm())
 
 
 @pytest.mark.parametrize("most", [0.25, 0.3, 1.0])

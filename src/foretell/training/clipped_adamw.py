@@ -10,6 +10,7 @@ from torch.optim.adamw import adamw
 
 from foretell.training.clipped import ClippedOptimizer
 from foretell.training.native import adamw as native_adamw
+from foretell.training.native.tables import Table
 
 
 class ClippedAdamW(ClippedOptimizer, torch.optim.AdamW):
@@ -25,6 +26,13 @@ class ClippedAdamW(ClippedOptimizer, torch.optim.AdamW):
         super()._look_up()
         self._on_cpu = all(one.device.type == "cpu" for one in self.parameters)
         self._moments: list[list[Tensor]] = []
+        self._of_moments: list[Table] = []
+
+    def norm(self) -> Tensor:
+        """Return the norm of all gradients together; in C where that can be had, to the same bits."""
+        gradients = self.gradients()
+        found = native_adamw.norm(self._table("all gradients", gradients)) if gradients else None
+        return super().norm() if found is None else found
 
     def advance(self, norm: Tensor, clip_norm: float, learning_rate: float) -> None:
         """Scale the gradients, of this `norm`, down to at most `clip_norm`, and step along them."""
@@ -41,12 +49,13 @@ class ClippedAdamW(ClippedOptimizer, torch.optim.AdamW):
         if not self._moments:
             states = [self.state[one] for one in self.parameters]
             self._moments = [[one[name] for one in states] for name in ("exp_avg", "exp_avg_sq", "step")]
+            self._of_moments = [Table(one) for one in self._moments]
         first, second, steps = self._moments
         group = self.param_groups[0]
         beta1, beta2 = group["betas"]
         if native_adamw.step(
             self._table("weights", self.parameters), self._table("all gradients", gradients),
-            *map(self._table, ("first", "second", "steps"), self._moments), rate=group["lr"], betas=group["betas"],
+            *self._of_moments, rate=group["lr"], betas=group["betas"],
             epsilon=group["eps"], decay=group["weight_decay"],
         ):  # fmt: skip
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from foretell.training.native.loading import library
@@ -13,6 +14,19 @@ from foretell.training.native.tables import Table, table_of
 
 class _Settings(ctypes.Structure):
     _fields_ = [(name, ctypes.c_double) for name in ("rate", "beta1", "beta2", "epsilon", "decay")]
+
+
+def norm(gradients: Sequence[Tensor] | Table) -> Tensor | None:
+    """Return the norm of all together; None where there is no library, or it does not take these.
+
+    To the bits of PyTorch's operators where those are compiled for AVX2, elsewhere to rounding.
+    """
+    functions, table = library(), table_of(gradients)
+    if functions is None or not table.taken:
+        return None
+    found = torch.empty(len(table) + 1)  # those of each, then that of all
+    functions.adamw_norm(len(table), table.counts, table.lie, found.data_ptr(), found[-1:].data_ptr())
+    return found[-1]
 
 
 def step(

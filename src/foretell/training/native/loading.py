@@ -16,14 +16,16 @@ class Library:
     """The loaded functions."""
 
     def __init__(self, adamw: Path, gradients: Path, muon: Path):
-        self.adamw, self.muon = ctypes.CDLL(str(adamw)).foretell_adamw, ctypes.CDLL(str(muon)).foretell_muon
-        of_gradients = ctypes.CDLL(str(gradients))
+        of_adamw, of_gradients = ctypes.CDLL(str(adamw)), ctypes.CDLL(str(gradients))
+        self.adamw, self.adamw_norm = of_adamw.foretell_adamw, of_adamw.foretell_adamw_norm
+        self.muon = ctypes.CDLL(str(muon)).foretell_muon
         self.norm, self.scale = of_gradients.foretell_norm, of_gradients.foretell_scale
         self.adamw.argtypes = [_POINTER, _NUMBER, *[_POINTER] * 6]
+        self.adamw_norm.argtypes = [_NUMBER, *[_POINTER] * 4]
         self.norm.argtypes = [_NUMBER, *[_POINTER] * 3]
         self.scale.argtypes = [_NUMBER, *[_POINTER] * 2, _SINGLE]
         self.muon.argtypes = [_POINTER, _NUMBER, _POINTER, _COUNT]
-        self.adamw.restype = self.norm.restype = self.scale.restype = None
+        self.adamw.restype = self.adamw_norm.restype = self.norm.restype = self.scale.restype = None
         self.muon.restype = _COUNT
 
 
