@@ -149,3 +149,17 @@ def test_what_is_followed_may_move_to_other_memory(exact):
     new.data = torch.full((3,), 2.5)
     following.move(0.5)
     assert old.tolist() == [1.5] * 3
+
+
+def test_a_step_of_pytorchs_own_between_others_is_noticed(exact):
+    ours, theirs, generator = _twins()
+    small, plain = SmallAdam(ours, 1e-2), torch.optim.Adam(theirs, lr=1e-2, fused=True)
+    for step in range(3):
+        for one, other in zip(ours, theirs):
+            one.grad = torch.randn(one.shape, generator=generator)
+            other.grad = one.grad.clone()
+        assert small.squared_norm() > 0  # looks up where everything lies
+        small.step() if step == 0 else small.advance()
+        plain.step()
+    for one, other in zip(ours, theirs):
+        _assert_same(one, other, exact)

@@ -68,24 +68,6 @@ def test_policys_log_probs_are_densities_in_the_environments_units():
     np.testing.assert_allclose(log_probs, per_unit - np.log(2.0) - np.log(5.0), atol=2e-3)
 
 
-@pytest.mark.parametrize("hidden", [(8,), (64, 64), (256, 256)])
-def test_one_row_is_acted_upon_as_among_many(hidden):
-    """One is computed by a call of C, many by PyTorch's operators; also after the weights have moved."""
-    network = GaussianPolicy(3, 1, hidden, torch.Generator().manual_seed(0))
-    policy = SACPolicy(network, ActionRange(low=(-2.0,), high=(2.0,)))
-    observations = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
-    for _ in range(2):
-        actions, log_probs = policy.act(np.repeat(observations, 2, 0), np.random.default_rng(1))
-        rng = np.random.default_rng(1)
-        for row in range(5):
-            alone, log_prob = policy.act(observations[row : row + 1], rng)
-            np.testing.assert_allclose(alone[0], actions[2 * row], rtol=1e-5)
-            np.testing.assert_allclose(log_prob[0], log_probs[2 * row], rtol=1e-4, atol=1e-5)
-            rng.standard_normal(1, np.float32)
-        with torch.no_grad():
-            network.mlp.weights[0].mul_(-0.5)
-
-
 def test_best_is_the_squashed_mean_and_sampling_follows_the_generator():
     policy = SACPolicy(_policy(actions=1), ActionRange(low=(-2.0,), high=(2.0,)))
     observations = np.ones((4000, 3), np.float32)

@@ -27,6 +27,7 @@ def test_it_holds_while_the_tensors_lie_where_they_lay():
     lambda tensors: tensors.reverse(),
     lambda tensors: tensors.__setitem__(0, tensors[0].clone()),
     lambda tensors: tensors.__setitem__(0, tensors[0].t()),
+    lambda tensors: tensors.__setitem__(1, tensors[1][:4]),
 ])  # fmt: skip
 def test_it_does_not_once_one_is_another(change):
     tensors = [torch.zeros(3, 2), torch.zeros(5)]

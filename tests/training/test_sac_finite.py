@@ -48,7 +48,8 @@ def calls(monkeypatch):
 def test_one_call_for_both_networks_takes_the_same_steps_bit_for_bit(threads, monkeypatch, calls):
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)  # what C is told
     agents = [_agent(), _agent()]
-    monkeypatch.setattr(agents[1], "_step", agents[1]._step)
+    own = agents[1]._step
+    monkeypatch.setattr(agents[1], "_step", lambda *args: own(*args))
     for update in range(5):
         found = [agent.update(*_drawn(update)) for agent in agents]
         assert {k: v.item() for k, v in found[0].items()} == {k: v.item() for k, v in found[1].items()}
@@ -90,3 +91,17 @@ def test_it_goes_on_from_moments_that_were_loaded(calls):
     assert len(calls) == 4
     for weight, expected in zip(other.state_dict().values(), agent.state_dict().values()):
         assert torch.equal(weight, expected)
+
+
+def test_a_step_of_a_subclass_is_called_for_every_network(calls):
+    class Counting(CheckedActorCritic):
+        def _step(self, name, loss):
+            seen.append(name)
+            super()._step(name, loss)
+
+    seen = []
+    agent = Counting(SACConfig(hidden_sizes=(8,)), 3, 2, torch.Generator().manual_seed(1))
+    for update in range(3):
+        agent.update(*_drawn(update))
+    assert seen == ["q", "policy", "temperature"] * 3
+    assert not calls

@@ -28,7 +28,7 @@ class SmallAdam(torch.optim.Adam):
     """
 
     _tables: Tables | None = None
-    _settings: AdamTables | None = None
+    _in_c: AdamTables | None = None
 
     def __init__(self, parameters: list[nn.Parameter], learning_rate: float):
         super().__init__(parameters, lr=learning_rate, fused=True)
@@ -51,8 +51,8 @@ class SmallAdam(torch.optim.Adam):
 
     def _advance(self, *, checked: bool, loss: float = 0.0) -> bool:
         tables = self._found()
-        if (functions := tables.functions) and (settings := self._settings_with(tables)):
-            return bool(functions.adam(settings, checked, loss, torch.get_num_threads()))
+        if (functions := tables.functions) and (step := self._step_in_c(tables)):
+            return bool(functions.adam(step, checked, loss, torch.get_num_threads()))
         if checked and not math.isfinite(loss + self.squared_norm()):
             return False
         if self.state:
@@ -62,18 +62,18 @@ class SmallAdam(torch.optim.Adam):
             self._tables = None
         return True
 
-    def settings(self) -> int | None:
-        """Return where the next step's settings lie, for C; None where PyTorch's operators take it."""
-        return self._settings_with(self._found())
+    def in_c(self) -> int | None:
+        """Return the address of what the next step takes, for C; None where PyTorch's operators take that step."""
+        return self._step_in_c(self._found())
 
-    def _settings_with(self, tables: Tables) -> int | None:
+    def _step_in_c(self, tables: Tables) -> int | None:
         if not self.state or not tables.functions:
             return None
-        if self._settings is None:
-            self._settings = AdamTables(tables, NEGLIGIBLE)
+        if self._in_c is None:
+            self._in_c = AdamTables(tables, NEGLIGIBLE)
         group = self.param_groups[0]
-        self._settings.set(group["lr"], group["betas"], group["eps"])
-        return self._settings.address
+        self._in_c.set(group["lr"], group["betas"], group["eps"])
+        return self._in_c.address
 
     @torch.no_grad()
     def _advance_by_operators(self) -> None:
@@ -108,9 +108,10 @@ class SmallAdam(torch.optim.Adam):
         """Where parameters, gradients and moments lie."""
         groups = self.param_groups[0]["params"], self.gradients()
         watched = [*groups[0], *groups[1]]
-        if self._tables is None or not self._tables.hold(watched):
+        moments = bool(self.state)  # of which a table made before the first step knows nothing
+        if self._tables is None or not self._tables.hold(watched) or bool(self._tables.groups[-1]) != moments:
             self._tables = Tables(usable(*watched), watched, *groups, *self._moments())
-            self._settings = None
+            self._in_c = None
         return self._tables
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32
 
-from foretell.agents.backpropagation import Passes
+from foretell.agents.native.one_row import OneRow
 from foretell.agents.networks import GaussianPolicy
 from foretell.agents.squashing import squashing
 from foretell.sequences.scaling import ActionRange
@@ -18,7 +18,7 @@ class SACPolicy:
     def __init__(self, network: GaussianPolicy, action_range: ActionRange):
         self.network = network
         self.action_range = action_range
-        self._passes = Passes()
+        self._one_row = OneRow()
 
     @torch.inference_mode()
     def act(
@@ -26,10 +26,9 @@ class SACPolicy:
     ) -> tuple[Float32[np.ndarray, "num_envs action_dim"], Float32[np.ndarray, " num_envs"]]:
         """Sample actions; return them with their log-densities, both in the environment's units."""
         states = torch.as_tensor(observations, dtype=torch.float32)
-        mlp = self.network.mlp
-        outputs = (
-            self._passes.of(mlp, 1).forward(states) if len(states) == 1 else mlp(states)
-        )  # of one, calls cost most
+        outputs = self._one_row(self.network.mlp, states)
+        if outputs is None:
+            outputs = self.network.mlp(states)
         shape = len(observations), outputs.shape[-1] // 2
         noise = torch.from_numpy(rng.standard_normal(shape, dtype=np.float32))
         sampled = squashing(outputs, noise).sample(outputs, noise)

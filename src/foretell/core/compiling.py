@@ -43,8 +43,8 @@ def shared_library(source: Path, beside: Sequence[Path] = (), flags: Sequence[st
         return _built(compiler, source, beside, flags)
     except (OSError, subprocess.SubprocessError) as error:
         warnings.warn(
-            f"{source.name} cannot be compiled ({_reason(error)}); PyTorch and NumPy compute in its place, which takes "
-            f"longer and rounds differently. Mend it, or set {SWITCH}=0 to leave all C out.",
+            f"{source.name} cannot be compiled and kept ({_reason(error)}); PyTorch and NumPy compute in its place, "
+            f"which takes longer and rounds differently. Mend it, or set {SWITCH}=0 to leave all C out.",
             stacklevel=2,
         )
         raise

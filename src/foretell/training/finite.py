@@ -30,9 +30,9 @@ class CheckedActorCritic(SoftActorCritic):
     def _learn_together(
         self, native: NativeActorCritic, batch: Transitions, sampled: Squashed, temperature: Tensor
     ) -> dict[str, Tensor]:
-        """Steps included, one call; a call for each where Adam's moments are not there yet, or `_step` was replaced."""
-        of_q, of_policy = self.optimizers["q"].settings(), self.optimizers["policy"].settings()
-        if "_step" in vars(self) or of_q is None or of_policy is None:
+        """Steps included, one call; a call for each where Adam's moments are not there yet, or `_step` is another's."""
+        of_q, of_policy = self.optimizers["q"].in_c(), self.optimizers["policy"].in_c()
+        if getattr(self._step, "__func__", None) is not _STEP or of_q is None or of_policy is None:
             return super()._learn_together(native, batch, sampled, temperature)
         stepped, losses = native.both(batch, sampled, temperature, self.config.discount, of_q, of_policy)
         if stepped < len(losses):
@@ -52,3 +52,6 @@ class CheckedActorCritic(SoftActorCritic):
             named_gradients((names[id(parameter)], parameter) for parameter in stepping),
         )  # fmt: skip
         return DivergedError(f"SAC, step {step}: {where} Nothing of this update was kept.")
+
+
+_STEP = CheckedActorCritic._step

@@ -47,11 +47,12 @@ class NativeActorCritic:
         self._address = ctypes.addressof(self._of)
 
     def both(
-        self, batch: Transitions, sampled: Squashed, temperature: Tensor, discount: float, *settings: int
+        self, batch: Transitions, sampled: Squashed, temperature: Tensor, discount: float, of_q: int, of_policy: int
     ) -> tuple[int, dict[str, Tensor]]:
-        """Step the Q-functions and then the policy by Adam, of these settings; return how many stepped, and the losses.
+        """Step the Q-functions and then the policy; return how many stepped, and the losses.
 
-        What is not finite, loss or gradients, does not step, nor does what comes behind it.
+        `of_q` and `of_policy` are what `SmallAdam.in_c` gives of them. What is not finite, loss or gradients, does not
+        step, nor does what comes behind it.
         """
         threads, losses = torch.get_num_threads(), torch.zeros(2)
         self._share_out(threads)
@@ -59,8 +60,8 @@ class NativeActorCritic:
             batch.observations, batch.actions, batch.next_observations, batch.rewards, batch.terminations,
             sampled.actions, sampled.log_probs, sampled.deviations, temperature,
         )  # fmt: skip
-        stepped = self._functions.twin_q(
-            self._address, *map(Tensor.data_ptr, tensors), discount, *settings, losses.data_ptr(), threads
+        stepped = self._functions.both(
+            self._address, *map(Tensor.data_ptr, tensors), discount, of_q, of_policy, losses.data_ptr(), threads
         )
         return stepped, {"q": losses[0], "policy": losses[1]}
 

@@ -36,13 +36,13 @@ class Library:
         self.learner = library.foretell_learner
         self.learner.argtypes = [*[_POINTER] * 6, _SINGLE, _SINGLE, _COUNT]
         self.learner.restype = None
-        self.critic, self.actor, self.twin_q = (
-            library.foretell_critic, library.foretell_actor, library.foretell_twin_q,
-        )  # fmt: skip
+        self.critic, self.actor, self.both = library.foretell_critic, library.foretell_actor, library.foretell_both
+        self.one_row = library.foretell_one_row
+        self.one_row.argtypes, self.one_row.restype = [_POINTER, _NUMBER, *[_POINTER] * 6], None
         self.critic.argtypes = [*[_POINTER] * 9, _SINGLE, _COUNT]
         self.actor.argtypes = [*[_POINTER] * 6, _COUNT]
-        self.twin_q.argtypes = [*[_POINTER] * 10, _SINGLE, *[_POINTER] * 3, _COUNT]
-        self.twin_q.restype = _COUNT
+        self.both.argtypes = [*[_POINTER] * 10, _SINGLE, *[_POINTER] * 3, _COUNT]
+        self.both.restype = _COUNT
         self.critic.restype = self.actor.restype = _REAL
         self.adam.argtypes = [_POINTER, _COUNT, _REAL, _COUNT]
         self.squares.argtypes = [_NUMBER, _POINTER, _POINTER]

@@ -41,15 +41,8 @@ static void add_bias(float *values, const float *bias, int64_t rows, int64_t wid
             for (int64_t i = 0; i < width; i++) values[i] += bias[i];
 }
 
-static void relu(float *values, int64_t count) {
-    for (int64_t i = 0; i < count; i++) values[i] = values[i] < 0.0f ? 0.0f : values[i];
-}
-
-enum { SMALL = 400 }; /* weights of a layer: of fewer, PyTorch adds the biases of one row behind the sums, else before */
-
-/* inputs (rows, sizes[0]), the same for every member. One row, as an agent acts, is summed up in PyTorch's order. */
+/* inputs (rows, sizes[0]), the same for every member */
 void foretell_perceptrons_forward(const Perceptrons *of, const float *inputs, int threads) {
-    threads = of->rows > 1 ? threads : 1;
     int64_t parts = parts_of(of, threads);
     sgemm = of->sgemm;
 #pragma omp parallel for num_threads(threads) if (threads > 1)
@@ -59,14 +52,34 @@ void foretell_perceptrons_forward(const Perceptrons *of, const float *inputs, in
         for (int64_t layer = 0; layer < of->layers; layer++) {
             int64_t in = of->sizes[layer], out = of->sizes[layer + 1], rows = p.end - p.begin;
             float *values = of->kept[layer] + (p.member * of->rows + p.begin) * out;
-            const float *weights = of->weights[layer] + p.member * in * out, *bias = of->biases[layer] + p.member * out;
-            int before = of->rows == 1 && in * out >= SMALL, hidden = layer + 1 < of->layers;
-            if (before) memcpy(values, bias, (size_t)out * sizeof *values);
-            product(of->deep, "N", "N", rows, out, in, 1.0f, read, in, weights, out, before ? 1.0f : 0.0f, values, out);
-            if (!before) add_bias(values, bias, rows, out, hidden);
-            else if (hidden) relu(values, out);
+            product(of->deep, "N", "N", rows, out, in, 1.0f, read, in, of->weights[layer] + p.member * in * out, out, 0.0f, values,
+                    out);
+            add_bias(values, of->biases[layer] + p.member * out, rows, out, layer + 1 < of->layers);
             read = values;
         }
+    }
+}
+
+enum { SMALL = 400 }; /* weights of a layer, of which PyTorch's baddbmm takes another way, and a bias behind the sum */
+
+/* One row of a single perceptron, each sum in PyTorch's order: a bias is where it begins, or is added last. `scratch` has
+   room for two rows of the widest layer. Nothing is shared: any number of threads may ask at a time. */
+void foretell_one_row(sgemm_function blas, int64_t layers, const int64_t *sizes, const float *const *weights,
+                      const float *const *biases, const float *inputs, float *scratch, float *outputs) {
+    int64_t widest = 0;
+    for (int64_t layer = 1; layer < layers; layer++) widest = sizes[layer] > widest ? sizes[layer] : widest;
+    sgemm = blas;
+    for (int64_t layer = 0; layer < layers; layer++) {
+        int64_t in = sizes[layer], out = sizes[layer + 1];
+        int hidden = layer + 1 < layers, bias_first = in * out >= SMALL;
+        float *values = hidden ? scratch + layer % 2 * widest : outputs;
+        if (bias_first) memcpy(values, biases[layer], (size_t)out * sizeof *values);
+        product(DEEP, "N", "N", 1, out, in, 1.0f, inputs, in, weights[layer], out, bias_first ? 1.0f : 0.0f, values, out);
+        for (int64_t i = 0; i < out; i++) {
+            float sum = bias_first ? values[i] : values[i] + biases[layer][i];
+            values[i] = hidden && sum < 0.0f ? 0.0f : sum; /* NaN stays */
+        }
+        inputs = values;
     }
 }
 
@@ -341,7 +354,7 @@ double foretell_critic(ActorCritic *of, const float *observations, const float *
     return loss;
 }
 
-/* Writes the gradients of the policy, and returns its loss. `read` (2 rows, observation_dim) is what its last pass read,
+/* Writes the gradients of the policy, and returns its loss. `read` (rows, observation_dim) begins what its last pass read,
    `deviations` are of the actions that it sampled. */
 double foretell_actor(ActorCritic *of, const float *read, const float *sampled, const float *log_probs,
                       const float *deviations, const float *temperature, int threads) {
@@ -356,12 +369,12 @@ double foretell_actor(ActorCritic *of, const float *read, const float *sampled, 
     return loss;
 }
 
-/* Both, and Adam's step behind each. Writes the losses of the Q-functions and of the policy. Returns how many stepped: the
-   first whose loss or gradients are not finite is the last that was computed. */
-int foretell_twin_q(ActorCritic *of, const float *observations, const float *actions, const float *next_observations,
-                    const float *rewards, const uint8_t *terminations, const float *sampled, const float *log_probs,
-                    const float *deviations, const float *temperature, float discount, const Adam *of_q,
-                    const Adam *of_policy, float *losses, int threads) {
+/* Both, and Adam's step behind each: the policy learns from Q-functions that have stepped. Writes their losses. Returns how
+   many stepped; where a loss or its gradients are not finite, that network does not, and nothing comes behind it. */
+int foretell_both(ActorCritic *of, const float *observations, const float *actions, const float *next_observations,
+                  const float *rewards, const uint8_t *terminations, const float *sampled, const float *log_probs,
+                  const float *deviations, const float *temperature, float discount, const Adam *of_q,
+                  const Adam *of_policy, float *losses, int threads) {
     losses[0] = (float)foretell_critic(of, observations, actions, next_observations, rewards, terminations, sampled,
                                        log_probs, temperature, discount, threads);
     if (!foretell_adam(of_q, 1, losses[0], threads)) return 0;

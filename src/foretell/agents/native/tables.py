@@ -18,7 +18,7 @@ class Tables:
 
     def __init__(self, functions: Library | None, watched: Iterable[Tensor], *groups: Sequence[Tensor]):
         self._places = _places(watched)
-        self.functions = functions
+        self.functions, self.groups = functions, groups  # lest anything of them is freed, whoever replaces it
         self.count = len(groups[0])
         self.counts = counts(groups[0])
         self.addresses: list[ctypes.Array] = [addresses(group) for group in groups]
@@ -37,7 +37,7 @@ class _Adam(ctypes.Structure):
 
 
 class AdamTables:
-    """What a step of Adam needs to know, for C: tables of weights, gradients, both moments and steps, and settings."""
+    """What C takes for a step of Adam: tables of weights, gradients, both moments and steps, and settings."""
 
     def __init__(self, tables: Tables, negligible: float):
         self._tables = tables  # what the structure points to has to live as long

@@ -3,9 +3,13 @@
    The factors are some hundred rows long and lie in the cache. A BLAS first copies both into an order of its own, which
    takes it up to a fifth of the time. Here a is read where it lies, and so is b unless it is transposed. A tile of c is
    summed up in registers while rows of b pass by, each multiplied by the numbers of a column of a; a sum is taken in the
-   order of its terms, whatever the tile. Of few rows or columns it is summed up in the same way, each product rounded before it is
-   added, as a BLAS does it there in a multiple of the time. Where a processor has too few registers, and of what is left, the
-   BLAS that PyTorch has loaded does it. */
+   order of its terms, whatever the tile.
+
+   With registers of 512 bits:
+     6 rows or more, 16 columns or more                          tiles; products and sums rounded as one
+     16 rows or more, 2 to 4 columns; b as it lies, alpha 1, beta 0   few_columns } each product rounded before it is added,
+     1 to 3 rows, whole vectors; b as it lies, alpha 1, beta 0 or 1   few_rows    } as the BLAS does there, a multiple slower
+   Everything else, and without such registers all, is the BLAS's that PyTorch has loaded. */
 #pragma once
 #include <stdint.h>
 #include <string.h>
@@ -135,19 +139,19 @@ static void in_panels(int transposed, int64_t deep, int64_t rows, int64_t column
                      a + k * step, row, step, b + (transposed ? j * ldb + k : k * ldb + j), ldb, k ? 1.0f : beta, c + j,
                      ldc);
 }
-/* As it is: the compiler would else make one operation of a product and the sum that it is added to. */
+/* As it is: the compiler would else make one operation of a product and the sum that it is added to, which tiles want. */
 static inline Lanes rounded(Lanes of) {
     __asm__("" : "+v"(of));
     return of;
 }
 
-enum { NARROW = 4 };
+enum { MOST_ROWS = 3, MOST_COLUMNS = 4, VECTORS = 4 }; /* of what follows; vectors of columns that are summed up together */
 
-/* c (rows, columns) = a b, or c + a b where `more`, of fewer rows than NARROW, whole vectors of columns. */
+/* c (rows, columns) = a b, or c + a b where `more`, of at most MOST_ROWS rows and whole vectors of columns. */
 static inline __attribute__((always_inline)) void few_rows_of(int rows, int vectors, int64_t inner, const float *a,
                                                               int64_t row, int64_t step, const float *b, int64_t ldb,
                                                               int more, float *c, int64_t ldc) {
-    Lanes sums[NARROW][NARROW] = {};
+    Lanes sums[MOST_ROWS][VECTORS] = {};
     for (int r = 0; r < rows; r++)
         for (int v = 0; v < vectors; v++)
             if (more) sums[r][v] = *(const Lanes *)(c + r * ldc + v * LANES);
@@ -160,8 +164,8 @@ static inline __attribute__((always_inline)) void few_rows_of(int rows, int vect
 
 #define FEW_ROWS_OF(rows) \
     case rows: \
-        for (; j + NARROW * LANES <= columns; j += NARROW * LANES) \
-            few_rows_of(rows, NARROW, inner, a, row, step, b + j, ldb, more, c + j, ldc); \
+        for (; j + VECTORS * LANES <= columns; j += VECTORS * LANES) \
+            few_rows_of(rows, VECTORS, inner, a, row, step, b + j, ldb, more, c + j, ldc); \
         for (; j < columns; j += LANES) few_rows_of(rows, 1, inner, a, row, step, b + j, ldb, more, c + j, ldc); \
         break;
 static void few_rows(int64_t rows, int64_t columns, int64_t inner, const float *a, int64_t row, int64_t step,
@@ -174,7 +178,7 @@ static void few_rows(int64_t rows, int64_t columns, int64_t inner, const float *
 static inline __attribute__((always_inline)) void few_columns_of(int columns, int64_t inner, const float *a,
                                                                  int64_t step, const float *b, int64_t ldb,
                                                                  float (*sums)[PANEL]) {
-    Lanes found[NARROW][2] = {};
+    Lanes found[MOST_COLUMNS][2] = {};
     for (int n = 0; n < columns; n++) memcpy(found[n], sums[n], sizeof found[n]);
     for (int64_t k = 0; k < inner; k++, a += step, b += ldb)
         for (int n = 0; n < columns; n++)
@@ -182,13 +186,13 @@ static inline __attribute__((always_inline)) void few_columns_of(int columns, in
     for (int n = 0; n < columns; n++) memcpy(sums[n], found[n], sizeof found[n]);
 }
 
-/* c (rows, columns) = a b, of 2 to NARROW columns. */
+/* c (rows, columns) = a b, of 2 to MOST_COLUMNS columns. */
 static void few_columns(int turned, int64_t rows, int64_t columns, int64_t inner, const float *a, int64_t lda,
                         const float *b, int64_t ldb, float *c, int64_t ldc) {
     float panel[DEEP * PANEL] __attribute__((aligned(64)));
     for (int64_t i = 0; i < rows; i += PANEL) {
         int64_t most = rows - i < PANEL ? rows - i : PANEL;
-        float sums[NARROW][PANEL] = {};
+        float sums[MOST_COLUMNS][PANEL] = {};
         for (int64_t k = 0; k < inner; k += DEEP) {
             int64_t terms = inner - k < DEEP ? inner - k : DEEP, step = lda;
             const float *read = a + k * lda + i;
@@ -223,11 +227,12 @@ static void product(int64_t deep, const char *a_is, const char *b_is, int64_t ro
         return;
     }
     int plain = *b_is == 'N' && alpha == 1.0f, turned = *a_is == 'T';
-    if (plain && rows < NARROW && columns % LANES == 0 && (beta == 0.0f || beta == 1.0f)) {
+    int aligned = (uintptr_t)c % 16 == 0 && ldc % 4 == 0; /* else the BLAS of AMD's processors rounds otherwise */
+    if (plain && aligned && rows <= MOST_ROWS && columns % LANES == 0 && (beta == 0.0f || beta == 1.0f)) {
         few_rows(rows, columns, inner, a, turned ? 1 : lda, turned ? lda : 1, b, ldb, beta != 0.0f, c, ldc);
         return;
     }
-    if (plain && rows >= LANES && columns > 1 && columns <= NARROW && beta == 0.0f) {
+    if (plain && rows >= LANES && columns > 1 && columns <= MOST_COLUMNS && beta == 0.0f) {
         few_columns(turned, rows, columns, inner, a, lda, b, ldb, c, ldc);
         return;
     }

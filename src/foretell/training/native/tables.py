@@ -19,14 +19,18 @@ class Table:
         self.taken = all(one.is_cpu and one.dtype is torch.float32 and one.is_contiguous() for one in tensors)
         self.places, self.shapes = tuple(map(Tensor.data_ptr, tensors)), tuple([tuple(one.shape) for one in tensors])
         self.lie = (ctypes.c_void_p * len(tensors))(*self.places)
+        self._numbers = [one.numel() for one in tensors]
         self.counts = (ctypes.c_int64 * len(tensors))(*[one.numel() for one in tensors])
 
     def __len__(self) -> int:
         return len(self.places)
 
     def holds(self, tensors: Sequence[Tensor]) -> bool:
-        """Whether these, of the same shapes and types, lie where those lay that it was made of, in one piece again."""
-        return self.places == tuple(map(Tensor.data_ptr, tensors)) and all(map(Tensor.is_contiguous, tensors))
+        """Whether these, of the same types, lie where those lay that it was made of, as long and in one piece again."""
+        return (
+            self.places == tuple(map(Tensor.data_ptr, tensors)) and self._numbers == list(map(Tensor.numel, tensors))
+            and all(map(Tensor.is_contiguous, tensors))
+        )  # fmt: skip
 
 
 def table_of(tensors: Sequence[Tensor] | Table) -> Table:
