@@ -7,7 +7,15 @@ from cli_helpers import SMALL, contents
 
 USAGE = {
     "unknown environment": (("collect", "random", "--environment", "Nope-v1", "--out", "x.hdf5"), ("'Nope-v1'",)),
-    "environment of a module": (("collect", "random", "--environment", "os:A-v0", "--out", "x.hdf5"), ("'os:A-v0'",)),
+    "environment of a module": (("collect", "random", "--environment", "os:A-v0", "--out", "x.hdf5"), ("'A-v0'",)),
+    "environment of no module": (
+        ("collect", "random", "--environment", "nowhere:A-v0", "--out", "x.hdf5"),
+        ("module 'nowhere'", "No module named"),
+    ),
+    "module without an environment": (
+        ("collect", "random", "--environment", "os:", "--out", "x.hdf5"),
+        ("--environment os:", "module:Id"),
+    ),
     "no steps": (("collect", "random", "--steps", 0, "--out", "x.hdf5"), ("--steps 0", "at least 1")),
     "no HDF5 name": (("collect", "random", "--out", "x.csv"), ("x.csv", ".hdf5")),
     "no dataset": (("train", "--out", "run"), ("needs a dataset",)),

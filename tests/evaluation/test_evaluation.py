@@ -118,7 +118,8 @@ def test_records_of_the_facade(pendulum_run, tmp_path):
     assert records[0]["policy"] == records[0]["dataset"] == "pendulum-random"
     path = tmp_path / "evaluations.jsonl"
     save_records(path, records[:3])
-    save_records(path, [{**records[0], "return": -1.0}, records[4]])
+    with pytest.warns(UserWarning, match="1 records .* had other returns"):
+        save_records(path, [{**records[0], "return": -1.0}, records[4]])
     kept = [json.loads(line) for line in path.read_text().splitlines()]
     elsewhere = [{**records[0], "environment": "CartPole-v1"}]  # the same start seeds, another environment
     save_records(path, elsewhere)

@@ -79,7 +79,7 @@ class Inspect:
         from foretell.datasets.registry import open_dataset
         from foretell.environments.making import environment_spec, stored_environment_spec
 
-        dataset = open_dataset(self.path, horizon=self.horizon)
+        dataset = open_dataset(self.path, horizon=self.horizon, environment=self.environment)
         spec = stored_environment_spec(dataset.metadata.environment)
         return dataset_card(dataset, environment_spec(self.environment) if self.environment else spec)
 

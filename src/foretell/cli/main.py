@@ -15,6 +15,7 @@ import tyro
 from foretell.cli.collect import Collect
 from foretell.cli.evaluate import Evaluate
 from foretell.cli.inspect import Inspect
+from foretell.cli.own_environments import with_own_environments
 from foretell.cli.report import Report
 from foretell.cli.reproduce import Reproduce
 from foretell.cli.signals import noted
@@ -64,6 +65,7 @@ def run_verb(arguments: Sequence[str] | None) -> tuple[Any, dict[str, Any]]:
     verb = tyro.cli(Verb, prog="foretell", description=DESCRIPTION, args=arguments)  # type: ignore[call-overload]
     if launch().count > 1 and not isinstance(verb, Train):
         raise UsageError("torchrun starts several processes, which foretell train alone can share; run it plainly.")
+    verb = with_own_environments(verb)
     with memory_errors():
         return verb, verb.run()
 

@@ -45,7 +45,7 @@ def record(
     """Record exactly `num_steps` timesteps of `policy` to a D4RL file, whole or not at all.
 
     Start states come from the stream "collection-starts" of `seed`, actions from "collection-actions": the same seed
-    (and `num_envs`) gives the same bytes. `progress` receives timesteps and `mean_return` of the newest episodes.
+    (and `num_envs`) gives the same bytes. `progress` receives timesteps and `mean_return` of the episodes so far.
     """
     blocks = record_blocks(
         policy,
@@ -56,13 +56,15 @@ def record(
         observation_transform=observation_transform,
     )
     block = next(blocks)
-    done = 0
+    done = episodes = 0
+    total = 0.0
     with D4RLWriter(path, num_steps=num_steps, layout=layout_of(block), metadata=metadata) as writer:
         while block is not None:
             writer.append(block)
             done += len(block["rewards"])
-            ends = int(np.count_nonzero(block["terminations"] | block["truncations"]))
-            progress(done, num_steps, mean_return=float(block["rewards"].sum(dtype=np.float64)) / ends)
+            episodes += int(np.count_nonzero(block["terminations"] | block["truncations"]))
+            total += float(block["rewards"].sum(dtype=np.float64))
+            progress(done, num_steps, mean_return=total / episodes)
             block = next(blocks, None)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from foretell.core.errors import DatasetError, UsageError
 from foretell.core.files import read_json
 from foretell.datasets import boundaries, columns, hdf5, stored_metadata
-from foretell.datasets.dataset import Dataset, DatasetMetadata
+from foretell.datasets.dataset import Dataset
 from foretell.datasets.fingerprint import checksum_of
 
 REQUIRED = ("observations", "actions", "rewards", "terminals")
@@ -23,14 +23,14 @@ CHECKSUM, FINGERPRINT = "foretell/checksum", "foretell/fingerprint"
 """In files that Foretell wrote: SHA-256 over the columns, checked before training; and over all else, on opening."""
 
 
-def read_d4rl(path: str | Path, *, horizon: int | None = None) -> Dataset:
+def read_d4rl(path: str | Path, *, horizon: int | None = None, environment: str | None = None) -> Dataset:
     """Open a D4RL file.
 
     Files without `timeouts` get their episode boundaries from where `next_observations` break off, else from
-    `horizon` timesteps (default: the time limit of the environment that the metadata name). An explicit `horizon` is
-    also used where `timeouts` is there and never True, and refused where it is: the file says it itself. Without
-    `next_observations`, final observations stay unknown. A last episode that the file leaves open is kept and flagged
-    as truncated. `Dataset.notes` says which was done.
+    `horizon` timesteps (default: the time limit of `environment`, or of the one that the metadata name). An explicit
+    `horizon` is also used where `timeouts` is there and never True, and refused where it is: the file says it itself.
+    Without `next_observations`, final observations stay unknown. A last episode that the file leaves open is kept and
+    flagged as truncated. `Dataset.notes` says which was done.
 
     Raises `DatasetError` where the file cannot be opened, a key is missing, shapes are wrong or lengths disagree,
     `UsageError` for a `horizon` that would have no effect.
@@ -59,7 +59,9 @@ def read_d4rl(path: str | Path, *, horizon: int | None = None) -> Dataset:
     return Dataset(
         name=path.stem, path=path, infos=infos, metadata=metadata, extras=extras,
         stored_fingerprint=_stored_fingerprint(others, path),
-        **with_episodes(table, ends, metadata=metadata, horizon=horizon, where=str(path)),
+        **with_episodes(
+            table, ends, environment=environment or metadata.environment, horizon=horizon, where=str(path)
+        ),
     )  # fmt: skip
 
 
@@ -120,7 +122,7 @@ def _check_lengths(table: dict[str, np.ndarray], infos: dict[str, np.ndarray], w
 
 
 def with_episodes(
-    table: dict[str, np.ndarray], ends: np.ndarray | None, *, metadata: DatasetMetadata, horizon: int | None, where: str
+    table: dict[str, np.ndarray], ends: np.ndarray | None, *, environment: str | None, horizon: int | None, where: str
 ) -> dict[str, Any]:
     """Return the columns under Foretell's names with `truncations`, `episode_ends` and `notes` settled.
 
@@ -130,7 +132,7 @@ def with_episodes(
     terminations, timeouts = table["terminals"], table.get("timeouts")
     following = table.get("next_observations")
     if timeouts is None or (horizon is not None and not timeouts.any()):
-        timeouts, note = _find_timeouts(table, metadata, horizon, where)
+        timeouts, note = _find_timeouts(table, environment, horizon, where)
         notes.append(note)
     elif horizon is not None:
         raise no_use_for(horizon, f"{where}: its 'timeouts' say where episodes end")
@@ -159,10 +161,10 @@ def no_use_for(horizon: int, why: str) -> UsageError:
 
 
 def _find_timeouts(
-    table: dict[str, np.ndarray], metadata: DatasetMetadata, horizon: int | None, where: str
+    table: dict[str, np.ndarray], environment: str | None, horizon: int | None, where: str
 ) -> tuple[np.ndarray, str]:
     terminations, following = table["terminals"], table.get("next_observations")
-    limit = boundaries.time_limit(metadata.environment) if horizon is None else horizon
+    limit = boundaries.time_limit(environment) if horizon is None else horizon
     if following is not None and horizon is None:
         flags = boundaries.truncations_at_breaks(table["observations"], following, terminations)
         return flags, "there are no 'timeouts'; episodes end where 'next_observations' and 'observations' part."
@@ -171,5 +173,5 @@ def _find_timeouts(
         return flags, f"no 'timeouts' are recorded; episodes end at a termination or after {limit} timesteps."
     raise DatasetError(
         f"{where}: neither 'timeouts' nor 'next_observations' say where an episode ends; expected one of them. "
-        "Pass the time limit in timesteps: --horizon N."
+        "Pass the time limit in timesteps: --horizon N, or the --environment that has one."
     )

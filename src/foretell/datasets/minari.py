@@ -61,7 +61,7 @@ def read_minari(dataset_id: str) -> Dataset:
     table = convert(table, f"minari:{dataset_id}")
     metadata = _our_metadata(ours) if ours else _their_metadata(source, stored)
     ends = np.cumsum([len(columns["rewards"]) for columns in episodes])
-    found = with_episodes(table, ends, metadata=metadata, horizon=None, where=f"minari:{dataset_id}")
+    found = with_episodes(table, ends, environment=metadata.environment, horizon=None, where=f"minari:{dataset_id}")
     found["notes"] += notes.sentences()
     return Dataset(
         name=dataset_id, infos=infos, metadata=metadata, extras=_decode(ours["extras"]) if ours else {}, **found

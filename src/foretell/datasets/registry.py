@@ -9,14 +9,15 @@ from foretell.datasets.d4rl import no_use_for, read_d4rl
 from foretell.datasets.dataset import Dataset
 
 READERS = {".hdf5": read_d4rl, ".h5": read_d4rl}
-"""Reader by file name ending: `(path, *, horizon) -> Dataset`."""
+"""Reader by file name ending: `(path, *, horizon, environment) -> Dataset`."""
 MINARI_PREFIX = "minari:"
 
 
-def open_dataset(name: str | Path, *, horizon: int | None = None) -> Dataset:
+def open_dataset(name: str | Path, *, horizon: int | None = None, environment: str | None = None) -> Dataset:
     """Open `PATH.hdf5`, `PATH.h5` or `minari:ID` (a dataset of the local Minari storage; nothing is downloaded).
 
-    `horizon` is the time limit in timesteps for D4RL files that do not say where episodes end.
+    `horizon` is the time limit in timesteps for D4RL files that do not say where episodes end; without it that of
+    `environment` counts, or of the one that the file names.
     Raises `UsageError` for a name of another kind, and for a `horizon` that would have no effect; `DatasetError` where
     the data cannot be used.
     """
@@ -29,7 +30,7 @@ def open_dataset(name: str | Path, *, horizon: int | None = None) -> Dataset:
     reader = READERS.get(Path(name).suffix.lower())
     if reader is None:
         raise UsageError(f"dataset {str(name)!r}; expected a path that ends in .hdf5 or .h5, or minari:ID.")
-    return reader(name, horizon=horizon)
+    return reader(name, horizon=horizon, environment=environment)
 
 
 def unchanged(dataset: Dataset) -> Dataset:

@@ -65,7 +65,8 @@ def make_environment(name: str) -> gymnasium.Env:
         return gymnasium.make(name)
     except (gymnasium.error.Error, ImportError, TypeError, ValueError) as error:
         close = [known for known in gymnasium.registry if known.lower().startswith(name.lower()[:6])][:5]
-        hint = f" Did you mean {', '.join(close)}?" if close else " Is the package that registers it installed?"
+        own = " Of your own, give the module that registers it: --environment module:Id, or import it first."
+        hint = f" Did you mean {', '.join(close)}?" if close else own
         raise UsageError(f"environment {name!r} cannot be made ({str(error).splitlines()[0]}).{hint}") from None
 
 
@@ -125,7 +126,8 @@ class GymnasiumLoop:
         rewards = np.zeros(len(self.environments))
         terminations, truncations = np.zeros_like(self._ended), np.zeros_like(self._ended)
         for i in np.flatnonzero(~self._ended):
-            observation, reward, terminations[i], truncations[i], _ = self.environments[i].step(actions[i])
+            observation, reward, terminations[i], truncated, _ = self.environments[i].step(actions[i])
+            truncations[i] = truncated and not terminations[i]  # what ended is not cut short as well
             self._observations[i] = observation
             rewards[i] = reward
         self._ended |= terminations | truncations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,15 +42,24 @@ def read_records(path: Path) -> list[dict[str, Any]]:
 
 
 def save_records(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
-    """Add records to a file; those of the same environment, policy, seed, start and target are replaced.
+    """Add records to a file; those of the same environment, policy, seed, start and target are replaced, with a warning
+    where they had other returns: another run may have been called the same.
 
     Several may save into one file at the same time. Raises `CheckpointError` where the file holds something else:
     nothing is then written.
     """
     with a_turn(path.parent):
         kept = {_identity(record): record for record in read_records(path)}
+        known = [(kept[_identity(record)], record) for record in records if _identity(record) in kept]
+        others = sum(old["return"] != record["return"] for old, record in known)
         kept.update({_identity(record): dict(record) for record in records})
         write_json_lines(path, kept.values())
+    if others:
+        warnings.warn(
+            f"{path}: {others} records of this policy, seed and these starts had other returns, and were replaced. Are "
+            "they of another run? --name tells runs apart.",
+            stacklevel=2,
+        )
 
 
 def _identity(record: Mapping[str, Any]) -> tuple[Any, ...]:

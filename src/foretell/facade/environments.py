@@ -48,7 +48,23 @@ def same_shapes(config: dict[str, Any], environment: str | None) -> EnvironmentS
             f"{name} has observations {_in_words(*found)}; the run was trained for {_in_words(*expected)}. "
             "Evaluate it where it was trained."
         )
+    _refuse_other_actions(config, spec)
     return spec
+
+
+def _refuse_other_actions(config: dict[str, Any], spec: EnvironmentSpec) -> None:
+    """Raise `UsageError` where a run acts beyond what the environment takes: many environments do not look."""
+    acted = (config.get("normalization") or {}).get("action_range")
+    if acted is None or spec.action_low is None or spec.action_high is None:
+        return
+    room = [1e-4 * (high - low) for low, high in zip(spec.action_low, spec.action_high)]  # data are rounded
+    below = any(one < low - more for one, low, more in zip(acted["low"], spec.action_low, room))
+    above = any(one > high + more for one, high, more in zip(acted["high"], spec.action_high, room))
+    if below or above:
+        raise UsageError(
+            f"the run acts from {list(acted['low'])} to {list(acted['high'])}; {spec.name} takes actions from "
+            f"{list(spec.action_low)} to {list(spec.action_high)}. Train it with --environment."
+        )
 
 
 def _in_words(observation_shape: list[int], action_dim: int, continuous: bool) -> str:

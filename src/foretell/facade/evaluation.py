@@ -113,7 +113,7 @@ def _named(name: str, environment: str | None, root_seed: int) -> tuple[Policy, 
 
 
 def _checked_targets(target_returns: Sequence[float], config: Mapping[str, Any]) -> list[float]:
-    targets = [float(target) for target in target_returns]
+    targets = list(dict.fromkeys(float(target) for target in target_returns))  # one asked for twice is asked for once
     if config.get("kind") != "sequence" or config["condition"] == "none" or plans(config):
         raise UsageError(
             "target returns are for sequence models that are told what to earn; agents, behaviour cloning, planners "

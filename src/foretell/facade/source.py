@@ -36,7 +36,9 @@ class Source:
         """
         if isinstance(dataset, Dataset) and horizon is not None:
             raise no_use_for(horizon, f"{dataset.name} is open, and its episodes are known")
-        data = dataset if isinstance(dataset, Dataset) else open_dataset(dataset, horizon=horizon)
+        data = dataset if isinstance(dataset, Dataset) else open_dataset(
+            dataset, horizon=horizon, environment=environment
+        )  # fmt: skip
         spec = environment_of(data, environment)
         refuse_unfit(data, spec)
         action_range = None

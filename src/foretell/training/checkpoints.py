@@ -59,6 +59,11 @@ def load_tensors(path: Path, owner: str | None = None) -> dict[str, Tensor]:
 
     Raises `CheckpointError` where the file is missing or damaged, and where `owner` is given and is another.
     """
+    if not path.exists():
+        raise CheckpointError(
+            f"{path}: is not there; a run that has not finished has none yet. Give the command that trains it "
+            "again, and it goes on."
+        )
     try:
         content = read_bytes(path)
         length = int.from_bytes(content[:8], "little")

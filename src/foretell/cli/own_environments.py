@@ -1,0 +1,48 @@
+"""Environments of one's own: `--environment module:Id` imports the module, which registers the id with Gymnasium.
+
+Only what a person types is imported, never a name that a file holds (`environments.making.make_environment`).
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from dataclasses import replace
+from typing import Any
+
+from foretell.core.errors import UsageError
+
+MODULES = "FORETELL_MODULES"
+"""Environment variable: modules to import, with commas between them. Workers find it in theirs."""
+
+
+def with_own_environments(verb: Any) -> Any:
+    """Import what `FORETELL_MODULES` and the verb's environment name; return the verb with the bare id.
+
+    Raises `UsageError` where a module cannot be imported.
+    """
+    typed = getattr(verb, "environment", None) or ""
+    module, colon, name = typed.rpartition(":")
+    if colon and not (module and name):
+        raise UsageError(f"--environment {typed}; expected an id such as Pendulum-v1, or module:Id.")
+    wanted = [one for one in os.environ.get(MODULES, "").split(",") if one] + [module] * bool(colon)
+    for one in dict.fromkeys(wanted):
+        _import(one)
+    if not colon:
+        return verb
+    os.environ[MODULES] = ",".join(dict.fromkeys(wanted))
+    return replace(verb, environment=name)
+
+
+def _import(module: str) -> None:
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # behind all else: a module of the folder that one works in
+    try:
+        importlib.import_module(module)
+    except Exception as error:
+        said = str(error).splitlines()[0] if str(error) else "no message"
+        raise UsageError(
+            f"module {module!r} cannot be imported ({type(error).__name__}: {said}); expected one that registers "
+            "environments with Gymnasium. Is it in this folder, or installed?"
+        ) from None
