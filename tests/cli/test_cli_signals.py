@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import time
@@ -9,6 +10,7 @@ import time
 import pytest
 from cli_helpers import SMALL
 
+from foretell.cli import signals
 from foretell.cli.signals import noted
 from foretell.core.errors import StoppedError
 from foretell.core.stopping import nothing_to_save, stop_if_asked
@@ -45,6 +47,33 @@ def test_where_nothing_would_be_lost_a_signal_ends_in_the_middle():
         os.kill(os.getpid(), signal.SIGTERM)
         with pytest.raises(StoppedError):
             stop_if_asked()
+
+
+IMPORTED = """
+import os, signal, time
+os.kill(os.getpid(), signal.SIGTERM)
+time.sleep(0.3)
+whole = True
+"""
+
+
+def test_a_module_that_is_being_imported_is_not_left_half_imported(tmp_path, monkeypatch):
+    """Importers swallow what is raised in there, as PyTorch does with some of its own modules."""
+    name = "a_module_of_a_test_of_signals"
+    (tmp_path / f"{name}.py").write_text(IMPORTED)
+    monkeypatch.syspath_prepend(tmp_path)
+    with noted(signal.SIGTERM), pytest.raises(StoppedError), nothing_to_save():
+        module = importlib.import_module(name)
+        time.sleep(60)
+    assert module.whole
+
+
+def test_an_import_that_does_not_end_is_ended(tmp_path, monkeypatch):
+    monkeypatch.setattr(signals, "LOOKS", 3)
+    (tmp_path / "another_module_of_a_test_of_signals.py").write_text(IMPORTED.replace("0.3", "60"))
+    monkeypatch.syspath_prepend(tmp_path)
+    with noted(signal.SIGTERM), pytest.raises(StoppedError), nothing_to_save():
+        importlib.import_module("another_module_of_a_test_of_signals")
 
 
 def test_a_wish_from_before_ends_it_as_it_begins():

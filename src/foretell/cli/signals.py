@@ -5,12 +5,18 @@ How: `core/stopping.py`. A second signal ends the command at once.
 
 from __future__ import annotations
 
+import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 from foretell.core import stopping
+
+AGAIN_SECONDS, LOOKS = 0.05, 200
+"""From a signal in the middle of an import to the next look; and the number of looks, then it counts anyway."""
+_looks: list[int] = []
 
 
 @contextmanager
@@ -25,7 +31,28 @@ def noted(*numbers: signal.Signals) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _note(number: int, _: FrameType | None) -> None:
+def _note(number: int, frame: FrameType | None) -> None:
+    if _importing(frame) and len(_looks) < LOOKS:
+        _looks.append(number)
+        again = threading.Timer(AGAIN_SECONDS, _send, (number,))
+        again.daemon = True
+        again.start()
+        return
+    _looks.clear()
     if stopping.asked():
         raise KeyboardInterrupt
     stopping.wish(number)
+
+
+def _importing(frame: FrameType | None) -> bool:
+    """Whether a module is being loaded: an exception in there leaves half of it behind, and importers swallow it."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _send(number: int) -> None:
+    if signal.getsignal(number) is _note:  # else nobody waits for it any more
+        os.kill(os.getpid(), number)
