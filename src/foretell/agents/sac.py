@@ -83,10 +83,9 @@ class SoftActorCritic(nn.Module):
         """
         temperature = self.log_temperature.exp()
         drawn = self._sample(batch, noise)
-        of_temperature = (
-            None  # computed here, while PyTorch's operators are at hand: behind the networks they are in no cache
-        )
+        of_temperature = None
         if self.config.form == "twin-q":
+            # here, while PyTorch's operators are at hand: behind the networks they are in no cache
             of_temperature = self._temperature_loss(drawn[-1].log_probs[: len(batch.rewards)])
         if (native := self._together(batch, drawn)) is not None:
             losses = self._learn_together(native, batch, drawn[-1], temperature)

@@ -16,7 +16,7 @@ from foretell.datasets.registry import open_dataset
 from foretell.evaluation.conditioned import ConditionedPolicy
 from foretell.evaluation.planned import PlanningPolicy
 from foretell.evaluation.protocol import Policy, evaluate, validation_starts
-from foretell.facade.environments import same_shapes
+from foretell.facade.environments import fitting_environment
 from foretell.facade.evaluation import load_policy
 from foretell.models.attention_maps import AttentionMap, attention_maps
 from foretell.reporting.attention_figure import AttentionPanels, draw_attention
@@ -83,7 +83,7 @@ def draw_run_attention(
 def _environment(config: dict[str, Any], environment: str | None) -> str:
     """Return where the episode is acted. Raises `UsageError` where the environment cannot be made or does not fit."""
     try:
-        return same_shapes(config, environment).name
+        return fitting_environment(config, environment).name
     except UsageError as error:
         raise UsageError(f"{error} Or take a recorded episode: --dataset.") from None
 

@@ -33,8 +33,11 @@ def refuse_unfit(data: Dataset, spec: EnvironmentSpec) -> None:
             raise DatasetError(f"{data.path or data.name}: {finding.message}")
 
 
-def same_shapes(config: dict[str, Any], environment: str | None) -> EnvironmentSpec:
-    """Return where a run is to be evaluated. Raises `UsageError` where its shapes differ from the run's."""
+def fitting_environment(config: dict[str, Any], environment: str | None) -> EnvironmentSpec:
+    """Return where a run is to be evaluated.
+
+    Raises `UsageError` where its shapes differ from the run's, or the run acts beyond what it takes.
+    """
     trained = config["environment"]
     name = environment or trained["name"]
     if not name:

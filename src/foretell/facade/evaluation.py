@@ -17,7 +17,7 @@ from foretell.evaluation.policies import UniformPolicy, plans, restore_policy, r
 from foretell.evaluation.protocol import Policy, evaluation_starts, validation_starts
 from foretell.evaluation.protocol import evaluate as run_episodes
 from foretell.evaluation.records import records_of
-from foretell.facade.environments import same_shapes
+from foretell.facade.environments import fitting_environment
 from foretell.facade.training import ROOT_SEED, warn_of_unseen
 from foretell.training.run_folder import load_run
 
@@ -74,7 +74,7 @@ def evaluate(
     else:
         config, tensors = load_run(Path(run))
         policy = _restored(Path(run), config, tensors, acting)
-        spec_name = same_shapes(dict(config), environment).name
+        spec_name = fitting_environment(dict(config), environment).name
     dataset = config.get("dataset")
     sequence = config.get("kind") == "sequence"
     facts = {
