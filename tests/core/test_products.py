@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from foretell.core.compiling import PRODUCTS, shared_library
+from foretell.core.compiling import SPARSE, shared_library
 
 WRAPPER = """
 #include "{header}"
@@ -24,6 +24,15 @@ EXPORTED(exported_transposed_times, transposed_times)
 void in_parts(int64_t deep, int64_t rows, int64_t columns, int64_t inner, const float *a, const float *b, float *c) {{
     product(deep, "N", "N", rows, columns, inner, 1.0f, a, inner, b, columns, 0.0f, c, columns);
 }}
+void of_zeros(int sparse, int more, int64_t deep, const char *a_is, const char *b_is, int64_t rows, int64_t columns,
+              int64_t inner, const float *a, int64_t lda, const float *b, int64_t ldb, float *c, int64_t ldc) {{
+    if (sparse) sparse_product(deep, a_is, b_is, rows, columns, inner, a, lda, b, ldb, more, c, ldc);
+    else product(deep, a_is, b_is, rows, columns, inner, 1.0f, a, lda, b, ldb, (float)more, c, ldc);
+}}
+void add_of_zeros(int64_t rows, int64_t columns, int64_t inner, const float *a, int64_t lda, const float *b,
+                  int64_t ldb, float *c, int64_t ldc) {{
+    add_times_sparse(rows, columns, inner, a, lda, b, ldb, c, ldc);
+}}
 """
 WIDE_REGISTERS = " avx512f " in (Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else "")
 BUILDS = {"of this machine": [], **({"of the BLAS": ["-mno-avx512f"]} if WIDE_REGISTERS else {})}
@@ -34,8 +43,8 @@ BUILDS = {"of this machine": [], **({"of the BLAS": ["-mno-avx512f"]} if WIDE_RE
 def products(request, tmp_path_factory):
     """The three functions, of tensors: `name(a, b, c, alpha, beta)` writes c."""
     source = tmp_path_factory.mktemp("products") / "products.c"
-    source.write_text(WRAPPER.format(header=PRODUCTS))
-    path = shared_library(source, [PRODUCTS], BUILDS[request.param])
+    source.write_text(WRAPPER.format(header=SPARSE[0]))
+    path = shared_library(source, SPARSE, BUILDS[request.param])
     assert path is not None, "no C compiler on this machine"
     library = ctypes.CDLL(str(path))
     torchs = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
@@ -52,6 +61,12 @@ def products(request, tmp_path_factory):
 
     library.in_parts.argtypes = [ctypes.c_int64] * 4 + [ctypes.c_void_p] * 3
     call.in_parts = library.in_parts
+    library.of_zeros.argtypes = [
+        *[ctypes.c_int] * 2, ctypes.c_int64, *[ctypes.c_char_p] * 2, *[ctypes.c_int64] * 3,
+        *[ctypes.c_void_p, ctypes.c_int64] * 3,
+    ]  # fmt: skip
+    library.add_of_zeros.argtypes = [*[ctypes.c_int64] * 3, *[ctypes.c_void_p, ctypes.c_int64] * 3]
+    call.of_zeros, call.add_of_zeros = library.of_zeros, library.add_of_zeros
     call.own = request.param == "of this machine" and WIDE_REGISTERS
     return call
 
@@ -148,3 +163,63 @@ def test_sums_of_few_rows_begin_with_what_they_are_added_to(products, rows):
         expected = expected + a[:, k, None] * b[k]
     products("times", a, b, found, beta=1.0)
     torch.testing.assert_close(found, expected, rtol=apart, atol=10 * apart)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("rows", "columns", "inner", "deep"), [
+    (32, 64, 16, 512), (31, 64, 16, 512), (60, 128, 64, 512), (256, 256, 256, 128), (300, 320, 200, 128),
+    (257, 72, 130, 64), (64, 208, 100, 24), (40, 63, 90, 512), (128, 192, 600, 512), (33, 80, 15, 512),
+    (385, 128, 64, 512), (770, 64, 513, 512), (16, 64, 40, 512), (15, 64, 40, 512),
+])  # fmt: skip
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.6, 0.95])
+@pytest.mark.parametrize("more", [0, 1])
+def test_zeros_left_out_change_no_bit(products, name, rows, columns, inner, deep, share, more):
+    """Where they are few the product is the other one, whose bits these are."""
+    generator = torch.Generator().manual_seed(rows + inner)
+    a, _, read_a, read_b = _factors(name, rows, columns, inner, generator)
+    read_a[:, : a.shape[0] if name == "transposed_times" else inner] *= (
+        torch.rand(read_a.shape, generator=generator) < share
+    )
+    letters = b"T" if name == "transposed_times" else b"N", b"T" if name == "times_transposed" else b"N"
+    around = torch.randn(rows, columns + 5, generator=generator)
+    found, expected = around.clone(), around.clone()
+    for sparse, c in ((1, found), (0, expected)):
+        products.of_zeros(
+            sparse, more, deep, *letters, rows, columns, inner, read_a.data_ptr(), read_a.stride(0), read_b.data_ptr(),
+            read_b.stride(0), c.data_ptr(), c.stride(0),
+        )  # fmt: skip
+    apart = 0.0 if products.own else 1e-5
+    torch.testing.assert_close(found, expected, rtol=apart, atol=10 * apart)
+
+
+@pytest.mark.parametrize(("rows", "columns", "inner"), [
+    (64, 256, 60), (128, 512, 354), (192, 768, 700), (64, 400, 20), (320, 64, 30), (48, 64, 30), (64, 60, 30),
+])  # fmt: skip
+@pytest.mark.parametrize("share", [0.0, 0.4, 0.95])
+def test_zeros_left_out_of_the_second_factor_change_no_bit(products, rows, columns, inner, share):
+    generator = torch.Generator().manual_seed(rows + inner)
+    a, b = torch.randn(inner, rows + 3, generator=generator), torch.randn(inner, columns + 3, generator=generator)
+    b[:, :columns] *= torch.rand(inner, columns, generator=generator) < share
+    found = torch.randn(rows, columns + 5, generator=generator)
+    expected = found.clone()
+    products.add_of_zeros(
+        rows, columns, inner, a.data_ptr(), a.stride(0), b.data_ptr(), b.stride(0), found.data_ptr(), found.stride(0)
+    )
+    products("transposed_times", a[:, :rows], b[:, :columns], expected[:, :columns], beta=1.0)
+    apart = 0.0 if products.own else 1e-5
+    torch.testing.assert_close(found, expected, rtol=apart, atol=10 * apart)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_not_a_number_is_no_zero(products, name):
+    """A network that diverges has to be noticed, however many units relu has silenced."""
+    a, b = torch.zeros(64, 64), torch.ones(64, 64)
+    a[3, 5], a[7, 9] = torch.nan, torch.inf
+    letters = b"T" if name == "transposed_times" else b"N", b"T" if name == "times_transposed" else b"N"
+    read_a, found = a.t().contiguous() if letters[0] == b"T" else a, torch.zeros(64, 64)
+    products.of_zeros(
+        1, 0, 512, *letters, 64, 64, 64, read_a.data_ptr(), 64, b.data_ptr(), 64, found.data_ptr(), 64
+    )  # fmt: skip
+    expected = torch.zeros(64, 64)
+    expected[3], expected[7] = torch.nan, torch.inf
+    assert torch.equal(torch.nan_to_num(found, nan=-1.0), torch.nan_to_num(expected, nan=-1.0))

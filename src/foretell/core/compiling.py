@@ -26,6 +26,8 @@ EXACT = ("-ffp-contract=off", "-fno-associative-math", "-fno-reciprocal-math", "
 BUILD_SECONDS = 120
 PRODUCTS = Path(__file__).parent / "native" / "products.h"
 """Matrix products, which the libraries of several packages include."""
+SPARSE = PRODUCTS.with_name("sparse.h"), PRODUCTS
+"""Those of factors with many zeros, and what they include."""
 
 
 def shared_library(source: Path, beside: Sequence[Path] = (), flags: Sequence[str] = ()) -> Path | None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from foretell.agents.transitions import Transitions
-from foretell.core.compiling import EXACT, PRODUCTS, shared_library
+from foretell.core.compiling import EXACT, SPARSE, shared_library
 
 _POINTER, _NUMBER, _REAL, _SINGLE, _COUNT = (
     ctypes.c_void_p, ctypes.c_int64, ctypes.c_double, ctypes.c_float, ctypes.c_int,
@@ -76,7 +76,7 @@ def library() -> Library | None:
     """Return the library, built if it has to be; None where it is switched off or cannot be had."""
     folder = Path(__file__).parent
     try:
-        path = shared_library(folder / "perceptrons.c", [folder / "steps.h", PRODUCTS], ["-fopenmp"])
+        path = shared_library(folder / "perceptrons.c", [folder / "steps.h", *SPARSE], ["-fopenmp"])
         exact_path = shared_library(folder / "losses.c", flags=EXACT)
         return None if path is None or exact_path is None else Library(path, exact_path)
     except (OSError, AttributeError, subprocess.SubprocessError):

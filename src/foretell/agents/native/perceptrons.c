@@ -1,6 +1,6 @@
 /* Forward and backward passes of `members` perceptrons of equal shape: see agents/backpropagation.py for the equations.
    Rows are contiguous, float32. */
-#include "../../core/native/products.h"
+#include "../../core/native/sparse.h"
 #include "steps.h"
 
 typedef struct {
@@ -41,6 +41,15 @@ static void add_bias(float *values, const float *bias, int64_t rows, int64_t wid
             for (int64_t i = 0; i < width; i++) values[i] += bias[i];
 }
 
+/* c = a b. What relu gave out, and gradients that came back through it, are zeros for half; `hidden` says that a is such. */
+static void times_layer(int64_t deep, int64_t hidden, const char *a_is, const char *b_is, int64_t rows, int64_t columns,
+                        int64_t inner, const float *a, int64_t lda, const float *b, int64_t ldb, float *c, int64_t ldc) {
+    if (hidden)
+        sparse_product(deep, a_is, b_is, rows, columns, inner, a, lda, b, ldb, 0, c, ldc);
+    else
+        product(deep, a_is, b_is, rows, columns, inner, 1.0f, a, lda, b, ldb, 0.0f, c, ldc);
+}
+
 /* inputs (rows, sizes[0]), the same for every member */
 void foretell_perceptrons_forward(const Perceptrons *of, const float *inputs, int threads) {
     int64_t parts = parts_of(of, threads);
@@ -52,8 +61,8 @@ void foretell_perceptrons_forward(const Perceptrons *of, const float *inputs, in
         for (int64_t layer = 0; layer < of->layers; layer++) {
             int64_t in = of->sizes[layer], out = of->sizes[layer + 1], rows = p.end - p.begin;
             float *values = of->kept[layer] + (p.member * of->rows + p.begin) * out;
-            product(of->deep, "N", "N", rows, out, in, 1.0f, read, in, of->weights[layer] + p.member * in * out, out, 0.0f, values,
-                    out);
+            const float *weights = of->weights[layer] + p.member * in * out;
+            times_layer(of->deep, layer, "N", "N", rows, out, in, read, in, weights, out, values, out);
             add_bias(values, of->biases[layer] + p.member * out, rows, out, layer + 1 < of->layers);
             read = values;
         }
@@ -121,7 +130,7 @@ static void weight_gradient(const Perceptrons *of, Part p, int64_t layer, Rows a
                   size_below(of, layer);
         biases = weights + in * out;
     }
-    product(of->deep, "T", "N", in, out, above.rows, 1.0f, read, in, above.values, above.apart, 0.0f, weights, out);
+    times_layer(of->deep, layer, "T", "N", in, out, above.rows, read, in, above.values, above.apart, weights, out);
     sum_rows(above, biases);
 }
 
@@ -144,8 +153,8 @@ static void part_backward(const Perceptrons *of, Part p, int64_t rows, const flo
         weight_gradient(of, p, layer, above, inputs, partial);
         if (layer == 0) break;
         Rows below = gradient_at(of, layer, p, rows, gradient);
-        product(of->deep, "N", "T", above.rows, in, out, 1.0f, above.values, above.apart,
-                of->weights[layer] + p.member * in * out, out, 0.0f, below.values, below.apart);
+        times_layer(of->deep, layer + 1 < of->layers, "N", "T", above.rows, in, out, above.values, above.apart,
+                    of->weights[layer] + p.member * in * out, out, below.values, below.apart);
         mask(below, of->kept[layer - 1] + (p.member * of->rows + p.begin) * in);
         above = below;
     }
@@ -205,8 +214,8 @@ static void found_backward(const Perceptrons *of, const int64_t *found, int64_t 
     for (int64_t layer = of->layers - 1; layer > 0; layer--) {
         int64_t in = of->sizes[layer], out = of->sizes[layer + 1];
         float *below = of->scratch[layer % 2] + begin * of->widest;
-        product(of->deep, "N", "T", count, in, out, 1.0f, above, of->widest, of->weights[layer] + member * in * out,
-                out, 0.0f, below, of->widest);
+        times_layer(of->deep, layer + 1 < of->layers, "N", "T", count, in, out, above, of->widest,
+                    of->weights[layer] + member * in * out, out, below, of->widest);
         for (int64_t i = 0; i < end - begin; i++) {
             int64_t row = found[begin + i] - member * rows;
             mask((Rows){below + i * of->widest, 1, in, in}, of->kept[layer - 1] + (member * of->rows + row) * in);

@@ -80,8 +80,8 @@ static void part_of_tile(int64_t rows, int64_t columns, int64_t inner, float alp
     for (int64_t r = 0; r < rows; r++) memcpy(c + r * ldc, whole + r * PANEL, (size_t)columns * sizeof *c);
 }
 
-/* LANES rows of LANES numbers, `apart`, to columns of a panel. */
-static inline void turn(const float *from, int64_t apart, float *to) {
+/* LANES rows of LANES numbers, `apart`, to columns of a panel of rows `wide`. */
+static inline void turn(const float *from, int64_t apart, int64_t wide, float *to) {
     Lanes rows[LANES], next[LANES];
     Numbers low = {0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23};
     Numbers high = {8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
@@ -93,21 +93,21 @@ static inline void turn(const float *from, int64_t apart, float *to) {
         }
         memcpy(rows, next, sizeof rows);
     }
-    for (int i = 0; i < LANES; i++) *(Lanes *)(to + i * PANEL) = rows[i];
+    for (int i = 0; i < LANES; i++) *(Lanes *)(to + i * wide) = rows[i];
 }
 
-/* A panel (inner, PANEL) of b (inner, columns), or of the transpose of b (columns, inner), zeros behind the columns. */
-static void pack(int transposed, int64_t columns, int64_t inner, const float *b, int64_t ldb, float *panel) {
-    int64_t wide = transposed ? columns / LANES * LANES : 0, deep = transposed ? inner / LANES * LANES : 0;
-    if (columns < PANEL) memset(panel, 0, (size_t)(inner * PANEL) * sizeof *panel);
+/* A panel (inner, wide) of b (inner, columns), or of the transpose of b (columns, inner), zeros behind the columns. */
+static void pack(int transposed, int64_t columns, int64_t inner, const float *b, int64_t ldb, int64_t wide, float *panel) {
+    int64_t even = transposed ? columns / LANES * LANES : 0, deep = transposed ? inner / LANES * LANES : 0;
+    if (columns < wide) memset(panel, 0, (size_t)(inner * wide) * sizeof *panel);
     if (!transposed) {
-        for (int64_t k = 0; k < inner; k++) memcpy(panel + k * PANEL, b + k * ldb, (size_t)columns * sizeof *b);
+        for (int64_t k = 0; k < inner; k++) memcpy(panel + k * wide, b + k * ldb, (size_t)columns * sizeof *b);
         return;
     }
-    for (int64_t j = 0; j < wide; j += LANES)
-        for (int64_t k = 0; k < deep; k += LANES) turn(b + j * ldb + k, ldb, panel + k * PANEL + j);
+    for (int64_t j = 0; j < even; j += LANES)
+        for (int64_t k = 0; k < deep; k += LANES) turn(b + j * ldb + k, ldb, wide, panel + k * wide + j);
     for (int64_t j = 0; j < columns; j++)
-        for (int64_t k = j < wide ? deep : 0; k < inner; k++) panel[k * PANEL + j] = b[j * ldb + k];
+        for (int64_t k = j < even ? deep : 0; k < inner; k++) panel[k * wide + j] = b[j * ldb + k];
 }
 
 /* Columns j to j + PANEL of c, or what is left of them, from `inner` terms a sum. */
@@ -116,7 +116,7 @@ static void panel_of(int transposed, int64_t rows, int64_t columns, int64_t inne
     float panel[DEEP * PANEL] __attribute__((aligned(64)));
     int packed = transposed || columns % LANES;
     if (packed) {
-        pack(transposed, columns, inner, b, ldb, panel);
+        pack(transposed, columns, inner, b, ldb, PANEL, panel);
         b = panel, ldb = PANEL;
     }
     for (int64_t i = 0, most; i < rows; i += most, a += most * row, c += most * ldc) {
@@ -197,7 +197,7 @@ static void few_columns(int turned, int64_t rows, int64_t columns, int64_t inner
             int64_t terms = inner - k < DEEP ? inner - k : DEEP, step = lda;
             const float *read = a + k * lda + i;
             if (!turned || most < PANEL) {
-                pack(!turned, most, terms, turned ? read : a + i * lda + k, lda, panel);
+                pack(!turned, most, terms, turned ? read : a + i * lda + k, lda, PANEL, panel);
                 read = panel, step = PANEL;
             }
             switch (columns) {

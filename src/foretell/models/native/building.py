@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from foretell.core.compiling import PRODUCTS, shared_library
+from foretell.core.compiling import PRODUCTS, SPARSE, shared_library
 
 
 class Native:
@@ -50,7 +50,7 @@ def native() -> Native | None:
     folder = Path(__file__).parent
     try:
         headers = [folder / f"{name}.h" for name in ("attention", "kernels", "one_window", "stack")]
-        stack = shared_library(folder / "stack.c", [*headers, PRODUCTS], ["-fopenmp"])
+        stack = shared_library(folder / "stack.c", [*headers, *SPARSE], ["-fopenmp"])
         ends = shared_library(folder / "ends.c", [folder / "kernels.h", PRODUCTS], ["-fopenmp"])
         return None if stack is None or ends is None else Native(stack, ends)
     except (OSError, AttributeError, subprocess.SubprocessError):

@@ -51,7 +51,7 @@ static void rows_of_block(const Shape *s, const OneWindow *o, int64_t layer, con
     layer_norm((int)M, (int)D, x_1, p[GAIN_2], p[SHIFT_2], o->moments + 2 * first, q);
     times_transposed(M, 4 * width, width, 1.0f, q, width, p[W_IN], width, 0.0f, units, 4 * width);
     activate((int)s->gelu, (int)M, (int)(4 * D), p[B_IN], units, NULL);
-    times_transposed(M, width, 4 * width, 1.0f, units, 4 * width, p[W_FF], 4 * width, 0.0f, y + first * D, width);
+    from_units(s, M, units, p, y + first * D);
     add_dropped(a.drop, 0, (int)M, (int)D, p[B_FF], x_1, y + first * D);
 }
 

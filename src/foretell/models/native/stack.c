@@ -90,7 +90,7 @@ static void block_forward(const Shape *s, const Kept *k, int layer, const float 
     layer_norm(M, width, x_1, p[GAIN_2], p[SHIFT_2], kept_all + k->moments_2 + from * R * 2, h);
     times_transposed(M, 4 * width, width, 1.0f, h, width, p[W_IN], width, 0.0f, units, 4 * width);
     activate((int)s->gelu, M, 4 * width, p[B_IN], units, slopes);
-    times_transposed(M, width, 4 * width, 1.0f, units, 4 * width, p[W_FF], 4 * width, 0.0f, y, width);
+    from_units(s, M, units, p, y);
     drop = dropout_at(s->key, 3 * layer + 2, s->probability);
     add_dropped(drop, (uint32_t)(begin * R * D), M, width, p[B_FF], x_1, y);
 }
@@ -112,13 +112,21 @@ static void block_backward(const Shape *s, const Kept *k, int layer, const float
     Dropout drop = dropout_at(s->key, 3 * layer + 2, s->probability);
     drop_units(drop, (uint32_t)(begin * R * D), (int64_t)M * D, dy, h);
     add_column_sums(M, width, h, g[B_FF]);
-    transposed_times(width, hidden, M, 1.0f, h, width, units, hidden, 1.0f, g[W_FF], hidden);
+    if (s->gelu)
+        transposed_times(width, hidden, M, 1.0f, h, width, units, hidden, 1.0f, g[W_FF], hidden);
+    else
+        add_times_sparse(width, hidden, M, h, width, units, hidden, g[W_FF], hidden);
     times(M, hidden, width, 1.0f, h, width, p[W_FF], hidden, 0.0f, wide, hidden);
     activate_backward((int)s->gelu, (int64_t)M * F, units, slopes, wide);
     add_column_sums(M, hidden, wide, g[B_IN]);
     normed_again(M, width, x_1, p[GAIN_2], p[SHIFT_2], moments_2, h);
-    transposed_times(hidden, width, M, 1.0f, wide, hidden, h, width, 1.0f, g[W_IN], width);
-    times(M, width, hidden, 1.0f, wide, hidden, p[W_IN], width, 0.0f, h, width);
+    if (s->gelu) {
+        transposed_times(hidden, width, M, 1.0f, wide, hidden, h, width, 1.0f, g[W_IN], width);
+        times(M, width, hidden, 1.0f, wide, hidden, p[W_IN], width, 0.0f, h, width);
+    } else {
+        sparse_product(DEEP, "T", "N", hidden, width, M, wide, hidden, h, width, 1, g[W_IN], width);
+        sparse_product(DEEP, "N", "N", M, width, hidden, wide, hidden, p[W_IN], width, 0, h, width);
+    }
     memcpy(dx_1, dy, (size_t)(M * D) * sizeof(float));
     layer_norm_backward(M, width, x_1, p[GAIN_2], moments_2, h, dx_1, g[GAIN_2], g[SHIFT_2]);
 
