@@ -44,6 +44,23 @@ def test_rewards_of_another_number_are_not_broadcast(rewards, policy):
         policy.observe(rewards)
 
 
+def test_acting_and_observing_take_turns(policy):
+    policy.reset(num_envs=3)
+    with pytest.raises(UsageError, match="Call act first"):
+        policy.observe(np.zeros(3))
+    first = policy.act(OBSERVATIONS)
+    with pytest.raises(UsageError, match="twice in a row"):
+        policy.act(OBSERVATIONS)
+    policy.observe(np.zeros(3))
+    with pytest.raises(UsageError, match="Call act first"):
+        policy.observe(np.zeros(3))
+    second = policy.act(OBSERVATIONS)
+    policy.reset(num_envs=3)  # in the middle of a timestep
+    np.testing.assert_array_equal(policy.act(OBSERVATIONS), first)
+    policy.observe(np.zeros(3))
+    np.testing.assert_array_equal(policy.act(OBSERVATIONS), second)
+
+
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
 def test_what_is_not_finite_is_refused_and_changes_nothing(number, policy):
     def actions(spoil: bool) -> list[np.ndarray]:
@@ -96,6 +113,8 @@ def test_policies_without_memory_check_what_they_are_given(kind, request):
     policy = foretell.load_policy(request.getfixturevalue(kind))
     with pytest.raises(UsageError, match="num_envs"):
         policy.reset(num_envs=0)
+    with pytest.raises(UsageError, match="takes none"):
+        policy.reset(num_envs=3, target_return=-150.0)
     for wrong in (np.zeros((3, 4)), np.zeros(3), np.full((1, 3), "x")):
         with pytest.raises(UsageError, match="expected"):
             policy.act(wrong)

@@ -43,6 +43,36 @@ def test_a_folder_of_another_configuration_is_left_untouched(changes, tmp_path):
     assert _content(out) == before
 
 
+def _failing(done, *_, **__):
+    raise DivergedError("no good settings")
+
+
+def test_a_first_start_that_fails_leaves_the_folder_to_other_settings(tmp_path):
+    data, out = make_dataset([9, 5]), tmp_path / "run"
+    late = replace(TRAINING, log_every=5)
+    for _ in range(2):
+        with pytest.raises(DivergedError, match="no good settings"):
+            _train(data, out, training=late, progress=_failing)
+        assert not [name for name in _content(out) if name.name != ".lock"]
+    _train(data, out, training=replace(late, learning_rate=1e-4))
+    assert load_run(out)[0]["training"]["learning_rate"] == 1e-4
+
+
+def test_what_a_start_that_fails_has_measured_or_found_there_stays(tmp_path):
+    data, out = make_dataset([9, 5]), tmp_path / "run"
+    with pytest.raises(DivergedError):
+        _train(data, out, progress=_failing)  # an event an update
+    assert read_events(out)
+    with pytest.raises(UsageError, match="another configuration"):
+        _train(data, out, training=replace(TRAINING, learning_rate=1e-4))
+    (out / "events.jsonl").unlink()
+    for events in out.glob("events.out.*"):
+        events.unlink()
+    with pytest.raises(DivergedError):
+        _train(data, out, training=TRAINING, progress=_failing)
+    assert (out / "config.json").exists()
+
+
 def test_other_data_are_another_configuration(tmp_path):
     _train(make_dataset([9, 5]), tmp_path / "run")
     with pytest.raises(UsageError, match="fingerprint"):

@@ -19,7 +19,7 @@ from foretell.agents.pendulum_backup import (
 )
 from foretell.core.errors import UsageError
 from foretell.core.progress import Progress, silent
-from foretell.core.stepping import checked_count, checked_numbers
+from foretell.core.stepping import checked_numbers, untold_count
 from foretell.environments.pendulum import HORIZON, MAX_SPEED, MAX_TORQUE, STEP_SECONDS
 
 
@@ -114,8 +114,8 @@ class OptimumPolicy:
         self.optimum, self._num_envs, self._timestep = optimum, 0, 0
 
     def reset(self, num_envs: int, target_return: float | np.ndarray | None = None) -> None:
-        """Start new episodes at timestep 0; there is no target to take. Raises `UsageError` for no environments."""
-        self._num_envs, self._timestep = checked_count(num_envs), 0
+        """Start new episodes at timestep 0. Raises `UsageError` for no environments, or a target: it takes none."""
+        self._num_envs, self._timestep = untold_count(num_envs, target_return), 0
 
     def act(self, observations: np.ndarray) -> Float32[np.ndarray, "batch 1"]:
         """Return the best torque for each environment, newton metres.

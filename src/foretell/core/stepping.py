@@ -16,6 +16,16 @@ def checked_count(num_envs: Any) -> int:
     return int(num_envs)
 
 
+def untold_count(num_envs: Any, target_return: Any) -> int:
+    """Return `num_envs`, for a policy that takes no target. Raises as `checked_count`, and `UsageError` for a target."""
+    if target_return is not None:
+        raise UsageError(
+            f"target_return is {target_return!r}; this policy takes none, and acts the same whatever it is asked for. "
+            "Leave it out."
+        )
+    return checked_count(num_envs)
+
+
 def checked_numbers(what: str, values: Any, single: tuple[int, ...], count: int | None = None) -> np.ndarray:
     """Return `values` as an array: for each of `count` episodes (None: of any number) numbers of the shape `single`.
 

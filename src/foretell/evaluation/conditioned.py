@@ -47,6 +47,7 @@ class ConditionedPolicy(Generic[Model]):
         self._target = np.zeros(0)
         self._by_rule = True
         self._read: Callable[[SequenceBatch], Tensor] | None = None
+        self._unrewarded = False
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy reads with its own network."""
@@ -70,7 +71,7 @@ class ConditionedPolicy(Generic[Model]):
         if not self._by_rule:
             self.asking.telling.check(target)
         self._target = np.broadcast_to(target, (num_envs,)).copy()
-        self._timestep = 0
+        self._timestep, self._unrewarded = 0, False
         self._read = None
         self._observations = np.zeros((num_envs, length, *shape.observation_shape), np.float32)
         actions = (num_envs, length) if shape.discrete else (num_envs, length, shape.action_dim)
@@ -85,9 +86,14 @@ class ConditionedPolicy(Generic[Model]):
     def act(self, observations: np.ndarray) -> np.ndarray:
         """Return actions `(num_envs, action_dim)` in environment units, or `(num_envs,)` integers.
 
-        Raises `UsageError` past the last timestep that the model has an embedding for; `DatasetError` for
-        observations that are not finite.
+        Raises `UsageError` past the last timestep that the model has an embedding for, and where the rewards of the
+        last actions were not observed; `DatasetError` for observations that are not finite.
         """
+        if self._unrewarded:
+            raise UsageError(
+                "act was called twice in a row: the policy does not know what its last actions earned, and would count "
+                "one timestep as two. Call observe(rewards) after each step of the environment, or reset to begin anew."
+            )
         observations = self._checked("observations", observations, self.model.shape.observation_shape)
         if self._timestep >= self.model.shape.max_timesteps:
             raise UsageError(
@@ -106,15 +112,20 @@ class ConditionedPolicy(Generic[Model]):
         actions = predicted.argmax(-1).numpy() if self.model.shape.discrete else predicted.numpy()
         self._actions[:, -1] = actions
         self._timestep += 1
+        self._unrewarded = True
         action_range = self.normalization.action_range
         return actions if action_range is None else action_range.to_environment(actions)
 
     def observe(self, rewards: Sequence[float] | Float[np.ndarray, " num_envs"]) -> None:
         """Take the rewards (environment units) off the return still asked for; an advantage stays as it is.
 
-        Raises `UsageError` for rewards of another shape, `DatasetError` for some that are not finite.
+        Raises `UsageError` for rewards of another shape, and for some that no action earned; `DatasetError` for some
+        that are not finite.
         """
         rewards = self._checked("rewards", rewards, ())
+        if not self._unrewarded:
+            raise UsageError("observe was called before act: no action has earned these rewards. Call act first.")
+        self._unrewarded = False
         self._rewards[:, -1] = rewards
         if self.asking.telling.spent:
             self._target -= rewards

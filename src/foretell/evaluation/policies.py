@@ -15,7 +15,7 @@ from foretell.agents.policy import SACPolicy
 from foretell.agents.random_policy import RandomPolicy
 from foretell.core.errors import CheckpointError, UsageError
 from foretell.core.seeding import stream
-from foretell.core.stepping import checked_count, checked_numbers
+from foretell.core.stepping import checked_numbers, untold_count
 from foretell.environments.making import EnvironmentSpec
 from foretell.evaluation.acting import acting_policy
 from foretell.evaluation.configs import ACTING, ActingConfig, PlanningConfig
@@ -40,8 +40,8 @@ class AgentPolicy:
         self.policy, self.observation_shape = policy, observation_shape
 
     def reset(self, num_envs: int, target_return: float | np.ndarray | None = None) -> None:
-        """Nothing to do: the agent has no memory. Raises `UsageError` for no environments."""
-        checked_count(num_envs)
+        """Nothing to do: the agent has no memory. Raises `UsageError` for no environments, or a target."""
+        untold_count(num_envs, target_return)
 
     def act(self, observations: np.ndarray) -> np.ndarray:
         """Return the deterministic actions, environment units.
@@ -63,8 +63,8 @@ class UniformPolicy:
         self._rng = stream(seed, "uniform-policy")
 
     def reset(self, num_envs: int, target_return: float | np.ndarray | None = None) -> None:
-        """Start the stream of actions anew. Raises `UsageError` for no environments."""
-        checked_count(num_envs)
+        """Start the stream of actions anew. Raises `UsageError` for no environments, or a target."""
+        untold_count(num_envs, target_return)
         self._rng = stream(self.seed, "uniform-policy")
 
     def act(self, observations: np.ndarray) -> np.ndarray:

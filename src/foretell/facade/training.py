@@ -135,8 +135,7 @@ def train(
     if target != "auto" and condition == "return":
         warn_of_unseen([target], config["dataset"])
     out = Path(out)
-    with processes.lock(out):
-        run = place.run(out, config | place.facts(out))
+    with processes.lock(out), place.run(out, config | place.facts(out)) as run:
         if run.finished:
             return out
         stages = _Stages(progress, [settings["updates"] if needs_values else 0, training.updates])
@@ -199,8 +198,7 @@ def train_iql(
     }  # fmt: skip
     out = Path(out)
     training = ValueTraining(source.data, source.normalization, config, seed)
-    with folder_lock(out):
-        run = RunFolder(out, facts)
+    with folder_lock(out), RunFolder(out, facts) as run:
         measure = None
         if config.evaluate_every:
             measure = source.validation(ImitationPolicy(training.functions), root_seed, validation_episodes)

@@ -58,6 +58,10 @@ class SharedRun(RunFolder):
         self._processes = processes
         processes.share(lambda: super(SharedRun, self).__init__(path, config))
 
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._processes.first:
+            super().__exit__(kind)
+
     @property
     def finished(self) -> bool:
         """Whether the last weights are written."""

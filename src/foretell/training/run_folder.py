@@ -7,6 +7,7 @@ TensorBoard files carry checksums, and belong to the configuration: it is writte
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -15,7 +16,7 @@ import time
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -48,7 +49,11 @@ _MEANT = {"training.optimizer": "adamw", "training.matrix_learning_rate": 0.01}
 
 
 class RunFolder:
-    """The folder of one run, opened for training: made on the first start, continued on any later one."""
+    """The folder of one run, opened for training: made on the first start, continued on any later one.
+
+    As a context it takes its configuration back where an error ends a first start before anything was learned or
+    measured: the command, once mended, finds the folder free.
+    """
 
     def __init__(self, path: Path, config: Mapping[str, Any]):
         """Create or continue `path` for `config` (JSON values only).
@@ -61,6 +66,7 @@ class RunFolder:
         self._events: list[dict[str, Any]] = []
         self._writer: Any = None
         self._continued_at: int | None = None
+        self._made = False
         left = [entry for entry in self._entries() if _LEFT_BY_A_DEATH.match(entry.name)]
         if self.config_path.exists():
             existing = read_sealed_json(self.config_path)
@@ -70,10 +76,19 @@ class RunFolder:
         else:
             existing = sealed({**self.config, "versions": self._versions()})
             write_json(self.config_path, existing)
+            self._made = True
         self._checksum = existing[KEY]
         for entry in left:
             with resource_errors(entry):
                 entry.unlink(missing_ok=True)  # a writer takes those of its own name away
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind and self._made and {entry.name for entry in self._entries()} <= {".lock", self.config_path.name}:
+            with contextlib.suppress(OSError):
+                self.config_path.unlink()
 
     def _entries(self) -> list[Path]:
         return list(self.path.iterdir()) if self.path.exists() else []

@@ -226,8 +226,8 @@ def train_sac(
     `replay.hdf5`, every timestep taken as a D4RL dataset.
     """
     training = SACTraining(environment, config, seed)
-    with folder_lock(path):
-        run = RunFolder(path, {**sac_run_config(training.spec, config, seed), "validation": dict(validation or {})})
+    facts = {**sac_run_config(training.spec, config, seed), "validation": dict(validation or {})}
+    with folder_lock(path), RunFolder(path, facts) as run:
         if run.finished:
             return path
         if resumed := run.resume():

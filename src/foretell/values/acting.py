@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from foretell.core.stepping import checked_count, checked_numbers
+from foretell.core.stepping import checked_numbers, untold_count
 from foretell.values.candidates import candidate_actions, q_of_candidates
 from foretell.values.functions import ValueFunctions
 
@@ -18,8 +18,8 @@ class _Memoryless:
         self.functions = functions
 
     def reset(self, num_envs: int, target_return: float | np.ndarray | None = None) -> None:
-        """Nothing to do. Raises `UsageError` for no environments."""
-        checked_count(num_envs)
+        """Nothing to do. Raises `UsageError` for no environments, or a target."""
+        untold_count(num_envs, target_return)
 
     def observe(self, rewards: np.ndarray) -> None:
         """Nothing to do."""

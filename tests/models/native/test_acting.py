@@ -177,6 +177,7 @@ def test_a_copy_of_a_policy_acts_with_its_own_network(copied):
     )
     policy.reset(2)
     policy.act(start)
+    policy.observe(np.zeros(2))
     other = copied(policy)
     with torch.no_grad():
         for parameter in policy.model.parameters():
@@ -184,4 +185,5 @@ def test_a_copy_of_a_policy_acts_with_its_own_network(copied):
     fresh = ConditionedPolicy(_model(), scaled(VECTOR.action_dim), 0.0)
     fresh.reset(2)
     fresh.act(start)
+    fresh.observe(np.zeros(2))
     assert np.array_equal(other.act(start), fresh.act(start))
