@@ -141,7 +141,9 @@ def test_starts_at_the_top_cost_next_to_nothing(optimum):
 
 def test_it_knows_how_many_timesteps_are_left(optimum):
     policy, hanging = OptimumPolicy(optimum), observed([3.0], [0.0])
-    policy.reset(1, target_return=-100.0)
+    with pytest.raises(UsageError, match="takes none"):
+        policy.reset(1, target_return=-100.0)
+    policy.reset(1)
     first = [float(policy.act(hanging)[0, 0]) for _ in range(HORIZON)]
     assert first[-1] == 0  # nothing comes after it, so torque only costs
     assert abs(first[0]) == 2

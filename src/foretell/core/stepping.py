@@ -17,7 +17,7 @@ def checked_count(num_envs: Any) -> int:
 
 
 def untold_count(num_envs: Any, target_return: Any) -> int:
-    """Return `num_envs`, for a policy that takes no target. Raises as `checked_count`, and `UsageError` for a target."""
+    """Return `num_envs`, for a policy without a target. Raises as `checked_count`, and `UsageError` for a target."""
     if target_return is not None:
         raise UsageError(
             f"target_return is {target_return!r}; this policy takes none, and acts the same whatever it is asked for. "
