@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from foretell.core.errors import UsageError
+from foretell.core.settings import check_numbers, check_positive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +39,8 @@ class SACConfig:
     """Timesteps between checkpoints, rounded up to the end of an episode."""
 
     def __post_init__(self) -> None:
-        for name in ("total_steps", "learning_rate", "batch_size", "temperature", "checkpoint_every"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise UsageError(f"{name} is {getattr(self, name)}; expected a number above 0.")
+        check_numbers(self)
+        check_positive(self, "total_steps", "learning_rate", "batch_size", "temperature", "checkpoint_every")
         if self.evaluate_every < 0 or not self.hidden_sizes or min(self.hidden_sizes) < 1:
             raise UsageError(
                 f"evaluate_every {self.evaluate_every} and hidden_sizes {self.hidden_sizes}; expected 0 or more, and "

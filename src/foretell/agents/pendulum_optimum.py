@@ -19,6 +19,7 @@ from foretell.agents.pendulum_backup import (
 )
 from foretell.core.errors import UsageError
 from foretell.core.progress import Progress, silent
+from foretell.core.settings import check_not_negative, check_numbers
 from foretell.core.stepping import checked_numbers, untold_count
 from foretell.environments.pendulum import HORIZON, MAX_SPEED, MAX_TORQUE, STEP_SECONDS
 
@@ -38,13 +39,13 @@ class OptimumConfig:
     """Once no node changes by more with one more timestep, reward units, the tables count as stationary."""
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         if self.angles < 8 or self.angles % 2:
             raise UsageError(f"angles is {self.angles}; expected an even number of 8 or more.")
         for name in ("torques", "acting_torques"):
             if getattr(self, name) < 3 or not getattr(self, name) % 2:
                 raise UsageError(f"{name} is {getattr(self, name)}; expected an odd number of 3 or more.")
-        if not 0 <= self.tolerance < float("inf"):
-            raise UsageError(f"tolerance is {self.tolerance}; expected a number of 0 or more.")
+        check_not_negative(self, "tolerance")
 
 
 class PendulumOptimum:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from foretell.core.errors import UsageError
+from foretell.core.settings import check_numbers
 
 Behaviour = Literal["auto", "imitation", "expectation", "median", "return", "value"]
 
@@ -42,6 +43,7 @@ class PlanningConfig:
     """Of what is drawn: a function of seed, timestep of the plan and symbol, the same for every environment."""
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         if self.behaviour not in get_args(Behaviour):
             raise UsageError(f"behaviour is {self.behaviour!r}; expected one of {', '.join(get_args(Behaviour))}.")
         for name in ("horizon", "beam_width", "expansion", "action_top_k", "observation_top_k"):
@@ -62,6 +64,7 @@ class ChunkingConfig:
     """m: actions taken of each H that are written; 1 writes anew after every timestep."""
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         if self.actions_taken < 1:
             raise UsageError(f"actions_taken is {self.actions_taken}; expected at least 1.")
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 
 from foretell.core.errors import UsageError
+from foretell.core.settings import check_not_negative, check_numbers
 from foretell.sequences.configs import Binning
 
 Activation = Literal["relu", "gelu"]
@@ -160,9 +160,7 @@ class TrajectoryTransformerConfig:
             raise UsageError(f"width {self.width} is not divisible by {self.heads} heads; choose a multiple.")
         _check_dropout(self.dropout)
         _check_choice("binning", self.binning, Binning)
-        for name in ("action_weight", "reward_weight", "return_weight", "table_smoothing", "smoothing"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise UsageError(f"{name} is {getattr(self, name)}; expected a number of 0 or more.")
+        check_not_negative(self, "action_weight", "reward_weight", "return_weight", "table_smoothing", "smoothing")
         if not 0 < self.discount <= 1:
             raise UsageError(f"discount is {self.discount}; expected more than 0 and at most 1.")
 
@@ -215,6 +213,7 @@ def window_length(config: ModelConfig) -> int:
 
 
 def _check_counts(config: ModelConfig, *names: str) -> None:
+    check_numbers(config)
     for name in names:
         if getattr(config, name) < 1:
             raise UsageError(f"{name} is {getattr(config, name)}; expected at least 1.")
@@ -222,7 +221,7 @@ def _check_counts(config: ModelConfig, *names: str) -> None:
 
 def _check_dropout(probability: float) -> None:
     if not 0 <= probability < 1:
-        raise UsageError(f"dropout is {probability}; expected a probability below 1.")
+        raise UsageError(f"dropout is {probability}; expected a probability of 0 or more, below 1.")
 
 
 def _check_choice(name: str, value: str, choices: Any) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from foretell.core.errors import UsageError
+from foretell.core.settings import check_not_negative, check_numbers, check_positive
 
 Precision = Literal["float32", "bfloat16"]
 Optimizer = Literal["adamw", "muon"]
@@ -44,13 +45,12 @@ class TrainingConfig:
     """Updates between events that hold the loss."""
 
     def __post_init__(self) -> None:
-        for name in ("updates", "batch_size", "learning_rate", "matrix_learning_rate", "clip_norm", "checkpoint_every",
-                     "log_every"):  # fmt: skip
-            if not 0 < getattr(self, name) < math.inf:
-                raise UsageError(f"{name} is {getattr(self, name)}; expected a number above 0.")
-        for name in ("warmup_updates", "weight_decay", "evaluate_every"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise UsageError(f"{name} is {getattr(self, name)}; expected a number of 0 or more.")
+        check_numbers(self)
+        check_positive(
+            self, "updates", "batch_size", "learning_rate", "matrix_learning_rate", "clip_norm", "checkpoint_every",
+            "log_every",
+        )  # fmt: skip
+        check_not_negative(self, "warmup_updates", "weight_decay", "evaluate_every")
         if self.optimizer not in get_args(Optimizer):
             raise UsageError(f"optimizer {self.optimizer!r}; expected one of {', '.join(get_args(Optimizer))}.")
         if self.optimizer == "adamw" and self.matrix_learning_rate != TrainingConfig.matrix_learning_rate:

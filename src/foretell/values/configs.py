@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from foretell.core.errors import UsageError
+from foretell.core.settings import check_not_negative, check_numbers, check_positive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,11 +43,9 @@ class IQLConfig:
     """Updates between events that hold the losses."""
 
     def __post_init__(self) -> None:
-        for name in ("updates", "batch_size", "learning_rate", "checkpoint_every", "log_every"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise UsageError(f"{name} is {getattr(self, name)}; expected a number above 0.")
-        if not 0 <= self.evaluate_every < math.inf:
-            raise UsageError(f"evaluate_every is {self.evaluate_every}; expected a number of 0 or more.")
+        check_numbers(self)
+        check_positive(self, "updates", "batch_size", "learning_rate", "checkpoint_every", "log_every")
+        check_not_negative(self, "evaluate_every", "inverse_temperature")
         if self.evaluate_every and not self.policy:
             raise UsageError("evaluate_every is of the policy, and policy is off; leave one of them out.")
         if not self.hidden_sizes or min(self.hidden_sizes) < 1:
@@ -55,8 +54,6 @@ class IQLConfig:
             raise UsageError(f"schedule is {self.schedule!r}; expected cosine or constant.")
         if not 0 < self.expectile < 1:
             raise UsageError(f"expectile is {self.expectile}; expected a number between 0 and 1, both excluded.")
-        if not 0 <= self.inverse_temperature < math.inf:
-            raise UsageError(f"inverse_temperature is {self.inverse_temperature}; expected a number of 0 or more.")
         if not 0 <= self.discount <= 1 or not 0 < self.target_rate <= 1:
             raise UsageError(
                 f"discount {self.discount} and target_rate {self.target_rate}; expected numbers between 0 and 1."
@@ -101,14 +98,12 @@ class DynamicsConfig:
     Yu et al. 2020, MOPO, Eq. 4)."""
 
     def __post_init__(self) -> None:
-        for name in ("members", "degree", "updates", "learning_rate", "max_rows", "cosines", "max_disagreement"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise UsageError(f"{name} is {getattr(self, name)}; expected a number above 0.")
+        check_numbers(self)
+        check_positive(self, "members", "degree", "updates", "learning_rate", "max_rows", "cosines", "max_disagreement")
+        check_not_negative(self, "pessimism")
         if not 2 <= self.evidence_rows <= self.max_rows:
             raise UsageError(
                 f"evidence_rows is {self.evidence_rows}; expected 2 or more, and max_rows ({self.max_rows}) at most."
             )
         if self.horizon is not None and self.horizon < 1:
             raise UsageError(f"horizon is {self.horizon}; expected at least 1 timestep, or None for the environment's.")
-        if not 0 <= self.pessimism < math.inf:
-            raise UsageError(f"pessimism is {self.pessimism}; expected a number of 0 or more.")

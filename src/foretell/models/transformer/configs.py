@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from foretell.core.errors import UsageError
+from foretell.core.settings import check_numbers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,13 +24,14 @@ class StackConfig:
     """P_drop: probability that a unit is dropped in training."""
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         for name in ("width", "layers", "heads", "feedforward_width"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} is {getattr(self, name)}; expected at least 1.")
         if self.width % self.heads:
             raise UsageError(f"width {self.width} is not divisible by {self.heads} heads; choose a multiple.")
         if not 0 <= self.dropout < 1:
-            raise UsageError(f"dropout is {self.dropout}; expected a probability below 1.")
+            raise UsageError(f"dropout is {self.dropout}; expected a probability of 0 or more, below 1.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +58,7 @@ class TransformerConfig(StackConfig):
         if self.max_length < 1:
             raise UsageError(f"max_length is {self.max_length}; expected at least 1.")
         if not 0 <= self.label_smoothing < 1:
-            raise UsageError(f"label_smoothing is {self.label_smoothing}; expected a probability below 1.")
+            raise UsageError(f"label_smoothing is {self.label_smoothing}; expected a probability of 0 or more, below 1.")
         special = (self.padding, self.start, self.end)
         if len(set(special)) < 3 or not all(0 <= symbol < self.vocabulary_size for symbol in special):
             raise UsageError(

@@ -1,0 +1,68 @@
+"""What settings may be; every dataclass of settings checks its numbers with this before anything else."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import Field, fields
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any
+
+from foretell.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+
+def check_numbers(settings: DataclassInstance) -> None:
+    """Raise `UsageError` where a number is none, or a count is no whole number; NumPy's become Python's.
+
+    What a setting has to be is read off its annotation: `int`, `float`, a tuple of them, or None beside it.
+    """
+    for setting in fields(settings):
+        value, kind = getattr(settings, setting.name), _kind(setting)
+        if kind is None or (value is None and "None" in str(setting.type)):
+            continue
+        if str(setting.type).startswith("tuple"):
+            if isinstance(value, str) or not isinstance(value, Sequence):
+                raise UsageError(f"{setting.name} is {value!r}; expected several numbers.")
+            found: Any = tuple(_number(setting.name, one, kind) for one in value)
+        else:
+            found = _number(setting.name, value, kind)
+        object.__setattr__(settings, setting.name, found)
+
+
+def check_positive(settings: DataclassInstance, *names: str) -> None:
+    """Raise `UsageError` where one of these is not above 0, or is infinite or NaN."""
+    for name in names:
+        if not 0 < getattr(settings, name) < math.inf:
+            raise UsageError(
+                f"{name} is {getattr(settings, name)}; expected a number above 0{_finite(settings, name)}."
+            )
+
+
+def check_not_negative(settings: DataclassInstance, *names: str) -> None:
+    """Raise `UsageError` where one of these is below 0, or is infinite or NaN."""
+    for name in names:
+        if not 0 <= getattr(settings, name) < math.inf:
+            raise UsageError(
+                f"{name} is {getattr(settings, name)}; expected a number of 0 or more{_finite(settings, name)}."
+            )
+
+
+def _finite(settings: DataclassInstance, name: str) -> str:
+    return ", and finite" if getattr(settings, name) == math.inf else ""
+
+
+def _kind(setting: Field[Any]) -> type[int] | type[float] | None:
+    words = str(setting.type).replace("tuple[", "").replace(", ...]", "").removesuffix(" | None")
+    return {"int": int, "float": float}.get(words)
+
+
+def _number(name: str, value: Any, kind: type[int] | type[float]) -> int | float:
+    if not isinstance(value, bool):
+        if isinstance(value, Integral):
+            return int(value)
+        if kind is float and isinstance(value, Real):
+            return float(value)
+    raise UsageError(f"{name} is {value!r}; expected a {'whole ' if kind is int else ''}number.")
