@@ -190,6 +190,16 @@ def test_a_run_of_another_configuration_is_not_touched(foretell, data, tmp_path)
     assert contents(tmp_path) == before
 
 
+def test_records_that_cannot_be_written_are_refused_before_an_episode_is_run(foretell, run_copy, tmp_path, monkeypatch):
+    from foretell import facade
+
+    monkeypatch.setattr(facade, "evaluate", lambda *_, **__: pytest.fail("it ran"))
+    (tmp_path / "file").write_text("mine")
+    foretell("evaluate", run_copy, "--out", tmp_path / "file" / "a.jsonl").refusal(2, "file")
+    foretell("evaluate", run_copy, "--out", "/proc/a/b.jsonl").refusal(6, "/proc")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
 def test_records_are_not_added_to_a_file_of_another_kind(foretell, run_copy, tmp_path):
     before = contents(tmp_path)
     answer = foretell("evaluate", run_copy, "--episodes", 2, "--out", run_copy / "events.jsonl", "--json")

@@ -11,6 +11,7 @@ import tyro
 from foretell.cli.flags import require_threads, use_threads
 from foretell.cli.progress import watch
 from foretell.core.errors import UsageError
+from foretell.core.space import require_file
 from foretell.evaluation.configs import ChunkingConfig, PlanningConfig
 
 BOOTSTRAP_SAMPLES = 10_000
@@ -83,6 +84,7 @@ class Evaluate:
         use_threads(self.threads)
         out = self.out or Path(self.policy) / "evaluations.jsonl"
         read_records(out)  # whoever could not save would have waited for nothing
+        require_file(out)
         with watch(f"evaluate {Path(self.policy).name}", quiet=self.json) as progress:
             records = facade.evaluate(
                 self.policy, environment=self.environment, episodes=self.episodes,

@@ -10,6 +10,11 @@ from foretell.core.errors import ResourceError
 from foretell.core.files import resource_errors
 
 
+def require_file(path: Path, needed: int = 2**20, what: str = "records") -> None:
+    """Return where a file can be written at `path`, in folders that are there or can be made. Raises as `require_room`."""
+    require_room(next(folder for folder in path.absolute().parents if folder.exists()), needed, what)
+
+
 def require_room(folder: Path, needed: int, what: str = "checkpoints and weights") -> None:
     """Return where a folder can be written and its disk has `needed` bytes free for `what`.
 
