@@ -152,3 +152,13 @@ def test_what_a_thread_could_not_write_is_said_where_it_is_noticed(error, shown,
     thread = threading.current_thread()
     command_line._show_thread_error(threading.ExceptHookArgs((type(error), error, None, thread)))
     assert ("a fault of ours" in capfd.readouterr().err) == shown
+
+
+def test_the_command_looks_at_young_objects_less_often_than_a_library_may(foretell, data):
+    code = "import gc, atexit; atexit.register(lambda: print(gc.get_threshold()[0])); from foretell.cli.main import {}"
+    for name, expected in (("entry; entry()", command_line.YOUNG), ("main; main()", 700)):
+        done = subprocess.run(
+            [sys.executable, "-c", code.format(name), "inspect", str(data), "--json"], capture_output=True, text=True,
+            check=False,
+        )  # fmt: skip
+        assert done.stdout.splitlines()[-1] == str(expected)

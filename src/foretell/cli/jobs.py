@@ -229,6 +229,7 @@ def _work(requests: Any, messages: multiprocessing.queues.Queue) -> None:
     """Body of a worker: run verbs until the parent ends it."""
     from foretell.cli import main, progress, signals
 
+    gc.set_threshold(main.YOUNG)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal; the parent decides
     threading.Thread(target=_end_with_parent, daemon=True).start()
     current = [""]
