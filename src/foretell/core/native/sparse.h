@@ -77,7 +77,7 @@ static int sparse_piece(int64_t deep, int a_turned, int b_turned, int64_t rows, 
         const float *read = a_turned ? a + k * lda : a + k;
         if (packed) pack(a_turned, terms, rows, read, lda, TERMS, turned);
         Block of = {.rows = rows, .lda = packed ? TERMS : lda, .present = present, .a = packed ? turned : read,
-                    .panel = panel, .begins = place == 0, .added = ends && adds};
+                    .begins = place == 0, .added = ends && adds};
         for (int64_t r = 0; r < rows; r++) {
             present[r] = present_of(of.a + r * of.lda);
             count += __builtin_popcountll(present[r]);
@@ -85,7 +85,10 @@ static int sparse_piece(int64_t deep, int a_turned, int b_turned, int64_t rows, 
         if (k == 0 && count > rows * terms * 7 / 8) return 0;
         for (int64_t j = 0, vectors; j < columns; j += vectors * LANES) {
             vectors = columns - j >= BROAD * LANES ? BROAD : BRISK;
-            pack(b_turned, vectors * LANES, terms, b_turned ? b + j * ldb + k : b + k * ldb + j, ldb, vectors * LANES, panel);
+            const float *right = b_turned ? b + j * ldb + k : b + k * ldb + j;
+            int lies = !b_turned && ldb == vectors * LANES; /* as a panel does */
+            if (!lies) pack(b_turned, vectors * LANES, terms, right, ldb, vectors * LANES, panel);
+            of.panel = lies ? right : panel;
             of.kept = adds ? sums + j : c + j, of.apart = adds ? COLUMNS_AT_ONCE : ldc;
             of.to = ends ? c + j : of.kept, of.ldc = ends ? ldc : of.apart;
             (vectors == BROAD ? broad_rows : brisk_rows)(&of);
