@@ -68,7 +68,8 @@ SPARSE_ROWS(brisk_rows, BRISK)
 static int sparse_piece(int64_t deep, int a_turned, int b_turned, int64_t rows, int64_t columns, int64_t inner,
                         const float *a, int64_t lda, const float *b, int64_t ldb, int more, float *c, int64_t ldc) {
     float turned[ROWS_AT_ONCE * TERMS], panel[TERMS * BROAD * LANES] __attribute__((aligned(64)));
-    float sums[ROWS_AT_ONCE * COLUMNS_AT_ONCE] __attribute__((aligned(64))); /* of parts that are added to what is there */
+    static _Thread_local float sums[ROWS_AT_ONCE * COLUMNS_AT_ONCE]
+        __attribute__((aligned(64))); /* of parts that are added to what is there; too much for the stack of a small thread */
     uint64_t present[ROWS_AT_ONCE];
     for (int64_t k = 0, terms; k < inner; k += terms) {
         int64_t place = k % deep, left = inner - k < deep - place ? inner - k : deep - place, count = 0;
@@ -150,7 +151,7 @@ static void add_times_sparse(int64_t rows, int64_t columns, int64_t inner, const
                              int64_t ldb, float *c, int64_t ldc) {
 #ifdef __AVX512F__
     int takes = columns % LANES == 0 && rows % STEP == 0 && rows <= COLUMNS_AT_ONCE && columns >= LEAST_ROWS;
-    float found[ROWS_AT_ONCE * COLUMNS_AT_ONCE] __attribute__((aligned(64)));
+    static _Thread_local float found[ROWS_AT_ONCE * COLUMNS_AT_ONCE] __attribute__((aligned(64)));
     for (int64_t k = 0, terms; takes && k < inner; k += terms) {
         terms = inner - k < DEEP ? inner - k : DEEP;
         for (int64_t i = 0, many; i < columns; i += many) {
