@@ -162,3 +162,12 @@ def test_the_command_looks_at_young_objects_less_often_than_a_library_may(forete
             check=False,
         )  # fmt: skip
         assert done.stdout.splitlines()[-1] == str(expected)
+
+
+def test_what_to_do_next_can_be_pasted(foretell, data):
+    for words in (
+        ("collect", "random", "--steps", 200, "--out", "a file.hdf5"),
+        ("train", data, "--out", "a run", *SMALL),
+    ):
+        said = foretell(*words).out.strip()
+        assert said.endswith(f"'{words[words.index('--out') + 1]}'"), said

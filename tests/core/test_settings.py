@@ -24,8 +24,8 @@ from foretell.values.configs import DynamicsConfig, IQLConfig
 
 NEEDED = {TransformerConfig: {"vocabulary_size": 9, "max_length": 4}}
 KINDS = [
-    TrainingConfig, SACConfig, IQLConfig, DynamicsConfig, OptimumConfig, DecisionTransformerConfig, LSTMConfig, MLPConfig,
-    TrajectoryTransformerConfig, EncoderDecoderConfig, TransformerConfig, PlanningConfig, ChunkingConfig,
+    TrainingConfig, SACConfig, IQLConfig, DynamicsConfig, OptimumConfig, DecisionTransformerConfig, LSTMConfig,
+    MLPConfig, TrajectoryTransformerConfig, EncoderDecoderConfig, TransformerConfig, PlanningConfig, ChunkingConfig,
 ]  # fmt: skip
 
 

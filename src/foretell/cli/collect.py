@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -167,5 +168,5 @@ class Collect:
         """Say it in one line."""
         return (
             f"{result['path']}: {result['steps']:,} timesteps in {result['episodes']:,} episodes, mean return "
-            f"{result['mean_return']:.1f}. Next: foretell inspect {result['path']}"
+            f"{result['mean_return']:.1f}. Next: foretell inspect {shlex.quote(result['path'])}"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from contextlib import nullcontext
 from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
@@ -255,4 +256,4 @@ class Train:
         """Say where the run lies and what to do next."""
         if "runs" in result:
             return "\n".join(f"{run}: finished" for run in result["runs"])
-        return f"{result['run']}: finished. Next: foretell evaluate {result['run']}"
+        return f"{result['run']}: finished. Next: foretell evaluate {shlex.quote(result['run'])}"

@@ -11,7 +11,7 @@ from foretell.core.files import resource_errors
 
 
 def require_file(path: Path, needed: int = 2**20, what: str = "records") -> None:
-    """Return where a file can be written at `path`, in folders that are there or can be made. Raises as `require_room`."""
+    """Return where `path` can be written, in folders that are there or can be made. Raises as `require_room`."""
     require_room(next(folder for folder in path.absolute().parents if folder.exists()), needed, what)
 
 

@@ -58,7 +58,9 @@ class TransformerConfig(StackConfig):
         if self.max_length < 1:
             raise UsageError(f"max_length is {self.max_length}; expected at least 1.")
         if not 0 <= self.label_smoothing < 1:
-            raise UsageError(f"label_smoothing is {self.label_smoothing}; expected a probability of 0 or more, below 1.")
+            raise UsageError(
+                f"label_smoothing is {self.label_smoothing}; expected a probability of 0 or more, below 1."
+            )
         special = (self.padding, self.start, self.end)
         if len(set(special)) < 3 or not all(0 <= symbol < self.vocabulary_size for symbol in special):
             raise UsageError(
