@@ -1,10 +1,11 @@
 /* Matrix products c = a b where many numbers of a are 0: what relu gives out, and gradients that came back through it.
 
-   A term that is 0 times something changes no sum, so it is left out; the others are added up in the order of `product`,
-   to the same bits. Of 64 terms a mask says which are there. A row of c, up to 128 columns of it, stays in registers while those
-   rows of b pass by, out of a panel that stays in the nearest cache: each number of a costs a load of b for each vector, where a
-   tile of `product` shares it among rows. So it pays where at least an eighth is 0: half of them take 0.58 of the time.
-   An infinite number in b is not seen where only zeros meet it. */
+   A term that is 0 times something changes no sum, so it is left out; the others are added up in the order of
+   `product`, to the same bits. Of 64 terms a mask says which are there. A row of c, up to 128 columns of it, stays in
+   registers while those rows of b pass by, out of a panel that stays in the nearest cache: each number of a costs a
+   load of b for each vector, where a tile of `product` shares it among rows. So it pays where at least an eighth is 0; half
+   of the terms take somewhat more than half of the time. An infinite number in b is not seen where zeros alone meet
+   it. */
 #pragma once
 #include "products.h"
 
@@ -14,7 +15,7 @@
 enum { TERMS = 64, BROAD = 8, BRISK = 4, STEP = BRISK * LANES }; /* of a mask; vectors of columns of a panel */
 enum { ROWS_AT_ONCE = 384, COLUMNS_AT_ONCE = 256, LEAST_ROWS = 16, LEAST_TERMS = 16 };
 
-/* Which of `terms` numbers, up to TERMS with zeros behind them, are not 0. NaN is not. */
+/* Which of TERMS numbers are not 0; NaN is among them. */
 static uint64_t present_of(const float *a) {
     uint64_t present = 0;
     for (int v = 0; v < TERMS / LANES; v++)
@@ -68,8 +69,8 @@ SPARSE_ROWS(brisk_rows, BRISK)
 static int sparse_piece(int64_t deep, int a_turned, int b_turned, int64_t rows, int64_t columns, int64_t inner,
                         const float *a, int64_t lda, const float *b, int64_t ldb, int more, float *c, int64_t ldc) {
     float turned[ROWS_AT_ONCE * TERMS], panel[TERMS * BROAD * LANES] __attribute__((aligned(64)));
-    static _Thread_local float sums[ROWS_AT_ONCE * COLUMNS_AT_ONCE]
-        __attribute__((aligned(64))); /* of parts that are added to what is there; too much for the stack of a small thread */
+    /* of parts that are added to what is there; too much for the stack of a small thread */
+    static _Thread_local float sums[ROWS_AT_ONCE * COLUMNS_AT_ONCE] __attribute__((aligned(64)));
     uint64_t present[ROWS_AT_ONCE];
     for (int64_t k = 0, terms; k < inner; k += terms) {
         int64_t place = k % deep, left = inner - k < deep - place ? inner - k : deep - place, count = 0;
@@ -112,8 +113,9 @@ static int64_t sparse_columns(int64_t rows, int64_t columns, int64_t inner) {
 #endif
 
 /* c (rows, columns) = a b of an a with many zeros, or c + a b where `more`: `product` with alpha 1 and beta 0 or 1. */
-static void sparse_product(int64_t deep, const char *a_is, const char *b_is, int64_t rows, int64_t columns, int64_t inner,
-                           const float *a, int64_t lda, const float *b, int64_t ldb, int more, float *c, int64_t ldc) {
+static void sparse_product(int64_t deep, const char *a_is, const char *b_is, int64_t rows, int64_t columns,
+                           int64_t inner, const float *a, int64_t lda, const float *b, int64_t ldb, int more, float *c,
+                           int64_t ldc) {
     int64_t done = 0, a_row = *a_is == 'T' ? 1 : lda, b_column = *b_is == 'T' ? ldb : 1;
     float beta = more ? 1.0f : 0.0f;
 #ifdef __AVX512F__
@@ -124,13 +126,14 @@ static void sparse_product(int64_t deep, const char *a_is, const char *b_is, int
             many = rows_at_once(rows - i);
             if (!sparse_piece(deep, *a_is == 'T', *b_is == 'T', many, most, inner, a + i * a_row, lda, from, ldb, more,
                               c + i * ldc + done, ldc))
-                product(deep, a_is, b_is, many, most, inner, 1.0f, a + i * a_row, lda, from, ldb, beta, c + i * ldc + done,
-                        ldc);
+                product(deep, a_is, b_is, many, most, inner, 1.0f, a + i * a_row, lda, from, ldb, beta,
+                        c + i * ldc + done, ldc);
         }
     }
 #endif
     if (done < columns)
-        product(deep, a_is, b_is, rows, columns - done, inner, 1.0f, a, lda, b + done * b_column, ldb, beta, c + done, ldc);
+        product(deep, a_is, b_is, rows, columns - done, inner, 1.0f, a, lda, b + done * b_column, ldb, beta, c + done,
+                ldc);
 }
 
 #ifdef __AVX512F__
@@ -145,8 +148,8 @@ static void add_transposed(int64_t rows, int64_t columns, const float *from, int
 }
 #endif
 
-/* c (rows, columns) += a' b, with a (inner, rows) and b (inner, columns) of which many numbers are 0. What is left out are
-   terms of its transpose. */
+/* c (rows, columns) += a' b, with a (inner, rows) and b (inner, columns) of which many numbers are 0. What is left out
+   are terms of its transpose. */
 static void add_times_sparse(int64_t rows, int64_t columns, int64_t inner, const float *a, int64_t lda, const float *b,
                              int64_t ldb, float *c, int64_t ldc) {
 #ifdef __AVX512F__
