@@ -169,17 +169,22 @@ def test_sums_of_few_rows_begin_with_what_they_are_added_to(products, rows):
 @pytest.mark.parametrize(("rows", "columns", "inner", "deep"), [
     (32, 64, 16, 512), (31, 64, 16, 512), (60, 128, 64, 512), (256, 256, 256, 128), (300, 320, 200, 128),
     (257, 72, 130, 64), (64, 208, 100, 24), (40, 63, 90, 512), (128, 192, 600, 512), (33, 80, 15, 512),
-    (385, 128, 64, 512), (770, 64, 513, 512), (16, 64, 40, 512), (15, 64, 40, 512),
+    (385, 128, 64, 512), (770, 64, 513, 512), (16, 64, 40, 512), (15, 64, 40, 512), (5, 64, 40, 512), (2, 128, 40, 512),
+    (40, 64, 64, 512), (40, 128, 128, 512),
 ])  # fmt: skip
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.6, 0.95])
 @pytest.mark.parametrize("more", [0, 1])
-def test_zeros_left_out_change_no_bit(products, name, rows, columns, inner, deep, share, more):
+@pytest.mark.parametrize("apart", [False, True], ids=["in one piece", "apart"])
+def test_zeros_left_out_change_no_number(products, name, rows, columns, inner, deep, share, more, apart):
     """Where they are few the product is the other one, whose bits these are."""
     generator = torch.Generator().manual_seed(rows + inner)
     a, _, read_a, read_b = _factors(name, rows, columns, inner, generator)
     read_a[:, : a.shape[0] if name == "transposed_times" else inner] *= (
         torch.rand(read_a.shape, generator=generator) < share
     )
+    if not apart:  # and at the beginning of a cache line, where it may be read as it lies
+        read_b = read_b.contiguous()
+        assert read_b.data_ptr() % 64 == 0
     letters = b"T" if name == "transposed_times" else b"N", b"T" if name == "times_transposed" else b"N"
     around = torch.randn(rows, columns + 5, generator=generator)
     found, expected = around.clone(), around.clone()
@@ -188,15 +193,38 @@ def test_zeros_left_out_change_no_bit(products, name, rows, columns, inner, deep
             sparse, more, deep, *letters, rows, columns, inner, read_a.data_ptr(), read_a.stride(0), read_b.data_ptr(),
             read_b.stride(0), c.data_ptr(), c.stride(0),
         )  # fmt: skip
-    apart = 0.0 if products.own else 1e-5
-    torch.testing.assert_close(found, expected, rtol=apart, atol=10 * apart)
+    rounding = 0.0 if products.own else 1e-5
+    torch.testing.assert_close(found, expected, rtol=rounding, atol=10 * rounding)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("number", [torch.nan, torch.inf])
+@pytest.mark.parametrize("place", [(3, 70), (90, 5)])
+def test_zeros_meet_what_is_not_finite(products, name, number, place):
+    """A weight that is not finite has to be noticed, though every unit that reads it be silent."""
+    generator = torch.Generator().manual_seed(0)
+    a = torch.randn(40, 128, generator=generator) * (torch.rand(40, 128, generator=generator) < 0.4)
+    a[:, place[0]] = 0.0
+    b = torch.randn(128, 128, generator=generator)
+    b[place] = number
+    letters = b"T" if name == "transposed_times" else b"N", b"T" if name == "times_transposed" else b"N"
+    read_a = a.t().contiguous() if letters[0] == b"T" else a
+    read_b = b.t().contiguous() if letters[1] == b"T" else b
+    found = torch.zeros(40, 128)
+    products.of_zeros(
+        1, 0, 512, *letters, 40, 128, 128, read_a.data_ptr(), read_a.stride(0), read_b.data_ptr(), 128,
+        found.data_ptr(), 128,
+    )  # fmt: skip
+    assert found[:, place[1]].isnan().all()
+    rest = torch.arange(128) != place[1]
+    torch.testing.assert_close(found[:, rest], (a @ b)[:, rest], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(("rows", "columns", "inner"), [
     (64, 256, 60), (128, 512, 354), (192, 768, 700), (64, 400, 20), (320, 64, 30), (48, 64, 30), (64, 60, 30),
 ])  # fmt: skip
 @pytest.mark.parametrize("share", [0.0, 0.4, 0.95])
-def test_zeros_left_out_of_the_second_factor_change_no_bit(products, rows, columns, inner, share):
+def test_zeros_left_out_of_the_second_factor_change_no_number(products, rows, columns, inner, share):
     generator = torch.Generator().manual_seed(rows + inner)
     a, b = torch.randn(inner, rows + 3, generator=generator), torch.randn(inner, columns + 3, generator=generator)
     b[:, :columns] *= torch.rand(inner, columns, generator=generator) < share

@@ -59,6 +59,8 @@ def test_numbers_of_numpy_are_taken_and_become_pythons():
     assert sizes == (4, 8)
     assert type(sizes[0]) is int
     assert TrainingConfig(learning_rate=1).learning_rate == 1
+    whole = TrainingConfig(updates=1e5).updates
+    assert (whole, type(whole)) == (100_000, int)
 
 
 @pytest.mark.parametrize(("settings", "message"), [
@@ -66,6 +68,8 @@ def test_numbers_of_numpy_are_taken_and_become_pythons():
     ({"learning_rate": float("nan")}, "learning_rate is nan; expected a number above 0"),
     ({"weight_decay": float("inf")}, "weight_decay is inf; expected a number of 0 or more, and finite"),
     ({"updates": 0}, "updates is 0; expected a number above 0."),
+    ({"updates": float("inf")}, "updates is inf; expected a whole number"),
+    ({"learning_rate": 10**400}, "learning_rate is 1000.*; expected a number"),
 ])  # fmt: skip
 def test_what_is_out_of_range_is_said(settings, message):
     with pytest.raises(UsageError, match=message):

@@ -16,6 +16,7 @@ from foretell.sequences.windows import WindowSampler
 from foretell.training.checkpoints import load_newest, load_tensors
 from foretell.training.configs import TrainingConfig, learning_rate_at
 from foretell.training.run_folder import RunFolder, load_run, read_events
+from foretell.values.configs import IQLConfig
 from reference.making import make_dataset, small_config
 
 MODEL = small_config("decision-transformer")
@@ -56,6 +57,18 @@ def test_a_first_start_that_fails_leaves_the_folder_to_other_settings(tmp_path):
         assert not [name for name in _content(out) if name.name != ".lock"]
     _train(data, out, training=replace(late, learning_rate=1e-4))
     assert load_run(out)[0]["training"]["learning_rate"] == 1e-4
+
+
+def test_so_does_one_that_fails_among_its_value_functions(tmp_path):
+    data, out = make_dataset([9, 5]), tmp_path / "run"
+    values = IQLConfig(updates=4, batch_size=4, hidden_sizes=(4,), log_every=5)
+    for _ in range(2):
+        with pytest.raises(DivergedError, match="no good settings"):
+            _train(data, out, condition="advantage", values=values, progress=_failing)
+        assert not [name for name in _content(out) if name.name != ".lock"]
+    _train(data, out, condition="advantage", values=replace(values, learning_rate=1e-5))
+    learned = load_run(out / "values")[0]["values"]["learning_rate"]
+    assert learned == load_run(out)[0]["values"]["learning_rate"] == 1e-5
 
 
 def test_what_a_start_that_fails_has_measured_or_found_there_stays(tmp_path):

@@ -35,8 +35,8 @@ Verb = (
     | Annotated[Reproduce, tyro.conf.subcommand("reproduce")]
 )
 YOUNG = 10_000
-"""Objects made before the garbage collector looks at the youngest (Python's own: 700). To load PyTorch makes a million,
-all of which stay: a fifth of the time was spent looking at them."""
+"""Objects made before the garbage collector looks at the youngest (Python's own: 700 to 2,000). To load PyTorch makes a
+million, all of which stay, and to look at them again and again takes a while."""
 DESCRIPTION = "Foretell: recorded experience in, policies out, by sequence modelling."
 
 

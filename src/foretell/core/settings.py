@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Sequence
 from dataclasses import Field, fields
@@ -60,9 +61,12 @@ def _kind(setting: Field[Any]) -> type[int] | type[float] | None:
 
 
 def _number(name: str, value: Any, kind: type[int] | type[float]) -> int | float:
-    if not isinstance(value, bool):
-        if isinstance(value, Integral):
-            return int(value)
-        if kind is float and isinstance(value, Real):
-            return float(value)
+    """Return Python's own number; of 1e5 the whole one, where that is wanted."""
+    if isinstance(value, Real) and not isinstance(value, bool):
+        with contextlib.suppress(OverflowError):  # of a whole number that no float holds
+            real = float(value)
+            if isinstance(value, Integral):
+                return int(value)
+            if kind is float or real.is_integer():
+                return kind(real)
     raise UsageError(f"{name} is {value!r}; expected a {'whole ' if kind is int else ''}number.")

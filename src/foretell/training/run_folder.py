@@ -86,9 +86,18 @@ class RunFolder:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind and self._made and {entry.name for entry in self._entries()} <= {".lock", self.config_path.name}:
+        if kind and self._made and all(map(self._is_nothing, self._entries())):
             with contextlib.suppress(OSError):
+                for folder in filter(Path.is_dir, self._entries()):
+                    (folder / ".lock").unlink(missing_ok=True)
+                    folder.rmdir()
                 self.config_path.unlink()
+
+    def _is_nothing(self, entry: Path) -> bool:
+        """Whether an entry holds nothing that was learned or measured: the folder of another run may be empty."""
+        if entry.is_dir():
+            return all(inner.name == ".lock" for inner in entry.iterdir())
+        return entry.name in (".lock", self.config_path.name)
 
     def _entries(self) -> list[Path]:
         return list(self.path.iterdir()) if self.path.exists() else []

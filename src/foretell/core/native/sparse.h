@@ -1,16 +1,17 @@
 /* Matrix products c = a b where many numbers of a are 0: what relu gives out, and gradients that came back through it.
 
-   A term that is 0 times something changes no sum, so it is left out; the others are added up in the order of
-   `product`, to the same bits. Of 64 terms a mask says which are there. A row of c, up to 128 columns of it, stays in
-   registers while those rows of b pass by, out of a panel that stays in the nearest cache: each number of a costs a
-   load of b for each vector, where a tile of `product` shares it among rows. So it pays where at least an eighth is 0; half
-   of the terms take somewhat more than half of the time. An infinite number in b is not seen where zeros alone meet
-   it. */
+   A term that is 0 times something finite changes no sum, so it is left out; the others are added up in the order of
+   `product`, to the same numbers (of a sum too small for float32 the sign may be another). Of 64 terms a mask says
+   which are there. A row of c, up to 128 columns of it, stays in registers while those rows of b pass by, out of a
+   panel that stays in the nearest cache: each number of a costs a load of b for each vector, where a tile of `product`
+   shares it among rows. So it pays where at least a quarter is 0; half of the terms take somewhat more than half of the
+   time. */
 #pragma once
 #include "products.h"
 
 #ifdef __AVX512F__
 #include <immintrin.h>
+#include <stdbool.h>
 
 enum { TERMS = 64, BROAD = 8, BRISK = 4, STEP = BRISK * LANES }; /* of a mask; vectors of columns of a panel */
 enum { ROWS_AT_ONCE = 384, COLUMNS_AT_ONCE = 256, LEAST_ROWS = 16, LEAST_TERMS = 16 };
@@ -22,6 +23,15 @@ static uint64_t present_of(const float *a) {
         present |= (uint64_t)_mm512_cmp_ps_mask(_mm512_loadu_ps(a + v * LANES), _mm512_setzero_ps(), _CMP_NEQ_UQ)
                    << (v * LANES);
     return present;
+}
+
+/* Whether a panel holds nothing but finite numbers; of others 0 times them is none, and has to be added. Told by the
+   bits, for what compilers make of comparisons of NaN depends on their flags. */
+static bool finite_panel(const float *panel, int64_t count) {
+    __m512i most = _mm512_setzero_si512(), magnitude = _mm512_set1_epi32(0x7fffffff);
+    for (int64_t i = 0; i < count; i += LANES)
+        most = _mm512_max_epu32(most, _mm512_and_si512(_mm512_loadu_si512(panel + i), magnitude));
+    return !_mm512_cmpge_epu32_mask(most, _mm512_set1_epi32(0x7f800000));
 }
 
 /* One row of c: sums begin at `before`, or at 0 where that is null, and are written to `to`, or added where `added`. */
@@ -49,6 +59,7 @@ static inline __attribute__((always_inline)) void sparse_row(int vectors, uint64
 typedef struct {
     int64_t rows, lda;
     const uint64_t *present;
+    uint64_t besides; /* terms that are there for all rows */
     const float *a, *panel;
     int begins, added; /* whether sums begin at 0; whether they are added to what is there when the block is done */
     float *kept, *to;  /* where sums are between blocks, and where they go */
@@ -58,7 +69,7 @@ typedef struct {
 #define SPARSE_ROWS(name, vectors) \
     static void name(const Block *of) { \
         for (int64_t r = 0; r < of->rows; r++) \
-            sparse_row(vectors, of->present[r], of->a + r * of->lda, of->panel, \
+            sparse_row(vectors, of->present[r] | of->besides, of->a + r * of->lda, of->panel, \
                        of->begins ? 0 : of->kept + r * of->apart, of->added, of->to + r * of->ldc); \
     }
 SPARSE_ROWS(broad_rows, BROAD)
@@ -84,13 +95,14 @@ static int sparse_piece(int64_t deep, int a_turned, int b_turned, int64_t rows, 
             present[r] = present_of(of.a + r * of.lda);
             count += __builtin_popcountll(present[r]);
         }
-        if (k == 0 && count > rows * terms * 7 / 8) return 0;
+        if (k == 0 && count > rows * terms * 3 / 4) return 0;
         for (int64_t j = 0, vectors; j < columns; j += vectors * LANES) {
             vectors = columns - j >= BROAD * LANES ? BROAD : BRISK;
             const float *right = b_turned ? b + j * ldb + k : b + k * ldb + j;
-            int lies = !b_turned && ldb == vectors * LANES; /* as a panel does */
+            int lies = !b_turned && ldb == vectors * LANES && (uintptr_t)right % 64 == 0; /* as a panel does */
             if (!lies) pack(b_turned, vectors * LANES, terms, right, ldb, vectors * LANES, panel);
             of.panel = lies ? right : panel;
+            of.besides = finite_panel(of.panel, terms * vectors * LANES) ? 0 : ~0ull >> (TERMS - terms);
             of.kept = adds ? sums + j : c + j, of.apart = adds ? COLUMNS_AT_ONCE : ldc;
             of.to = ends ? c + j : of.kept, of.ldc = ends ? ldc : of.apart;
             (vectors == BROAD ? broad_rows : brisk_rows)(&of);
@@ -116,9 +128,10 @@ static int64_t sparse_columns(int64_t rows, int64_t columns, int64_t inner) {
 static void sparse_product(int64_t deep, const char *a_is, const char *b_is, int64_t rows, int64_t columns,
                            int64_t inner, const float *a, int64_t lda, const float *b, int64_t ldb, int more, float *c,
                            int64_t ldc) {
-    int64_t done = 0, a_row = *a_is == 'T' ? 1 : lda, b_column = *b_is == 'T' ? ldb : 1;
+    int64_t done = 0, b_column = *b_is == 'T' ? ldb : 1;
     float beta = more ? 1.0f : 0.0f;
 #ifdef __AVX512F__
+    int64_t a_row = *a_is == 'T' ? 1 : lda;
     for (int64_t most, whole = sparse_columns(rows, columns, inner); done < whole; done += most) {
         most = whole - done < COLUMNS_AT_ONCE ? whole - done : COLUMNS_AT_ONCE;
         for (int64_t i = 0, many; i < rows; i += many) {
@@ -150,8 +163,8 @@ static void add_transposed(int64_t rows, int64_t columns, const float *from, int
 
 /* c (rows, columns) += a' b, with a (inner, rows) and b (inner, columns) of which many numbers are 0. What is left out
    are terms of its transpose. */
-static void add_times_sparse(int64_t rows, int64_t columns, int64_t inner, const float *a, int64_t lda, const float *b,
-                             int64_t ldb, float *c, int64_t ldc) {
+static inline void add_times_sparse(int64_t rows, int64_t columns, int64_t inner, const float *a, int64_t lda,
+                                    const float *b, int64_t ldb, float *c, int64_t ldc) {
 #ifdef __AVX512F__
     int takes = columns % LANES == 0 && rows % STEP == 0 && rows <= COLUMNS_AT_ONCE && columns >= LEAST_ROWS;
     static _Thread_local float found[ROWS_AT_ONCE * COLUMNS_AT_ONCE] __attribute__((aligned(64)));
