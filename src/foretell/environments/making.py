@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from foretell.core.errors import UsageError
+from foretell.core.errors import DatasetError, UsageError
 from foretell.environments.pendulum import BatchedPendulum
 
 
@@ -57,14 +58,23 @@ def make_environment(name: str) -> gymnasium.Env:
     Raises `UsageError` where the name is unknown. A name with a module before a colon is refused: Gymnasium would
     import that module, and a name may come from a stranger's file.
     """
+    if not isinstance(name, str):
+        raise UsageError(f"environment is {name!r}; expected the id that it is registered by, such as 'Pendulum-v1'.")
     if ":" in name:
+        module, _, known = name.partition(":")
         raise UsageError(
-            f"environment {name!r} names a module to import; expected a registered id such as Pendulum-v1."
+            f"environment {name!r} names a module to import; expected a registered id such as Pendulum-v1. Import "
+            f"{module} first, then {known} is one; on the command line --environment imports what it names."
         )
     try:
         return gymnasium.make(name)
     except (gymnasium.error.Error, ImportError, TypeError, ValueError) as error:
         close = [known for known in gymnasium.registry if known.lower().startswith(name.lower()[:6])][:5]
+        if name in gymnasium.registry:
+            raise UsageError(
+                f"environment {name!r} cannot be made ({str(error).splitlines()[0]}). It is registered, but does not "
+                "start without arguments; register it with those that it needs (kwargs of gymnasium.register)."
+            ) from None
         own = " Of your own, give the module that registers it: --environment module:Id, or import it first."
         hint = f" Did you mean {', '.join(close)}?" if close else own
         raise UsageError(f"environment {name!r} cannot be made ({str(error).splitlines()[0]}).{hint}") from None
@@ -78,6 +88,11 @@ def environment_spec(name: str) -> EnvironmentSpec:
         if not isinstance(observations, spaces.Box):
             raise UsageError(f"{name}: observation space {observations}; expected a Box. Wrap it to one array first.")
         horizon = env.spec.max_episode_steps if env.spec else None
+        if isinstance(actions, spaces.Discrete) and actions.start != 0:
+            raise UsageError(
+                f"{name}: action space {actions}; expected choices numbered from 0. Register it within "
+                "gymnasium.wrappers.TransformAction, which adds the first number."
+            )
         if isinstance(actions, spaces.Discrete):
             return EnvironmentSpec(
                 name=name, observation_shape=observations.shape, action_dim=int(actions.n), action_low=None,
@@ -108,34 +123,81 @@ def stored_environment_spec(name: str | None) -> EnvironmentSpec | None:
 
 
 class GymnasiumLoop:
-    """`num_envs` Gymnasium environments stepped one after another; those that have ended rest."""
+    """`num_envs` Gymnasium environments stepped one after another; those that have ended rest.
+
+    What an environment does otherwise than Gymnasium has it, or a number that is not finite, is said in a sentence
+    (`UsageError`, `DatasetError`); what it raises itself goes through.
+    """
 
     def __init__(self, name: str, num_envs: int):
+        self.name = name
         self.environments = [make_environment(name) for _ in range(num_envs)]
+        self._shape = self.environments[0].observation_space.shape
         self._ended = np.zeros(num_envs, bool)
         self._observations: np.ndarray = np.zeros(0)
 
     def reset(self, seeds: Sequence[int]) -> np.ndarray:
         """Start each environment from its seed."""
         self._ended[:] = False
-        self._observations = np.stack([env.reset(seed=int(s))[0] for env, s in zip(self.environments, seeds)])
+        self._observations = np.stack([self._first(env, int(s)) for env, s in zip(self.environments, seeds)])
         return self._observations.copy()
+
+    def _first(self, env: gymnasium.Env, seed: int) -> np.ndarray:
+        try:
+            answer = env.reset(seed=seed)
+        except TypeError as error:
+            if "'seed'" not in str(error):
+                raise
+            raise UsageError(f"{self.name}: reset takes no seed; expected reset(seed=..., options=...).") from error
+        if not isinstance(answer, tuple) or len(answer) != 2:
+            raise UsageError(f"{self.name}: reset gave {type(answer).__name__}; expected (observation, info).")
+        return self._seen(answer[0])
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Step the environments that still run; the others repeat their last observation with reward 0."""
         rewards = np.zeros(len(self.environments))
         terminations, truncations = np.zeros_like(self._ended), np.zeros_like(self._ended)
         for i in np.flatnonzero(~self._ended):
-            observation, reward, terminations[i], truncated, _ = self.environments[i].step(actions[i])
+            try:
+                observation, reward, terminations[i], truncated, _ = self.environments[i].step(actions[i])
+            except ValueError as error:
+                if "values to unpack" not in str(error):
+                    raise
+                raise UsageError(
+                    f"{self.name}: step gave another number of values; expected observation, reward, terminated, "
+                    "truncated, info, as Gymnasium's environments."
+                ) from error
             truncations[i] = truncated and not terminations[i]  # what ended is not cut short as well
-            self._observations[i] = observation
-            rewards[i] = reward
+            self._observations[i] = self._seen(observation)
+            rewards[i] = self._earned(reward)
         self._ended |= terminations | truncations
         return self._observations.copy(), rewards, terminations, truncations
+
+    def _seen(self, observation: Any) -> np.ndarray:
+        found = np.asarray(observation)
+        if found.shape != self._shape:
+            raise UsageError(
+                f"{self.name}: an observation of shape {found.shape}; expected {self._shape}, as its observation_space."
+            )
+        if found.dtype.kind == "f" and not np.isfinite(found).all():
+            raise DatasetError(f"{self.name}: an observation holds {found[~np.isfinite(found)][0]}; {_MEND}")
+        return found
+
+    def _earned(self, reward: Any) -> float:
+        found = np.asarray(reward)
+        if found.size != 1 or found.dtype.kind not in "fiub":
+            raise UsageError(f"{self.name}: the reward {reward!r}; expected one number.")
+        earned = float(found.reshape(()))
+        if not math.isfinite(earned):
+            raise DatasetError(f"{self.name}: a reward is {earned}; {_MEND}")
+        return earned
 
     def simulator_state(self) -> dict[str, np.ndarray]:
         """Nothing: Gymnasium has no common way to ask."""
         return {}
+
+
+_MEND = "expected finite numbers. Mend the environment, or end the episode before."
 
 
 def make_environments(name: str, num_envs: int) -> Environments:

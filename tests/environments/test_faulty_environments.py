@@ -1,0 +1,137 @@
+"""Environments of one's own that do otherwise than Gymnasium's: one sentence names the environment and what it did."""
+
+from __future__ import annotations
+
+import math
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from foretell import facade
+from foretell.collection.recipes import collect_random
+from foretell.core.errors import DatasetError, UsageError
+from foretell.environments.making import environment_spec, make_environment, make_environments
+
+
+class Sound(gymnasium.Env):
+    observation_space = spaces.Box(-10, 10, (2,), np.float32)
+    action_space: spaces.Space = spaces.Box(-1, 1, (1,), np.float32)
+    late = 3
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.timestep = 0
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action):
+        self.timestep += 1
+        return np.full(2, self.timestep / 10, np.float32), self.reward(), False, False, {}
+
+    def reward(self):
+        return -1.0
+
+
+class FourValues(Sound):
+    def step(self, action):
+        return super().step(action)[:4]
+
+
+class NoInfo(Sound):
+    def reset(self, *, seed=None, options=None):
+        return super().reset(seed=seed)[0]
+
+
+class NoSeed(Sound):
+    def reset(self):
+        return super().reset()
+
+
+class OtherShape(Sound):
+    def step(self, action):
+        return (np.zeros(3, np.float32), *super().step(action)[1:])
+
+
+class OtherStart(Sound):
+    def reset(self, *, seed=None, options=None):
+        return np.zeros((1, 2), np.float32), super().reset(seed=seed)[1]
+
+
+class NanObservation(Sound):
+    def step(self, action):
+        observation, *rest = super().step(action)
+        return (observation * (math.nan if self.timestep == self.late else 1.0), *rest)
+
+
+class NanReward(Sound):
+    def reward(self):
+        return math.nan if self.timestep == self.late else 0.0
+
+
+class TwoRewards(Sound):
+    def reward(self):
+        return np.array([1.0, 2.0])
+
+
+class OneRewardInAnArray(Sound):
+    def reward(self):
+        return np.array([-1.0])
+
+
+class Raises(Sound):
+    def step(self, action):
+        raise ValueError("something of its own")
+
+
+class FromOne(Sound):
+    action_space = spaces.Discrete(3, start=1)
+
+
+class NeedsSize(Sound):
+    def __init__(self, size):
+        self.size = size
+
+
+for kind in (FourValues, NoInfo, NoSeed, OtherShape, OtherStart, NanObservation, NanReward, TwoRewards, Raises, FromOne,
+             OneRewardInAnArray, NeedsSize):  # fmt: skip
+    name = f"{kind.__name__}-v0"
+    gymnasium.register(name, entry_point=kind, max_episode_steps=9, disable_env_checker=True)
+
+
+@pytest.mark.parametrize(("name", "error", "message"), [
+    ("FourValues", UsageError, "step gave another number of values; expected observation, reward"),
+    ("NoInfo", UsageError, r"reset gave ndarray; expected \(observation, info\)"),
+    ("NoSeed", UsageError, "reset takes no seed"),
+    ("OtherShape", UsageError, r"an observation of shape \(3,\); expected \(2,\)"),
+    ("OtherStart", UsageError, r"an observation of shape \(1, 2\); expected \(2,\)"),
+    ("NanObservation", DatasetError, "an observation holds nan; expected finite numbers"),
+    ("NanReward", DatasetError, "NanReward-v0: a reward is nan; expected finite numbers"),
+    ("TwoRewards", UsageError, r"the reward .*; expected one number"),
+    ("FromOne", UsageError, r"Discrete\(3, start=1\).*numbered from 0"),
+    ("Raises", ValueError, "^something of its own$"),
+])  # fmt: skip
+def test_what_an_environment_does_otherwise_is_said_and_nothing_is_written(name, error, message, tmp_path):
+    with pytest.raises(error, match=message):
+        collect_random(f"{name}-v0", 40, 0, tmp_path / "data.hdf5")
+    assert not list(tmp_path.iterdir())
+
+
+def test_one_reward_may_come_in_an_array():
+    environments = make_environments("OneRewardInAnArray-v0", 2)
+    environments.reset([0, 1])
+    assert environments.step(np.zeros((2, 1)))[1].tolist() == [-1.0, -1.0]
+
+
+def test_sac_says_it_too(tmp_path):
+    with pytest.raises(DatasetError, match="NanReward-v0: a reward is nan"):
+        facade.train_sac("NanReward-v0", tmp_path / "run")
+
+
+def test_names_that_cannot_be_made_say_why():
+    with pytest.raises(UsageError, match=r"NeedsSize-v0.*does not start without arguments"):
+        environment_spec("NeedsSize-v0")
+    with pytest.raises(UsageError, match="Import nowhere first, then Point-v0 is one"):
+        make_environment("nowhere:Point-v0")
+    with pytest.raises(UsageError, match="expected the id"):
+        environment_spec(make_environment("Pendulum-v1"))
