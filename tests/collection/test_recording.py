@@ -65,9 +65,25 @@ def test_each_recorded_step_follows_from_its_simulator_state(tmp_path):
 def test_same_seed_same_bytes(tmp_path):
     for environment, steps in (("Pendulum-v1", 1100), ("CartPole-v1", 300)):
         for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-            collect_random(environment, steps, seed, tmp_path / f"{name}.hdf5")
-        a, b, c = ((tmp_path / f"{name}.hdf5").read_bytes() for name in "abc")
+            collect_random(environment, steps, seed, tmp_path / f"{environment}-{name}.hdf5")
+        a, b, c = ((tmp_path / f"{environment}-{name}.hdf5").read_bytes() for name in "abc")
         assert a == b != c
+
+
+def test_a_file_that_is_there_is_kept_and_given_back_where_it_is_the_same_recording(tmp_path):
+    path = tmp_path / "data.hdf5"
+    first = collect_random("CartPole-v1", 60, 0, path)
+    before = path.read_bytes()
+    assert collect_random("CartPole-v1", 60, 0, path).fingerprint() == first.fingerprint()
+    for other in (("CartPole-v1", 61, 0), ("CartPole-v1", 60, 1), ("Pendulum-v1", 60, 0)):
+        with pytest.raises(UsageError, match="exists, and nothing is overwritten"):
+            collect_random(*other, path)
+    with pytest.raises(UsageError, match="exists, and nothing is overwritten"):
+        collect_replay(path, path=path, num_steps=10)
+    assert path.read_bytes() == before
+    for wrong in (0, 2.5, "60", True):
+        with pytest.raises(UsageError, match="whole number"):
+            collect_random("CartPole-v1", wrong, 0, tmp_path / "other.hdf5")
 
 
 @pytest.mark.parametrize("num_envs", [1, 3, 16])

@@ -11,6 +11,7 @@ import numpy as np
 from foretell.agents.random_policy import RandomPolicy
 from foretell.collection.recorder import Columns
 from foretell.core.errors import DatasetError, UsageError
+from foretell.core.files import refuse_to_overwrite
 from foretell.core.progress import Progress, silent
 from foretell.core.seeding import stream
 from foretell.core.versions import versions
@@ -37,12 +38,13 @@ def imagine(
     truncation: at the horizon, or before a step that the data do not support, which is not recorded. `progress`
     receives timesteps, while learning 0 with the `evidence`, then with the `mean_return` of the newest episodes.
 
-    Raises `UsageError` for images and for `num_steps` below 1, `DatasetError` where the data do not say enough,
-    `DivergedError` where numbers stop being finite.
+    Raises `UsageError` for images, for `num_steps` below 1 and where the file is there already, `DatasetError` where
+    the data do not say enough, `DivergedError` where numbers stop being finite.
     """
     config = config or DynamicsConfig()
     if num_steps < 1:
         raise UsageError(f"{num_steps} timesteps to imagine; expected at least 1.")
+    refuse_to_overwrite(path)
     spec = _spec_of(dataset)
     ensemble = DynamicsEnsemble(
         dataset, config, seed=seed, num_actions=spec.num_actions,

@@ -10,8 +10,9 @@ from typing import Literal
 import numpy as np
 
 from foretell.agents.random_policy import RandomPolicy
-from foretell.collection.recorder import BehaviourPolicy, ObservationTransform, record
-from foretell.core.errors import UsageError
+from foretell.collection.recorder import BehaviourPolicy, ObservationTransform, check_timesteps, record
+from foretell.core.errors import DatasetError, UsageError
+from foretell.core.files import refuse_to_overwrite
 from foretell.core.progress import Progress, silent
 from foretell.core.versions import versions
 from foretell.datasets.d4rl import read_d4rl
@@ -24,12 +25,23 @@ def collect_random(
     environment: str, num_steps: int, seed: int, path: str | Path, progress: Progress = silent,
     observation_transform: ObservationTransform | None = None,
 ) -> Dataset:  # fmt: skip
-    """Record `num_steps` timesteps of uniformly random actions; return the dataset, opened."""
+    """Record `num_steps` timesteps of uniformly random actions; return the dataset, opened.
+
+    A file that is there already stays: it is returned where it says that it is this very recording, by these versions.
+    Raises `UsageError` where it is anything else, and where an environment does otherwise than Gymnasium's;
+    `DatasetError` where what it gives is not finite.
+    """
+    check_timesteps(num_steps)
     spec = environment_spec(environment)
     metadata = DatasetMetadata(
         environment=environment, algorithm="random", seed=seed, versions=versions(),
         description="Actions drawn uniformly from everything that the environment accepts.",
     )  # fmt: skip
+    if Path(path).exists() and observation_transform is None:
+        there = read_d4rl(path)
+        if (there.metadata, there.num_steps) == (metadata, num_steps):
+            return there
+    refuse_to_overwrite(path)
     record(
         RandomPolicy(spec), environment, path, num_steps=num_steps, seed=seed, metadata=metadata, progress=progress,
         observation_transform=observation_transform,
@@ -44,8 +56,11 @@ def collect_with_policy(
     """Record `num_steps` timesteps of a trained agent in `metadata.environment`; return the dataset, opened.
 
     `policy_weights` by tensor name are kept, as float32, under `metadata/policy/`. The seed and the versions of this
-    recording replace those of `metadata`. Raises `UsageError` where the metadata name no environment.
+    recording replace those of `metadata`. Raises `UsageError` where the metadata name no environment, or the file is
+    there already.
     """
+    refuse_to_overwrite(path)
+    check_timesteps(num_steps)
     if metadata.environment is None:
         raise UsageError("metadata name no environment to record in; expected an id such as Pendulum-v1.")
     weights = {f"policy/{name}": np.asarray(v, np.float32) for name, v in (policy_weights or {}).items()}
@@ -66,11 +81,15 @@ def collect_replay(
     """Write `num_steps` timesteps (all if None) of a run's recorded replay as a dataset of their own.
 
     `keep` "last": what a ring buffer of that capacity holds when training ends; "first": what it held when that many
-    steps were taken. The description says which. Raises `DatasetError` where the replay is shorter.
+    steps were taken. The description says which. Raises `DatasetError` where the replay is shorter, `UsageError` where
+    the file is there already.
     """
+    refuse_to_overwrite(path)
     replay = read_d4rl(replay_path)
     if num_steps is not None:
         total = replay.num_steps
+        if num_steps > total:
+            raise DatasetError(f"{replay_path}: {num_steps} timesteps were asked for; expected some of the {total}.")
         start = total - num_steps if keep == "last" else 0
         replay = replay.section(start, start + num_steps)
         description = (

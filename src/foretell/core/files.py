@@ -51,6 +51,12 @@ def atomic_path(path: Path) -> Iterator[Path]:
                 os.close(handle)
 
 
+def refuse_to_overwrite(path: str | Path) -> None:
+    """Raise `UsageError` where something lies at `path` already."""
+    if Path(path).exists():
+        raise UsageError(f"{path}: exists, and nothing is overwritten; choose another path, or remove it.")
+
+
 def make_folder(path: Path) -> None:
     """Make a folder and those above it that are missing, each of them on the disk when this returns.
 
