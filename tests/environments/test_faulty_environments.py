@@ -13,6 +13,7 @@ from foretell import facade
 from foretell.collection.recipes import collect_random
 from foretell.core.errors import DatasetError, UsageError
 from foretell.environments.making import environment_spec, make_environment, make_environments
+from foretell.training.configs import TrainingConfig
 
 
 class Sound(gymnasium.Env):
@@ -99,6 +100,9 @@ for kind in (FourValues, NoInfo, NoSeed, OtherShape, OtherStart, NanObservation,
     gymnasium.register(name, entry_point=kind, max_episode_steps=9, disable_env_checker=True)
 
 
+gymnasium.register("Endless-v0", entry_point=Sound, disable_env_checker=True)
+
+
 @pytest.mark.parametrize(("name", "error", "message"), [
     ("FourValues", UsageError, "step gave another number of values; expected observation, reward"),
     ("NoInfo", UsageError, r"reset gave ndarray; expected \(observation, info\)"),
@@ -135,3 +139,9 @@ def test_names_that_cannot_be_made_say_why():
         make_environment("nowhere:Point-v0")
     with pytest.raises(UsageError, match="expected the id"):
         environment_spec(make_environment("Pendulum-v1"))
+
+
+def test_a_run_says_how_long_it_will_act_where_the_environment_has_no_time_limit(tmp_path):
+    data = collect_random("Endless-v0", 12, 0, tmp_path / "data.hdf5")
+    with pytest.warns(UserWarning, match="Endless-v0 has no time limit: the run will act for 12 timesteps"):
+        facade.train(data, tmp_path / "run", training=TrainingConfig(updates=1, batch_size=2))

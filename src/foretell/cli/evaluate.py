@@ -78,6 +78,8 @@ class Evaluate:
             raise UsageError(f"--episodes {self.episodes}; expected at least 1.")
         if self.out is None and self.policy in ("random", "optimum"):
             raise UsageError(f"the policy {self.policy} has no run folder; say where the records go with --out.")
+        if self.policy not in ("random", "optimum") and Path(self.policy).is_file():
+            raise UsageError(f"{self.policy}: is a file; expected the folder of a finished run, or random or optimum.")
         from foretell import facade
         from foretell.evaluation.records import read_records, save_records
 

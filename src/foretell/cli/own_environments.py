@@ -26,7 +26,7 @@ def with_own_environments(verb: Any) -> Any:
     module, colon, name = typed.rpartition(":")
     if colon and not (module and name):
         raise UsageError(f"--environment {typed}; expected an id such as Pendulum-v1, or module:Id.")
-    wanted = [one for one in os.environ.get(MODULES, "").split(",") if one] + [module] * bool(colon)
+    wanted = [one.strip() for one in os.environ.get(MODULES, "").split(",") if one.strip()] + [module] * bool(colon)
     for one in dict.fromkeys(wanted):
         _import(one)
     if not colon:

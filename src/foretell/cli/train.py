@@ -234,7 +234,9 @@ class Train:
         for flags, given in unused.items():
             if given:
                 told = f" with --condition {self.condition}" if offline else ""
-                raise UsageError(f"{flags} do not apply to --algorithm {self.algorithm}{told}.")
+                own = {"iql": "values", "sac": "sac"}.get(self.algorithm)
+                rather = f"; its own begin with --{own}. (foretell train --help)" if own else "."
+                raise UsageError(f"{flags} do not apply to --algorithm {self.algorithm}{told}{rather}")
         self._refuse_what_has_no_effect()
 
     def _refuse_what_has_no_effect(self) -> None:

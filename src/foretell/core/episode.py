@@ -34,7 +34,9 @@ class Episode:
     """False where a file kept no final observation: `observations[-1]` then repeats the one before."""
 
     def __post_init__(self) -> None:
-        steps = len(self.actions)
+        for name in ("observations", "actions", "rewards", "terminations", "truncations"):
+            object.__setattr__(self, name, np.asarray(getattr(self, name)))
+        steps = len(self.actions) if self.actions.ndim else 0
         if steps == 0:
             raise DatasetError("episode has 0 timesteps; expected at least 1. Drop empty episodes when recording.")
         if len(self.observations) != steps + 1:

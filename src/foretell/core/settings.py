@@ -33,6 +33,21 @@ def check_numbers(settings: DataclassInstance) -> None:
         object.__setattr__(settings, setting.name, found)
 
 
+def check_kinds(**settings: tuple[Any, type]) -> None:
+    """Raise `UsageError` by name where one is of another kind: `training=(given, TrainingConfig)`. None is taken."""
+    for name, (given, kind) in settings.items():
+        if given is not None and not isinstance(given, kind):
+            raise UsageError(f"{name} is of type {type(given).__name__}; expected {kind.__name__}.")
+
+
+def whole(name: str, value: Any, least: int = 0) -> int:
+    """Return a whole number as Python's own. Raises `UsageError` for anything else, and below `least`."""
+    found = _number(name, value, int)
+    if found < least:
+        raise UsageError(f"{name} is {value!r}; expected a whole number of {least} or more.")
+    return int(found)
+
+
 def check_positive(settings: DataclassInstance, *names: str) -> None:
     """Raise `UsageError` where one of these is not above 0, or is infinite or NaN."""
     for name in names:

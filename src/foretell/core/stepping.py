@@ -8,6 +8,9 @@ import numpy as np
 
 from foretell.core.errors import DatasetError, UsageError
 
+LARGEST = float(np.finfo(np.float32).max)
+"""Networks compute in float32; of a larger number they would make an infinite one."""
+
 
 def checked_count(num_envs: Any) -> int:
     """Return `num_envs`. Raises `UsageError` where it is no whole number of 1 or more."""
@@ -41,8 +44,8 @@ def checked_numbers(what: str, values: Any, single: tuple[int, ...], count: int 
         raise UsageError(f"{what} of shape {found.shape}; expected ({expected}), one for each episode.")
     if found.dtype.kind not in "fiub":
         raise UsageError(f"{what} of type {found.dtype}; expected numbers.")
-    if found.dtype.kind == "f" and not np.isfinite(found).all():
-        bad = tuple(np.argwhere(~np.isfinite(found))[0])
+    if found.dtype.kind == "f" and not (np.abs(found) <= LARGEST).all():
+        bad = tuple(np.argwhere(~(np.abs(found) <= LARGEST))[0])
         raise DatasetError(
             f"{what} hold {found[bad]} in episode {int(bad[0])}; expected finite numbers. Mend the environment; of an "
             "episode that has ended, give the last observation again, with reward 0."

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from foretell.core.errors import UsageError
 from foretell.core.progress import Progress, silent
 from foretell.core.seeding import derive_seeds
+from foretell.core.settings import whole
 from foretell.environments.making import environment_spec, make_environments
 
 EVALUATION_STARTS = 200
@@ -68,7 +69,7 @@ def validation_starts(root_seed: int, count: int = VALIDATION_STARTS) -> list[in
 
 
 def _starts(root_seed: int, name: str, count: int) -> list[int]:
-    if count < 1:
+    if whole("episodes", count) < 1:
         raise UsageError(f"{count} episodes; expected at least 1.")
     return derive_seeds(root_seed, name, max(count, EVALUATION_STARTS))[:count]
 

@@ -10,6 +10,7 @@ from foretell.collection.imagination import imagine
 from foretell.collection.recipes import collect_with_policy
 from foretell.core.errors import UsageError
 from foretell.core.progress import Progress, silent
+from foretell.core.settings import check_kinds, whole
 from foretell.datasets.dataset import Dataset, DatasetMetadata
 from foretell.datasets.registry import open_dataset
 from foretell.environments.making import environment_spec
@@ -33,6 +34,8 @@ def train_sac(
     progress: Progress = silent,
 ) -> Path:
     """Train Soft Actor-Critic in `environment`; return the run folder, in which `replay.hdf5` holds every step."""
+    check_kinds(config=(config, SACConfig))
+    seed, root_seed = whole("seed", seed), whole("root_seed", root_seed)
     starts, shape = validation_starts(root_seed, validation_episodes), environment_spec(environment).observation_shape
 
     def measure(policy: SACPolicy) -> float:

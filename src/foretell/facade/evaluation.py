@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 
 from foretell.core.errors import UsageError
 from foretell.core.progress import Progress, silent
+from foretell.core.stepping import LARGEST
 from foretell.environments.making import environment_spec
 from foretell.evaluation.configs import ACTING, PlanningConfig
 from foretell.evaluation.policies import UniformPolicy, plans, restore_policy, restore_values
@@ -50,7 +50,7 @@ def evaluate(
     *,
     environment: str | None = None,
     episodes: int = 200,
-    target_returns: Sequence[float] | None = None,
+    target_returns: Sequence[float] | float | None = None,
     acting: Mapping[str, Any] | None = None,
     name: str | None = None,
     root_seed: int = ROOT_SEED,
@@ -59,8 +59,8 @@ def evaluate(
     """Evaluate a finished run from the shared start states; return one record an episode, in order of targets.
 
     `run` may be "random" (uniform actions) or "optimum" (dynamic programming, Pendulum-v1 alone), with `environment`.
-    `target_returns` asks for each of them from every start (reward units; for runs that are told advantages their
-    quantiles, 0 to 1); None asks by the run's own rule. `acting` changes settings of acting by name
+    `target_returns` asks for it, or for each of them, from every start (reward units; for runs that are told advantages
+    their quantiles, 0 to 1); None asks by the run's own rule. `acting` changes settings of acting by name
     (`evaluation.configs`). `name` is what the records call the policy; by default the dataset of a sequence model, else
     the algorithm.
     Raises `UsageError` where run and environment have different shapes.
@@ -112,14 +112,18 @@ def _named(name: str, environment: str | None, root_seed: int) -> tuple[Policy, 
     return OptimumPolicy(pendulum_optimum()), environment
 
 
-def _checked_targets(target_returns: Sequence[float], config: Mapping[str, Any]) -> list[float]:
-    targets = list(dict.fromkeys(float(target) for target in target_returns))  # one asked for twice is asked for once
+def _checked_targets(target_returns: Sequence[float] | float, config: Mapping[str, Any]) -> list[float]:
+    try:
+        several = np.atleast_1d(np.asarray(target_returns, np.float64)).tolist()
+        targets = list(dict.fromkeys(map(float, several)))  # one asked for twice is asked for once
+    except (TypeError, ValueError):
+        raise UsageError(f"target returns {target_returns!r}; expected numbers in reward units.") from None
     if config.get("kind") != "sequence" or config["condition"] == "none" or plans(config):
         raise UsageError(
             "target returns are for sequence models that are told what to earn; agents, behaviour cloning, planners "
             "and the policies without a run take none."
         )
-    if not all(map(math.isfinite, targets)):
+    if not all(abs(target) <= LARGEST for target in targets):
         raise UsageError(f"target returns {targets}; expected finite numbers in reward units.")
     if config["condition"] == "advantage" and not all(0 <= target <= 1 for target in targets):
         raise UsageError(f"targets {targets}: the run is told quantiles of the advantage; expected numbers of 0 to 1.")

@@ -34,6 +34,11 @@ class Source:
 
         Raises `DatasetError` for data that training must not meet, `UsageError` for a `horizon` without effect.
         """
+        if not isinstance(dataset, str | Path | Dataset):
+            raise UsageError(
+                f"dataset is of type {type(dataset).__name__}; expected the path of a file, or what open_dataset "
+                "gives. write_d4rl makes a file of episodes."
+            )
         if isinstance(dataset, Dataset) and horizon is not None:
             raise no_use_for(horizon, f"{dataset.name} is open, and its episodes are known")
         data = dataset if isinstance(dataset, Dataset) else open_dataset(

@@ -17,6 +17,7 @@ from foretell.core.files import atomic_path, sha256_of, write_json
 from foretell.core.locks import folder_lock
 from foretell.core.progress import Progress, silent
 from foretell.core.seeding import derive_seed
+from foretell.core.settings import check_kinds, whole
 from foretell.core.stopping import nothing_to_save
 from foretell.datasets.dataset import IMAGINED_FROM, Dataset
 from foretell.evaluation.acting import acting_policy, check_acting
@@ -85,6 +86,11 @@ def train(
     the environment's. `horizon` is the time limit for files that do not say where episodes end.
     Raises `DatasetError` for data that training must not meet, `UsageError` where `out` holds another run.
     """
+    check_kinds(
+        model=(model, type(model_entry(algorithm).config())), training=(training, TrainingConfig),
+        compute=(compute, ComputeConfig), values=(values, IQLConfig), action_range=(action_range, ActionRange),
+    )  # fmt: skip
+    seed, root_seed = whole("seed", seed), whole("root_seed", root_seed)
     source = Source.of(dataset, environment, horizon, action_range)
     data, spec, normalization = source.data, source.spec, source.normalization
     model = model or model_entry(algorithm).config()
@@ -97,6 +103,12 @@ def train(
         observation_shape=data.observation_shape, action_dim=spec.action_dim, discrete=data.discrete,
         max_timesteps=max(spec.horizon or 0, int(data.episode_lengths.max())),
     )  # fmt: skip
+    if spec.name and spec.horizon is None:
+        warnings.warn(
+            f"{spec.name} has no time limit: the run will act for {shape.max_timesteps:,} timesteps, as long as the "
+            "longest episode of the data, and no further. Register it with max_episode_steps.",
+            stacklevel=2,
+        )
     check_share(best_share)
     if condition not in get_args(Condition):
         raise UsageError(f"condition {condition!r}; expected one of {', '.join(get_args(Condition))}.")
@@ -188,6 +200,8 @@ def train_iql(
 
     Raises as `train` does, and `UsageError` for images.
     """
+    check_kinds(values=(values, IQLConfig), action_range=(action_range, ActionRange))
+    seed, root_seed = whole("seed", seed), whole("root_seed", root_seed)
     source = Source.of(dataset, environment, horizon, action_range)
     config = values or IQLConfig()
     if config.evaluate_every:

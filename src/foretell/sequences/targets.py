@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from foretell.core.errors import UsageError
+from foretell.core.stepping import LARGEST
 from foretell.sequences.conditions import Condition, Target
 
 RETURN_QUANTILE = 0.75
@@ -47,7 +48,7 @@ class Telling:
         """Raise `UsageError` where `target` cannot be asked for: not finite, no quantile, nothing to be told."""
         if self.condition == "none":
             raise UsageError(f"target {target}: behaviour cloning is told nothing; leave the target out.")
-        if not np.isfinite(target).all():
+        if not (np.abs(target) <= LARGEST).all():
             raise UsageError(f"target {target}; expected finite numbers in reward units.")
         if self.condition == "advantage" and not ((target >= 0) & (target <= 1)).all():
             raise UsageError(f"target {target}: an advantage is asked for by its quantile; expected 0 to 1.")

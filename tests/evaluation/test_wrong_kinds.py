@@ -1,0 +1,92 @@
+"""Arguments of another kind than a function takes, from Python: one sentence names the argument and what it takes."""
+
+from __future__ import annotations
+
+import inspect
+
+import gymnasium
+import numpy as np
+import pytest
+
+import foretell
+from foretell import facade
+from foretell.collection.recipes import collect_random
+from foretell.core.episode import Episode
+from foretell.core.errors import DatasetError, UsageError
+
+SMALL = foretell.TrainingConfig(updates=2, batch_size=4)
+PENDULUM = gymnasium.make("Pendulum-v1")
+
+
+def _unchecked(function):
+    """The function without the types that every test is run under."""
+    return inspect.unwrap(function)
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    ({"training": {"updates": 20}}, "training is of type dict; expected TrainingConfig"),
+    ({"training": foretell.LSTMConfig()}, "training is of type LSTMConfig; expected TrainingConfig"),
+    ({"model": "lstm"}, "model is of type str; expected DecisionTransformerConfig"),
+    ({"model": foretell.LSTMConfig()}, "model is of type LSTMConfig; expected DecisionTransformerConfig"),
+    ({"values": {}}, "values is of type dict; expected IQLConfig"),
+    ({"seed": 1.5}, "seed is 1.5; expected a whole number"),
+    ({"seed": "1"}, "seed is '1'; expected a whole number"),
+    ({"seed": -1}, "seed is -1; expected a whole number of 0 or more"),
+    ({"environment": PENDULUM}, "environment is .*; expected the id"),
+    ({"dataset": [1, 2]}, "dataset is of type list; expected the path of a file"),
+])  # fmt: skip
+def test_training(arguments, message, pendulum_random, tmp_path):
+    given = {"dataset": pendulum_random, "out": tmp_path / "run", "training": SMALL, **arguments}
+    with pytest.raises(UsageError, match=message):
+        _unchecked(facade.train)(**given)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    ({"episodes": 2.5}, "episodes is 2.5; expected a whole number"),
+    ({"episodes": "3"}, "episodes is '3'; expected a whole number"),
+    ({"target_returns": "much"}, "target returns 'much'; expected numbers"),
+    ({"target_returns": [1e300]}, "expected finite numbers"),
+    ({"environment": PENDULUM}, "environment is .*; expected the id"),
+])  # fmt: skip
+def test_evaluating(arguments, message, pendulum_run):
+    with pytest.raises(UsageError, match=message):
+        _unchecked(facade.evaluate)(pendulum_run, **{"episodes": 2, **arguments})
+
+
+def test_one_target_may_stand_alone(pendulum_run):
+    with pytest.warns(UserWarning, match="outside the returns"):
+        alone, listed = (facade.evaluate(pendulum_run, episodes=2, target_returns=one) for one in (-9.0, [-9.0]))
+    assert alone == listed
+
+
+def test_agents_and_recordings(tmp_path):
+    with pytest.raises(UsageError, match="config is of type dict; expected SACConfig"):
+        _unchecked(facade.train_sac)("Pendulum-v1", tmp_path / "run", config={})
+    with pytest.raises(UsageError, match="'100' timesteps to record; expected a whole number"):
+        _unchecked(collect_random)("Pendulum-v1", "100", 0, tmp_path / "a.hdf5")
+    assert not list(tmp_path.iterdir())
+
+
+def test_numbers_that_no_float32_holds_are_refused(pendulum_run):
+    policy = foretell.load_policy(pendulum_run)
+    with pytest.raises(UsageError, match="finite"):
+        policy.reset(1, target_return=1e300)
+    policy.reset(1)
+    with pytest.raises(DatasetError, match=r"observations hold 1e\+300"):
+        policy.act(np.array([[1.0, 0.0, 1e300]]))
+    policy.act(np.array([[1.0, 0.0, 0.0]]))
+    with pytest.raises(DatasetError, match=r"rewards hold -1e\+39"):
+        policy.observe(np.array([-1e39]))
+
+
+def test_an_episode_may_come_in_lists():
+    episode = _unchecked(Episode)(
+        observations=[[0.0], [1.0], [2.0]], actions=[[0.0], [1.0]], rewards=[1.0, 2.0], terminations=[False, True],
+        truncations=[False, False],
+    )  # fmt: skip
+    assert (len(episode), episode.total_reward, episode.terminated) == (2, 3.0, True)
+
+
+def test_what_there_is_can_be_listed():
+    assert {"train", "Episode", "TrainingConfig", "load_policy"} <= set(dir(foretell))
