@@ -61,9 +61,15 @@ def test_a_module_of_ones_own_is_imported_where_it_is_named(foretell, tmp_path, 
     assert json.loads(answer.out)["evaluations"][0]["episodes"] == 3
 
 
+def test_the_command_to_go_on_with_names_the_module(foretell, tmp_path, module):
+    words = ("--environment", f"{module}:OwnCar-v0", "--steps", 20)
+    said = foretell("collect", "random", *words, "--out", "a file.hdf5").out.strip()
+    assert said.endswith(f"Next: FORETELL_MODULES={module} foretell inspect 'a file.hdf5'")
+
+
 def test_the_variable_names_modules_for_what_data_and_runs_name(foretell, tmp_path, module, monkeypatch):
     assert foretell("collect", "random", "--environment", "OwnCar-v0", "--out", "x.hdf5").refusal(2, "module:Id")
-    monkeypatch.setenv("FORETELL_MODULES", f"json,{module}")
+    monkeypatch.setenv("FORETELL_MODULES", f"json, {module},")
     assert foretell("collect", "random", "--environment", "OwnCar-v0", "--steps", 24, "--out", "x.hdf5").code == 0
     monkeypatch.setenv("FORETELL_MODULES", "no_such_module")
     foretell("inspect", "x.hdf5").refusal(2, "no_such_module", "cannot be imported")

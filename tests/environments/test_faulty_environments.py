@@ -13,6 +13,8 @@ from foretell import facade
 from foretell.collection.recipes import collect_random
 from foretell.core.errors import DatasetError, UsageError
 from foretell.environments.making import environment_spec, make_environment, make_environments
+from foretell.evaluation.policies import UniformPolicy
+from foretell.evaluation.protocol import evaluate
 from foretell.training.configs import TrainingConfig
 
 
@@ -100,6 +102,13 @@ for kind in (FourValues, NoInfo, NoSeed, OtherShape, OtherStart, NanObservation,
     gymnasium.register(name, entry_point=kind, max_episode_steps=9, disable_env_checker=True)
 
 
+class Ends(Sound):
+    def step(self, action):
+        observation, reward, *_ = super().step(action)
+        return observation, reward, self.timestep == self.late, False, {}
+
+
+gymnasium.register("Ends-v0", entry_point=Ends, disable_env_checker=True)
 gymnasium.register("Endless-v0", entry_point=Sound, disable_env_checker=True)
 
 
@@ -145,3 +154,10 @@ def test_a_run_says_how_long_it_will_act_where_the_environment_has_no_time_limit
     data = collect_random("Endless-v0", 12, 0, tmp_path / "data.hdf5")
     with pytest.warns(UserWarning, match="Endless-v0 has no time limit: the run will act for 12 timesteps"):
         facade.train(data, tmp_path / "run", training=TrainingConfig(updates=1, batch_size=2))
+
+
+def test_progress_ends_when_the_last_episode_does_though_nobody_knew_when():
+    told = []
+    policy = UniformPolicy(environment_spec("Ends-v0"), 0)
+    evaluate(policy, "Ends-v0", [0, 1], progress=lambda done, total, **_: told.append((done, total)))
+    assert told == [(1, 2), (2, 3), (3, 3)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from foretell.cli.flags import require_threads, use_threads
+from foretell.cli.own_environments import to_paste
 from foretell.cli.progress import watch
 from foretell.core.errors import CheckpointError, UsageError
 from foretell.core.files import read_json, sha256_of, write_json
@@ -168,5 +168,5 @@ class Collect:
         """Say it in one line."""
         return (
             f"{result['path']}: {result['steps']:,} timesteps in {result['episodes']:,} episodes, mean return "
-            f"{result['mean_return']:.1f}. Next: foretell inspect {shlex.quote(result['path'])}"
+            f"{result['mean_return']:.1f}. Next: {to_paste('foretell', 'inspect', result['path'])}"
         )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import shlex
 import sys
 from dataclasses import replace
 from typing import Any
@@ -33,6 +34,12 @@ def with_own_environments(verb: Any) -> Any:
         return verb
     os.environ[MODULES] = ",".join(dict.fromkeys(wanted))
     return replace(verb, environment=name)
+
+
+def to_paste(*words: str) -> str:
+    """Return a command to go on with, as a shell reads it: with the modules that this one imported."""
+    modules = os.environ.get(MODULES)
+    return (f"{MODULES}={shlex.quote(modules)} " if modules else "") + shlex.join(words)
 
 
 def _import(module: str) -> None:

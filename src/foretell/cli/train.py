@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from contextlib import nullcontext
 from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from foretell.cli.flags import (
     require_threads,
     use_threads,
 )
+from foretell.cli.own_environments import to_paste
 from foretell.cli.progress import watch
 from foretell.core.errors import UsageError
 from foretell.core.files import read_json_lines
@@ -258,4 +258,4 @@ class Train:
         """Say where the run lies and what to do next."""
         if "runs" in result:
             return "\n".join(f"{run}: finished" for run in result["runs"])
-        return f"{result['run']}: finished. Next: foretell evaluate {shlex.quote(result['run'])}"
+        return f"{result['run']}: finished. Next: {to_paste('foretell', 'evaluate', result['run'])}"

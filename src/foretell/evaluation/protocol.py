@@ -105,5 +105,5 @@ def evaluate(
         lengths += running
         running &= ~(terminations | truncations)
         timestep += 1
-        progress(timestep, horizon or timestep, running=int(running.sum()))
+        progress(timestep, horizon or timestep + bool(running.any()), running=int(running.sum()))
     return Outcome(starts=tuple(starts), returns=returns, lengths=lengths)
