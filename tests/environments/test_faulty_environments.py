@@ -36,6 +36,11 @@ class Sound(gymnasium.Env):
         return -1.0
 
 
+class BeginsInWholeNumbers(Sound):
+    def reset(self, *, seed=None, options=None):
+        return [0, 0], super().reset(seed=seed)[1]
+
+
 class FourValues(Sound):
     def step(self, action):
         return super().step(action)[:4]
@@ -97,7 +102,7 @@ class NeedsSize(Sound):
 
 
 for kind in (FourValues, NoInfo, NoSeed, OtherShape, OtherStart, NanObservation, NanReward, TwoRewards, Raises, FromOne,
-             OneRewardInAnArray, NeedsSize):  # fmt: skip
+             OneRewardInAnArray, NeedsSize, BeginsInWholeNumbers):  # fmt: skip
     name = f"{kind.__name__}-v0"
     gymnasium.register(name, entry_point=kind, max_episode_steps=9, disable_env_checker=True)
 
@@ -134,6 +139,11 @@ def test_one_reward_may_come_in_an_array():
     environments = make_environments("OneRewardInAnArray-v0", 2)
     environments.reset([0, 1])
     assert environments.step(np.zeros((2, 1)))[1].tolist() == [-1.0, -1.0]
+
+
+def test_observations_that_begin_in_whole_numbers_are_not_cut_to_them(tmp_path):
+    data = collect_random("BeginsInWholeNumbers-v0", 9, 0, tmp_path / "data.hdf5")
+    np.testing.assert_allclose(np.asarray(data.observations)[:, 0], np.arange(9) / 10, atol=1e-6)
 
 
 def test_sac_says_it_too(tmp_path):

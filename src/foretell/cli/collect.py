@@ -135,6 +135,7 @@ class Collect:
             same = False
         else:
             again = self.out.with_name(f".{self.out.name}.again.hdf5")
+            again.unlink(missing_ok=True)  # of a start that died here
             try:
                 same = self._record(again).fingerprint() == there.fingerprint()
             finally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -132,14 +131,18 @@ class GymnasiumLoop:
     def __init__(self, name: str, num_envs: int):
         self.name = name
         self.environments = [make_environment(name) for _ in range(num_envs)]
-        self._shape = self.environments[0].observation_space.shape
+        space = self.environments[0].observation_space
+        self._shape, self._dtype = space.shape, space.dtype
         self._ended = np.zeros(num_envs, bool)
         self._observations: np.ndarray = np.zeros(0)
 
     def reset(self, seeds: Sequence[int]) -> np.ndarray:
         """Start each environment from its seed."""
         self._ended[:] = False
-        self._observations = np.stack([self._first(env, int(s)) for env, s in zip(self.environments, seeds)])
+        first = np.stack([self._first(env, int(s)) for env, s in zip(self.environments, seeds)])
+        whole = first.dtype.kind in "iub" and np.issubdtype(self._dtype, np.floating)  # what follows need not be
+        self._observations = first.astype(self._dtype) if whole else first
+        self._check_finite("an observation holds", self._observations)
         return self._observations.copy()
 
     def _first(self, env: gymnasium.Env, seed: int) -> np.ndarray:
@@ -170,34 +173,37 @@ class GymnasiumLoop:
             truncations[i] = truncated and not terminations[i]  # what ended is not cut short as well
             self._observations[i] = self._seen(observation)
             rewards[i] = self._earned(reward)
+        self._check_finite("an observation holds", self._observations)
+        self._check_finite("a reward is", rewards)
         self._ended |= terminations | truncations
         return self._observations.copy(), rewards, terminations, truncations
 
-    def _seen(self, observation: Any) -> np.ndarray:
-        found = np.asarray(observation)
-        if found.shape != self._shape:
+    def _seen(self, observation: Any) -> Any:
+        if np.shape(observation) != self._shape:
             raise UsageError(
-                f"{self.name}: an observation of shape {found.shape}; expected {self._shape}, as its observation_space."
+                f"{self.name}: an observation of shape {np.shape(observation)}; expected {self._shape}, as its "
+                "observation_space."
             )
-        if found.dtype.kind == "f" and not np.isfinite(found).all():
-            raise DatasetError(f"{self.name}: an observation holds {found[~np.isfinite(found)][0]}; {_MEND}")
-        return found
+        return observation
 
     def _earned(self, reward: Any) -> float:
+        if isinstance(reward, float):
+            return reward
         found = np.asarray(reward)
         if found.size != 1 or found.dtype.kind not in "fiub":
             raise UsageError(f"{self.name}: the reward {reward!r}; expected one number.")
-        earned = float(found.reshape(()))
-        if not math.isfinite(earned):
-            raise DatasetError(f"{self.name}: a reward is {earned}; {_MEND}")
-        return earned
+        return float(found.reshape(()))
+
+    def _check_finite(self, what: str, numbers: np.ndarray) -> None:
+        if numbers.dtype.kind == "f" and not np.isfinite(numbers).all():
+            raise DatasetError(
+                f"{self.name}: {what} {numbers[~np.isfinite(numbers)][0]}; expected finite numbers. Mend the "
+                "environment, or end the episode before."
+            )
 
     def simulator_state(self) -> dict[str, np.ndarray]:
         """Nothing: Gymnasium has no common way to ask."""
         return {}
-
-
-_MEND = "expected finite numbers. Mend the environment, or end the episode before."
 
 
 def make_environments(name: str, num_envs: int) -> Environments:
