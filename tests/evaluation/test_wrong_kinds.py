@@ -54,6 +54,10 @@ def test_evaluating(arguments, message, pendulum_run):
         _unchecked(facade.evaluate)(pendulum_run, **{"episodes": 2, **arguments})
 
 
+def test_a_whole_number_may_be_written_as_a_float(pendulum_run):
+    assert len(_unchecked(facade.evaluate)(pendulum_run, episodes=2.0)) == 2
+
+
 def test_one_target_may_stand_alone(pendulum_run):
     with pytest.warns(UserWarning, match="outside the returns"):
         alone, listed = (facade.evaluate(pendulum_run, episodes=2, target_returns=one) for one in (-9.0, [-9.0]))
@@ -63,7 +67,7 @@ def test_one_target_may_stand_alone(pendulum_run):
 def test_agents_and_recordings(tmp_path):
     with pytest.raises(UsageError, match="config is of type dict; expected SACConfig"):
         _unchecked(facade.train_sac)("Pendulum-v1", tmp_path / "run", config={})
-    with pytest.raises(UsageError, match="'100' timesteps to record; expected a whole number"):
+    with pytest.raises(UsageError, match="num_steps is '100'; expected a whole number"):
         _unchecked(collect_random)("Pendulum-v1", "100", 0, tmp_path / "a.hdf5")
     assert not list(tmp_path.iterdir())
 

@@ -10,10 +10,11 @@ from typing import Literal
 import numpy as np
 
 from foretell.agents.random_policy import RandomPolicy
-from foretell.collection.recorder import BehaviourPolicy, ObservationTransform, check_timesteps, record
+from foretell.collection.recorder import BehaviourPolicy, ObservationTransform, record
 from foretell.core.errors import DatasetError, UsageError
 from foretell.core.files import refuse_to_overwrite
 from foretell.core.progress import Progress, silent
+from foretell.core.settings import whole
 from foretell.core.versions import versions
 from foretell.datasets.d4rl import read_d4rl
 from foretell.datasets.d4rl_writer import write_dataset
@@ -31,7 +32,7 @@ def collect_random(
     Raises `UsageError` where it is anything else, and where an environment does otherwise than Gymnasium's;
     `DatasetError` where what it gives is not finite.
     """
-    check_timesteps(num_steps)
+    num_steps = whole("num_steps", num_steps)
     spec = environment_spec(environment)
     metadata = DatasetMetadata(
         environment=environment, algorithm="random", seed=seed, versions=versions(),
@@ -60,7 +61,7 @@ def collect_with_policy(
     there already.
     """
     refuse_to_overwrite(path)
-    check_timesteps(num_steps)
+    num_steps = whole("num_steps", num_steps)
     if metadata.environment is None:
         raise UsageError("metadata name no environment to record in; expected an id such as Pendulum-v1.")
     weights = {f"policy/{name}": np.asarray(v, np.float32) for name, v in (policy_weights or {}).items()}

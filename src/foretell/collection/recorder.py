@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -35,12 +35,6 @@ class BehaviourPolicy(Protocol):
         Actions are in the environment's own units, `(n, action_dim)` float32, or `(n,)` integers.
         """
         ...
-
-
-def check_timesteps(num_steps: Any) -> None:
-    """Raise `UsageError` where this is no whole number of 1 or more."""
-    if isinstance(num_steps, bool) or not isinstance(num_steps, int | np.integer) or num_steps < 1:
-        raise UsageError(f"{num_steps!r} timesteps to record; expected a whole number, at least 1.")
 
 
 def record(
@@ -85,7 +79,8 @@ def record_blocks(
     `observation_transform` changes what is recorded, not what the policy sees. `infos/qpos` and `infos/qvel`, where the
     simulator tells them, belong to the observation of the same row. Raises `UsageError` where `num_steps` is below 1.
     """
-    check_timesteps(num_steps)
+    if num_steps < 1:
+        raise UsageError(f"{num_steps} timesteps to record; expected at least 1.")
     horizon = environment_spec(environment).horizon
     most = num_envs or (NUM_ENVS if environment == "Pendulum-v1" else NUM_LOOPED_ENVS)
     starts, rng = stream(seed, "collection-starts"), stream(seed, "collection-actions")

@@ -69,7 +69,8 @@ def validation_starts(root_seed: int, count: int = VALIDATION_STARTS) -> list[in
 
 
 def _starts(root_seed: int, name: str, count: int) -> list[int]:
-    if whole("episodes", count) < 1:
+    count = whole("episodes", count)
+    if count < 1:
         raise UsageError(f"{count} episodes; expected at least 1.")
     return derive_seeds(root_seed, name, max(count, EVALUATION_STARTS))[:count]
 
