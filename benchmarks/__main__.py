@@ -11,7 +11,8 @@ from pathlib import Path
 from benchmarks.measuring import Options, Row
 
 DEFAULT = (
-    "collection", "evaluation", "datasets", "training", "growth", "sac", "values", "seeds", "sorting", "reproduce",
+    "collection", "evaluation", "datasets", "training", "growth", "sac", "values", "seeds", "starting", "sorting",
+    "reproduce",
 )  # fmt: skip
 LONG = ("sac_scores", "league", "rollouts", "targets", "imagination", "optimizers", "gpu")
 """Run by name: the first two take an hour and a quarter of one of every core, rollouts some minutes of one core; the

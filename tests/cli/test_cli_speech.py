@@ -154,17 +154,16 @@ def test_what_a_thread_could_not_write_is_said_where_it_is_noticed(error, shown,
     assert ("a fault of ours" in capfd.readouterr().err) == shown
 
 
-def test_the_command_looks_at_young_objects_less_often_than_a_library_may(foretell, data):
-    code = "import gc, atexit; atexit.register(lambda: print(gc.get_threshold()[0])); from foretell.cli.main import {}"
-    usual = subprocess.run(
-        [sys.executable, "-c", "import gc; print(gc.get_threshold()[0])"], capture_output=True, text=True, check=True
-    )
-    for name, expected in (("entry; entry()", command_line.YOUNG), ("main; main()", usual.stdout.strip())):
+def test_the_command_looks_at_young_objects_less_often_than_a_library_may_and_at_its_end_at_none(foretell, data):
+    shown = "print(gc.get_threshold()[0], gc.get_freeze_count() > 0)"
+    code = f"import gc, atexit; atexit.register(lambda: {shown}); from foretell.cli.main import {{}}"
+    usual = subprocess.run([sys.executable, "-c", f"import gc; {shown}"], capture_output=True, text=True, check=True)
+    for name, expected in (("entry; entry()", f"{command_line.YOUNG} True"), ("main; main()", usual.stdout.strip())):
         done = subprocess.run(
             [sys.executable, "-c", code.format(name), "inspect", str(data), "--json"], capture_output=True, text=True,
             check=False,
         )  # fmt: skip
-        assert done.stdout.splitlines()[-1] == str(expected)
+        assert done.stdout.splitlines()[-1] == expected
 
 
 def test_what_to_do_next_can_be_pasted(foretell, data):

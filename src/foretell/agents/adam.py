@@ -11,6 +11,7 @@ from torch.optim.optimizer import StateDict
 
 from foretell.agents.native.building import usable
 from foretell.agents.native.tables import AdamTables, Tables
+from foretell.agents.untraced import Untraced
 
 NEGLIGIBLE = 1e-30
 """First moments below it move no float32 weight: their step is below learning rate / eps * 1e-30."""
@@ -18,7 +19,7 @@ FLUSH_EVERY = 128
 """Steps of PyTorch's operators between setting them to 0: 1e-30 * 0.9^128 = 1e-36 is not subnormal yet."""
 
 
-class SmallAdam(torch.optim.Adam):
+class SmallAdam(Untraced, torch.optim.Adam):
     """PyTorch's fused Adam, and `advance`: the same step without hooks and checks, and without subnormal moments.
 
     In C where that can be had, which rounds differently.
@@ -55,11 +56,10 @@ class SmallAdam(torch.optim.Adam):
             return bool(functions.adam(step, checked, loss, torch.get_num_threads()))
         if checked and not math.isfinite(loss + self.squared_norm()):
             return False
-        if self.state:
-            self._advance_by_operators()
-        else:
-            self.step()  # makes the moments
+        if not self.state:
+            self.make_moments(self.param_groups[0]["params"], "step", "exp_avg", "exp_avg_sq")
             self._tables = None
+        self._advance_by_operators()
         return True
 
     def in_c(self) -> int | None:

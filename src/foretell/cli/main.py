@@ -78,7 +78,9 @@ def entry() -> None:
     """Console script."""
     gc.set_threshold(YOUNG)
     keep_within_the_container()
-    sys.exit(main())
+    code = main()
+    gc.freeze()  # at its end Python looks for what may go, and lets a million objects go one by one: half a second
+    sys.exit(code)
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:

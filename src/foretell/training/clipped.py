@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from foretell.agents.untraced import Untraced
 from foretell.training.native import gradients as in_c
 from foretell.training.native.tables import Table
 
 
-class ClippedOptimizer(torch.optim.Optimizer):
+class ClippedOptimizer(Untraced):
     """Scales the gradients of all parameters together down to a norm, and steps along them."""
 
     parameters: list[nn.Parameter]

@@ -39,14 +39,16 @@ class ClippedAdamW(ClippedOptimizer, torch.optim.AdamW):
         gradients = self.clip(norm, clip_norm)
         self.param_groups[0]["lr"] = learning_rate
         watched = self._optimizer_step_pre_hooks or self._optimizer_step_post_hooks
-        if self._on_cpu and not watched and len(gradients) == len(self.state) == len(self.parameters):
+        alike = len(self.state) in (0, len(self.parameters)) and len(gradients) == len(self.parameters)
+        if self._on_cpu and not watched and alike:
             self._advance(gradients)
-        else:  # also the first time, when it makes the moments
+        else:
             self.step()
 
     @torch.no_grad()
     def _advance(self, gradients: list[Tensor]) -> None:
         if not self._moments:
+            self.make_moments(self.parameters, "step", "exp_avg", "exp_avg_sq")
             states = [self.state[one] for one in self.parameters]
             self._moments = [[one[name] for one in states] for name in ("exp_avg", "exp_avg_sq", "step")]
             self._of_moments = [Table(one) for one in self._moments]

@@ -109,9 +109,7 @@ class ClippedMuon(ClippedOptimizer):
         """
         before, found, tables = self._states.get(names, ([], [], []))
         if len(before) != len(parameters) or not all(map(operator.is_, before, parameters)) or not found:
-            for one in parameters:
-                if not self.state[one]:
-                    self.state[one].update({name: _zeros(name, one) for name in names})
+            self.make_moments(parameters, *names)
             found = [[self.state[one][name] for one in parameters] for name in names]
             tables = [Table(one) for one in found]
             self._states[names] = parameters, found, tables
@@ -139,10 +137,6 @@ class ClippedMuon(ClippedOptimizer):
         torch._foreach_mul_(parameters, 1 - learning_rate * group["weight_decay"])
         torch._foreach_mul_(steps, -learning_rate)
         torch._foreach_add_(parameters, steps)
-
-
-def _zeros(state: str, parameter: nn.Parameter) -> Tensor:
-    return torch.zeros((), device=parameter.device) if state == "step" else torch.zeros_like(parameter)
 
 
 def steps_along(directions: Sequence[Tensor], stored: Sequence[int]) -> list[Tensor]:

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from foretell.agents.untraced import PlainAdam
 from foretell.core.errors import DivergedError
 from foretell.core.progress import Progress
 from foretell.values.configs import DynamicsConfig
@@ -53,7 +54,7 @@ def _key(process: GaussianProcess, inputs: Tensor, targets: Tensor, config: Dyna
 def _learn(
     process: GaussianProcess, inputs: Tensor, targets: Tensor, config: DynamicsConfig, progress: Progress
 ) -> float:
-    optimizer = torch.optim.Adam(process.parameters(), lr=config.learning_rate)
+    optimizer = PlainAdam(process.parameters(), lr=config.learning_rate)
     evidence = math.nan
     for update in range(config.updates):
         loss = process.negative_log_evidence(inputs, targets).sum()
