@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
 from cli_helpers import SMALL, parse
 
+from foretell import facade
 from foretell.cli.flags import flags_of, parse_seeds
 from foretell.core.errors import UsageError
 from foretell.core.files import sha256_of
 from foretell.models.registry import MODELS
+from foretell.training.run_settings import differences
 
 
 def test_every_seed_is_the_run_that_it_would_be_alone(foretell, data, tmp_path):
@@ -23,6 +26,55 @@ def test_every_seed_is_the_run_that_it_would_be_alone(foretell, data, tmp_path):
     foretell("train", data, "--out", "several", "--seeds", "0,2", *SMALL, "--width", 4, "--json").refusal(
         2, "seed-", "width"
     )
+
+
+def test_seeds_are_evaluated_together_as_each_is_alone(foretell, data, tmp_path):
+    trained = foretell("train", data, "--out", "several", "--seeds", "2,10", *SMALL)
+    assert trained.out.splitlines()[-1] == "Next: foretell evaluate several"
+    found = json.loads(foretell("evaluate", "several", "--episodes", 3, "--json").out)
+    (row,) = found["evaluations"]
+    alone = []
+    for seed in (2, 10):
+        answer = foretell("evaluate", f"several/seed-{seed}", "--episodes", 3, "--out", "alone.jsonl", "--json")
+        alone.append(json.loads(answer.out)["evaluations"][0])
+    assert (tmp_path / "several/evaluations.jsonl").read_text() == (tmp_path / "alone.jsonl").read_text()
+    assert (row["seeds"], row["episodes"]) == ([2, 10], 3)
+    assert row["mean_by_seed"] == [one["mean_return"] for one in alone]
+    assert row["mean_return"] == pytest.approx(sum(row["mean_by_seed"]) / 2)
+    assert row["ci95"][0] <= row["mean_return"] <= row["ci95"][1]
+    said = foretell("evaluate", "several", "--episodes", 3, "--target-returns", -900, -700).out.splitlines()
+    assert [line.split(" earned")[0] for line in said[::2]] == ["asked -900.0,", "asked -700.0,", said[-1]]
+    assert "(2 seeds, 3 episodes each)" in said[0]
+    assert said[1].startswith("  by seed: 2: -")
+    assert ", 10: -" in said[1]
+    again = foretell("train", data, "--out", "several", "--seeds", "2,10", *SMALL)  # with the records beside the seeds
+    assert again.code == 0
+
+
+def test_progress_of_several_seeds_is_one_count(foretell, data, monkeypatch):
+    foretell("train", data, "--out", "several", "--seeds", "0..1", *SMALL)
+    told = []
+    facade.evaluate("several", episodes=1, progress=lambda done, total, **_: told.append((done, total)))
+    assert told[-1] == (400, 400)
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
+
+
+def test_seeds_that_are_not_alike_or_not_finished_have_no_mean(foretell, data, tmp_path):
+    foretell("train", data, "--out", "several", "--seeds", "0..1", *SMALL)
+    (tmp_path / "several/seed-1/model.safetensors").rename(tmp_path / "kept")
+    foretell("evaluate", "several", "--episodes", 2).refusal(4, "seed-1", "model.safetensors")
+    assert not (tmp_path / "several/evaluations.jsonl").exists()
+    shutil.rmtree(tmp_path / "several/seed-1")
+    foretell("train", data, "--out", "several/seed-1", "--seed", 1, *SMALL, "--weight-decay", 0.5)
+    foretell("evaluate", "several", "--episodes", 2).refusal(2, "seed-1", "training.weight_decay", "there, 0.5 here")
+    foretell("inspect", "several").refusal(4, "several seeds", "several/seed-0")
+
+
+def test_settings_that_one_run_does_not_name_are_a_difference():
+    first, second = {"model": {"width": 8}}, {"model": {"width": 8}, "horizon": 5, "training": {"optimizer": "adamw"}}
+    assert differences(first, second) == "horizon None there, 5 here"
+    assert differences(second, first) == ""  # what is not asked for here
+    assert differences(second, first, ["horizon", "training.optimizer"]) == "horizon 5 there, None here"
 
 
 @pytest.mark.parametrize(("text", "seeds"), [("0..3", [0, 1, 2, 3]), ("5", [5]), ("4,1", [4, 1])])

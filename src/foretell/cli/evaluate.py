@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 import tyro
 
-from foretell.cli.flags import require_threads, use_threads
+from foretell.cli.flags import RECORDS, require_threads, use_threads
 from foretell.cli.progress import watch
 from foretell.core.errors import UsageError
 from foretell.core.space import require_file
@@ -39,6 +39,7 @@ class Evaluate:
 
     To try it:
       foretell evaluate runs/dt
+      foretell evaluate runs/dt-seeds
       foretell evaluate runs/dt --target-returns -400 -200 -100 --out runs/dt/asked.jsonl
       foretell evaluate runs/planner --planning.horizon 3 --name further-ahead
       foretell evaluate random --environment Pendulum-v1 --out random.jsonl
@@ -46,9 +47,10 @@ class Evaluate:
     """
 
     policy: Annotated[str, tyro.conf.Positional]
-    """A finished run folder; or random; or optimum, which for Pendulum-v1 is the best that there is."""
+    """A finished run folder, or one of several seeds, all of which are evaluated; or random; or optimum, which for
+    Pendulum-v1 is the best that there is."""
     out: Path | None = None
-    """Records to add to, one JSON object an episode. Default: evaluations.jsonl in the run folder."""
+    """Records to add to, one JSON object an episode. Default: evaluations.jsonl in the folder."""
     environment: str | None = None
     """Gymnasium id; default: where the run was trained."""
     episodes: int = 200
@@ -84,7 +86,7 @@ class Evaluate:
         from foretell.evaluation.records import read_records, save_records
 
         use_threads(self.threads)
-        out = self.out or Path(self.policy) / "evaluations.jsonl"
+        out = self.out or Path(self.policy) / RECORDS
         read_records(out)  # whoever could not save would have waited for nothing
         require_file(out)
         with watch(f"evaluate {Path(self.policy).name}", quiet=self.json) as progress:
@@ -107,10 +109,15 @@ class Evaluate:
         for row in result["evaluations"]:
             asked = "" if row["target_return"] is None else f"asked {row['target_return']:.1f}, "
             low, high = row["ci95"]
+            of = f"{len(row['seeds'])} seeds, {row['episodes']} episodes each" if len(row["seeds"]) > 1 else (
+                f"{row['episodes']} episodes"
+            )  # fmt: skip
             lines.append(
-                f"{asked}earned {row['mean_return']:.1f} on average, 95% interval {low:.1f} to {high:.1f} "
-                f"({row['episodes']} episodes)"
+                f"{asked}earned {row['mean_return']:.1f} on average, 95% interval {low:.1f} to {high:.1f} ({of})"
             )
+            if len(row["seeds"]) > 1:
+                each = zip(row["seeds"], row["mean_by_seed"], strict=True)
+                lines.append("  by seed: " + ", ".join(f"{seed}: {mean:.1f}" for seed, mean in each))
         return "\n".join([*lines, f"records: {result['records']}"])
 
 
@@ -122,10 +129,12 @@ def _summaries(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
     rows = []
     for target in dict.fromkeys(record["target"] for record in records):
-        returns = np.array([[record["return"] for record in records if record["target"] == target]])
+        asked = [record for record in records if record["target"] == target]
+        seeds = list(dict.fromkeys(record["seed"] for record in asked))
+        returns = np.array([[record["return"] for record in asked if record["seed"] == seed] for seed in seeds])
         mean = estimate_mean(returns, samples=BOOTSTRAP_SAMPLES, generator=stream(0, "bootstrap"))
         rows.append(
             {"target_return": target, "mean_return": mean.value, "ci95": [mean.low, mean.high],
-             "episodes": returns.shape[1]}
+             "episodes": returns.shape[1], "seeds": seeds, "mean_by_seed": returns.mean(axis=1).round(9).tolist()}
         )  # fmt: skip
     return rows

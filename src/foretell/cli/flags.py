@@ -12,6 +12,8 @@ from foretell.core.errors import UsageError
 
 FIRST = "decision-transformer"
 """The model whose flags have no prefix."""
+RECORDS = "evaluations.jsonl"
+"""What an evaluation's records are called in the folder of a run, or of several seeds, where nothing else is said."""
 MOST_SEEDS, MOST_THREADS = 10_000, 1_024
 """Of one command. Beyond them it is a slip of the finger, and a system gives out before it can say so."""
 

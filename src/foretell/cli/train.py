@@ -13,6 +13,7 @@ import tyro
 from foretell.agents.configs import SACConfig
 from foretell.cli.flags import (
     FIRST,
+    RECORDS,
     common_flags,
     flags_of,
     model_prefix,
@@ -149,7 +150,8 @@ class Train:
             return
         if not self.out.is_dir():
             raise UsageError(f"{self.out}: exists and is no folder; choose another --out.")
-        strangers = sorted(one.name for one in self.out.iterdir() if not one.name.startswith(("seed-", ".")))
+        ours = ("seed-", ".", RECORDS)
+        strangers = sorted(one.name for one in self.out.iterdir() if not one.name.startswith(ours))
         if strangers:
             raise UsageError(
                 f"{self.out}: holds {strangers[0]}; expected an empty folder or one of --seeds. Choose another --out."
@@ -257,5 +259,6 @@ class Train:
     def show(self, result: dict[str, Any]) -> str:
         """Say where the run lies and what to do next."""
         if "runs" in result:
-            return "\n".join(f"{run}: finished" for run in result["runs"])
+            finished = [f"{run}: finished" for run in result["runs"]]
+            return "\n".join([*finished, f"Next: {to_paste('foretell', 'evaluate', result['run'])}"])
         return f"{result['run']}: finished. Next: {to_paste('foretell', 'evaluate', result['run'])}"

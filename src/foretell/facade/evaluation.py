@@ -20,6 +20,7 @@ from foretell.evaluation.records import records_of
 from foretell.facade.environments import fitting_environment
 from foretell.facade.training import ROOT_SEED, warn_of_unseen
 from foretell.training.run_folder import load_run
+from foretell.training.seeds_folder import require_alike, runs_of_seeds
 
 NAMED = ("random", "optimum")
 """Policies that need no run: uniform actions, and the optimum of Pendulum-v1 by dynamic programming."""
@@ -58,13 +59,43 @@ def evaluate(
 ) -> list[dict[str, Any]]:
     """Evaluate a finished run from the shared start states; return one record an episode, in order of targets.
 
-    `run` may be "random" (uniform actions) or "optimum" (dynamic programming, Pendulum-v1 alone), with `environment`.
+    Of a folder of several seeds (`foretell train --seeds`) all runs are evaluated, one after another; they have to be
+    finished, and alike in all but the seed. `run` may be "random" (uniform actions) or "optimum" (dynamic programming,
+    Pendulum-v1 alone), with `environment`.
     `target_returns` asks for it, or for each of them, from every start (reward units; for runs that are told advantages
     their quantiles, 0 to 1); None asks by the run's own rule. `acting` changes settings of acting by name
     (`evaluation.configs`). `name` is what the records call the policy; by default the dataset of a sequence model, else
     the algorithm.
-    Raises `UsageError` where run and environment have different shapes.
+    Raises `UsageError` where run and environment have different shapes, or seeds other settings.
     """
+    runs = _runs(run)
+    evaluations = [
+        _evaluate(
+            one, environment=environment, episodes=episodes, target_returns=target_returns, acting=acting, name=name,
+            root_seed=root_seed, progress=_part(progress, place, len(runs)),
+        )
+        for place, one in enumerate(runs)
+    ]  # fmt: skip
+    return [record for records in evaluations for record in records]
+
+
+def _runs(run: str | Path) -> list[str | Path]:
+    seeds = runs_of_seeds(Path(run))
+    require_alike(seeds)
+    for one in seeds:  # which is not finished is to be heard of before the first acts
+        load_run(one)
+    return [*seeds] or [run]
+
+
+def _part(progress: Progress, place: int, count: int) -> Progress:
+    """Tell of the `place`th of `count` works of the same length as of all of them together."""
+    return lambda done, total, **numbers: progress(place * total + done, count * total, **numbers)
+
+
+def _evaluate(
+    run: str | Path, *, environment: str | None, episodes: int, target_returns: Sequence[float] | float | None,
+    acting: Mapping[str, Any] | None, name: str | None, root_seed: int, progress: Progress,
+) -> list[dict[str, Any]]:  # fmt: skip
     starts = evaluation_starts(root_seed, episodes)
     if str(run) in NAMED:
         if acting:

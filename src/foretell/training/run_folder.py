@@ -28,6 +28,8 @@ from foretell.core.space import require_room
 from foretell.core.versions import versions
 from foretell.models.native.building import kernels
 from foretell.training.checkpoints import KEPT, let_go, load_newest, load_tensors, save_checkpoint, save_tensors
+from foretell.training.run_settings import differences
+from foretell.training.seeds_folder import runs_of_seeds
 
 _LEFT_BY_A_DEATH = re.compile(r"\.(config\.json|events\.jsonl|model\.safetensors|replay\.hdf5)\.|\.tmp\w{6}$")
 """Names of files that were being written when a start died, the last those of safetensors; the next one removes
@@ -42,10 +44,6 @@ def run_versions(device: str = "cpu") -> dict[str, str]:
     return {
         **versions("torch"), "threads": str(torch.get_num_threads()), "processor": processor, "kernels": computing,
     }  # fmt: skip
-
-
-_MEANT = {"training.optimizer": "adamw", "training.matrix_learning_rate": 0.01}
-"""What runs meant that began before there was another choice, and say nothing."""
 
 
 class RunFolder:
@@ -103,15 +101,9 @@ class RunFolder:
         return list(self.path.iterdir()) if self.path.exists() else []
 
     def _check_same(self, existing: dict[str, Any]) -> None:
-        there = _MEANT | _flatten(existing)
-        different = [
-            f"{key} {there.get(key)!r} there, {value!r} here"
-            for key, value in _flatten(self.config).items()
-            if there.get(key) != value
-        ]
-        if different:
+        if different := differences(existing, self.config):
             raise UsageError(
-                f"{self.path}: holds a run of another configuration ({'; '.join(different[:3])}). "
+                f"{self.path}: holds a run of another configuration ({different}). "
                 "Choose another --out, or the same settings to continue it."
             )
 
@@ -245,8 +237,8 @@ def _in_place_of_a_run(path: Path) -> str:
     if not path.is_dir():
         there = "is a file" if path.exists() else "No such file or directory"
         return f"{there}; expected the folder of a finished run, with its config.json."
-    if seeds := sorted(path.glob("seed-*/config.json")):
-        return f"holds runs of several seeds; expected one of them, for example {seeds[0].parent}."
+    if seeds := runs_of_seeds(path):
+        return f"holds runs of several seeds; expected one of them, for example {seeds[0]}."
     return (
         "holds no config.json; expected the folder of a finished run. If its training was stopped before it wrote a "
         "file, start it again."
@@ -256,13 +248,3 @@ def _in_place_of_a_run(path: Path) -> str:
 def read_events(path: Path) -> list[dict[str, Any]]:
     """Return the events of a run, oldest first. Raises `CheckpointError` where they are not as they were written."""
     return read_json_lines(Path(path) / "events.jsonl")
-
-
-def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            flat.update(_flatten(value, f"{prefix}{key}."))
-        else:
-            flat[prefix + key] = value
-    return flat

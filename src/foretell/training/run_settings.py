@@ -1,0 +1,41 @@
+"""Settings of runs beside each other: which differ, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+MEANT = {"training.optimizer": "adamw", "training.matrix_learning_rate": 0.01}
+"""What runs meant that began before there was another choice, and say nothing."""
+SHOWN = 3
+"""Differences that are told; where there are more, it is another run altogether."""
+
+
+def differences(there: Mapping[str, Any], here: Mapping[str, Any], keys: Collection[str] | None = None) -> str:
+    """Say what the settings of one run are that are others `here`, of `keys` (dotted) or of all of `here`; else "".
+
+    >>> differences({"model": {"width": 8}, "seed": 0}, {"model": {"width": 9}, "seed": 0})
+    'model.width 8 there, 9 here'
+    """
+    before, after = MEANT | flat(there), MEANT | flat(here)
+    found = [
+        f"{key} {before.get(key)!r} there, {after.get(key)!r} here"
+        for key in (flat(here) if keys is None else keys)
+        if before.get(key) != after.get(key)
+    ]
+    return "; ".join(found[:SHOWN])
+
+
+def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings under dotted names.
+
+    >>> flat({"model": {"width": 8}, "seed": 0})
+    {'model.width': 8, 'seed': 0}
+    """
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            found.update(flat(value, f"{prefix}{key}."))
+        else:
+            found[prefix + key] = value
+    return found
