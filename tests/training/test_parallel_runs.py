@@ -104,6 +104,23 @@ def test_two_processes_stop_together_continue_and_give_the_result_of_one(data, a
     assert len(mine) == UPDATES
 
 
+def test_two_processes_by_muon_give_the_result_of_one(data, tmp_path):
+    """Every process steps along the same averaged gradients: matrices that are made orthogonal stay the same in both."""
+    codes, said = Pair(tmp_path, "train", data, "--out", tmp_path / "both", *FLAGS, "--optimizer", "muon").end()
+    assert codes == [0, 0], said
+    training = TrainingConfig(updates=UPDATES, batch_size=7, log_every=1, optimizer="muon")
+    alone = facade.train(
+        data, tmp_path / "alone", model=small_config("decision-transformer"), training=training, condition="none"
+    )
+    (_, found), (_, expected) = load_run(tmp_path / "both"), load_run(alone)
+    for name, value in expected.items():
+        limit = 1e-4 if name.endswith("query_key_value.bias") else 1e-5
+        torch.testing.assert_close(found[name], value, rtol=0.0, atol=limit, msg=name)
+    mine, theirs = ([event["loss"] for event in read_events(run)] for run in (tmp_path / "both", alone))
+    assert mine == pytest.approx(theirs, rel=1e-5)
+    assert mine[-1] < 0.9 * mine[0]
+
+
 def test_what_the_first_process_cannot_do_ends_both(data, tmp_path):
     with folder_lock(tmp_path / "run"):
         codes, said = Pair(tmp_path, "train", data, "--out", tmp_path / "run", *FLAGS).end()
