@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from typing import Literal
 
 import torch
 
@@ -33,17 +37,23 @@ def rows(options: Options) -> Iterator[Row]:
         for module in found or [None]:
             yield _row(SACConfig(form="twin-q"), threads, steps, repetitions, module)
         yield _row(SACConfig(form="value"), threads, steps, repetitions, None)
+    torch.set_num_threads(1)
+    if importlib.util.find_spec("sbx") and hasattr(os, "sched_setaffinity"):
+        yield _row(SACConfig(form="twin-q"), 1, steps, repetitions, "sbx", one_core=True)
     torch.set_num_threads(available)
 
 
-def _row(config: SACConfig, threads: int, steps: int, repetitions: int, module: str | None) -> Row:
-    ours, peer = _Ours(config), _Peer(config, module) if module else None
+def _row(
+    config: SACConfig, threads: int, steps: int, repetitions: int, module: str | None, *, one_core: bool = False
+) -> Row:  # fmt: skip
+    make = _PeerOnOneCore if one_core else _Peer
+    ours, peer = (_OursOnOneCore if one_core else _Ours)(config), make(config, module) if module else None
     package, bound = PEERS[module] if module else (None, None)
-    rate(ours.step, WARM_UP)
+    ours.steps_a_second(WARM_UP)
     if peer:
         peer.steps_a_second(WARM_UP)
     comparison = alternate(
-        lambda: rate(ours.step, steps), (lambda: peer.steps_a_second(steps)) if peer else None, repetitions,
+        lambda: ours.steps_a_second(steps), (lambda: peer.steps_a_second(steps)) if peer else None, repetitions,
         higher_is_better=True,
     )  # fmt: skip
     fields = comparison.fields()
@@ -51,11 +61,14 @@ def _row(config: SACConfig, threads: int, steps: int, repetitions: int, module: 
     if config.form == "twin-q":
         floor = 1 / sac_floor_seconds(config, 60 * repetitions)
         extra = {"matmul_floor": floor, "share_of_floor": fields["ours"] / floor}
+    cores = "one core each" if one_core else "1 thread" if threads == 1 else f"{threads} threads"
     return Row(
-        benchmark="sac", name=f"{config.form}, {threads} thread{'s' * (threads > 1)}", unit="steps/s",
+        benchmark="sac", unit="steps/s",
+        name=f"{config.form}, {cores}",
         setting={"environment": "Pendulum-v1", "hidden_sizes": list(config.hidden_sizes),
                  "batch_size": config.batch_size, "updates_per_step": 1, "steps": steps, "after_steps": WARM_UP,
-                 "threads": threads, **({"peers_threads": "XLA's own"} if module == "sbx" else {})},
+                 "threads": threads, **({"peers_threads": "XLA's own"} if module == "sbx" else {}),
+                 **({"cores": 1} if one_core else {})},
         peer_name=f"{package} SAC" if package else None, peer_version=installed(package) if package else None,
         bound=f"ratio at least {bound:g}" if bound else None, holds=bool(fields["ratio"] >= bound) if bound else None,
         extra=extra, **fields,
@@ -67,6 +80,10 @@ class _Ours:
         self.training = SACTraining("Pendulum-v1", config, 0)
         self.training.begin_episode()
 
+    def steps_a_second(self, steps: int) -> float:
+        """Go on for so many timesteps."""
+        return rate(self.step, steps)
+
     def step(self, _: int) -> None:
         """Act, record, update; a new episode where one has ended."""
         ended = self.training.act_and_record()
@@ -74,6 +91,17 @@ class _Ours:
             self.training.update()
         if ended:
             self.training.begin_episode()
+
+
+class _OursOnOneCore(_Ours):
+    def steps_a_second(self, steps: int) -> float:
+        """Go on for so many timesteps, on one core."""
+        every = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, {min(every)})
+        try:
+            return super().steps_a_second(steps)
+        finally:
+            os.sched_setaffinity(0, every)
 
 
 class _Peer:
@@ -88,3 +116,31 @@ class _Peer:
     def steps_a_second(self, steps: int) -> float:
         """Go on for so many timesteps."""
         return steps * rate(lambda _: self.model.learn(steps, reset_num_timesteps=False), 1)
+
+
+class _PeerOnOneCore:
+    """The peer in a process of its own, which finds one core: its threads are made when it is loaded."""
+
+    def __init__(self, config: SACConfig, module: str):
+        core = min(os.sched_getaffinity(0))
+        code = (
+            f"import os; os.sched_setaffinity(0, {{{core}}}); from benchmarks.sac import answer; "
+            f"answer({config.form!r}, {module!r})"
+        )
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def steps_a_second(self, steps: int) -> float:
+        """Go on for so many timesteps."""
+        assert self._process.stdin
+        assert self._process.stdout
+        print(steps, file=self._process.stdin, flush=True)
+        return float(self._process.stdout.readline())
+
+
+def answer(form: Literal["twin-q", "value"], module: str) -> None:
+    """Read numbers of timesteps, a line each, and print how many the peer takes a second."""
+    peer = _Peer(SACConfig(form=form), module)
+    for line in sys.stdin:
+        print(peer.steps_a_second(int(line)), flush=True)
