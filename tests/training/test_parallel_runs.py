@@ -105,7 +105,7 @@ def test_two_processes_stop_together_continue_and_give_the_result_of_one(data, a
 
 
 def test_two_processes_by_muon_give_the_result_of_one(data, tmp_path):
-    """Every process steps along the same averaged gradients: matrices that are made orthogonal stay the same in both."""
+    """Both step along the same averaged gradients: matrices made orthogonal stay the same in both."""
     codes, said = Pair(tmp_path, "train", data, "--out", tmp_path / "both", *FLAGS, "--optimizer", "muon").end()
     assert codes == [0, 0], said
     training = TrainingConfig(updates=UPDATES, batch_size=7, log_every=1, optimizer="muon")
