@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from cli_helpers import contents, rewrite
+from cli_helpers import SMALL, contents, rewrite
 
 
 def _truncated(path):
@@ -142,3 +142,27 @@ def test_no_episodes_are_not_written(tmp_path):
     with pytest.raises(DatasetError, match="0 episodes"):
         write_d4rl(tmp_path / "none.hdf5", [], DatasetMetadata())
     assert contents(tmp_path) == {}
+
+
+def _of_one_reward(path):
+    def change(file):
+        file["rewards"][:] = 1.0
+
+    rewrite(path, change)
+
+
+@pytest.mark.parametrize("more", [
+    (), ("--seeds", "0..1"), ("--condition", "advantage", "--values.updates", 3, "--values.hidden-sizes", 8),
+])  # fmt: skip
+def test_what_the_doctor_warns_of_is_said_once_and_trained_on(foretell, data, tmp_path, more):
+    train = ("train", data, "--out", "run", *SMALL, *more)
+    clean = foretell(*train[:2], "--out", "clean", *SMALL, *more)
+    assert "warning" not in clean.err
+    _of_one_reward(data)
+    answer = foretell(*train)
+    said = [line for line in answer.err.splitlines() if "warning" in line]
+    assert any("rewards never change: all are 1" in line and str(data) in line for line in said), answer.err
+    assert len(said) == len(set(said))
+    found = json.loads(foretell("inspect", data, "--json").out)["warnings"]
+    assert len(said) == len(found)
+    assert answer.code == 0

@@ -122,8 +122,8 @@ def test_where_a_run_is_expected_seeds_and_other_things_are_named(foretell, data
     (tmp_path / "several").mkdir()
     run_copy.rename(tmp_path / "several" / "seed-4")
     (tmp_path / "begun").mkdir()
+    foretell("inspect", "several").refusal(4, "runs of several seeds", "several/seed-4")
     for verb in ("evaluate", "inspect"):
-        foretell(verb, "several").refusal(4, "runs of several seeds", "several/seed-4")
         foretell(verb, "begun").refusal(4, "no config.json", "start it again")
     foretell("inspect", data, "--attention").refusal(4, "is a file", "finished run")
 

@@ -46,6 +46,14 @@ def test_what_was_asked_for(error, asked):
         raise error
 
 
+def test_a_gpus_memory_is_told_apart():
+    short = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has 12 MiB free")
+    said = r"^the GPU's memory is full: 20\.00 MiB at once"
+    with pytest.raises(ResourceError, match=said) as caught, memory.memory_errors():
+        raise short
+    assert "limits this process" not in str(caught.value)
+
+
 def test_a_command_that_needs_too_much_says_so(pendulum_random, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
     data, out = str(pendulum_random.path), str(tmp_path / "run")

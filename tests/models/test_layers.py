@@ -37,6 +37,16 @@ def test_dropout_keeps_the_mean_at_the_asked_rate(probability):
     assert abs(np.corrcoef(rows[:, :-1].flatten(), rows[:, 1:].flatten())[0, 1]) < 0.01
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_dropout_of_other_numbers_has_the_same_units_and_no_bias(dtype):
+    values = torch.rand(4000, generator=_generator(3)) + 1.0
+    exact, found = dropout(values, 0.1, _generator()), dropout(values.to(dtype), 0.1, _generator())
+    assert found.dtype is dtype
+    assert torch.equal(found == 0, exact == 0)
+    rounded = torch.where(exact == 0, 0.0, values.to(dtype).double() * 65536 / (65536 - round(0.1 * 65536)))
+    assert float(found.double().mean() / rounded.mean()) == pytest.approx(1.0, abs=2e-4)  # a rounded scale: -1.5e-3
+
+
 def test_dropout_follows_its_generator_alone():
     values = torch.randn(50, 50, generator=_generator(3))
     torch.testing.assert_close(dropout(values, 0.3, _generator(1)), dropout(values, 0.3, _generator(1)), rtol=0, atol=0)

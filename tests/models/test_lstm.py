@@ -119,3 +119,16 @@ def test_its_size_is_that_of_its_parts():
     model = build_model("lstm", asdict(LSTMConfig(width=8, layers=3)), CHOICES, torch.Generator())
     embeddings = (1 + 1) * 8 + (3 + 1) * 8 + (4 + 1) * 8
     assert sum(p.numel() for p in model.parameters()) == embeddings + 3 * (4 * 8 * (8 + 8) + 2 * 4 * 8) + (8 + 1) * 4
+
+
+def test_under_autocast_the_recurrent_layers_stay_in_the_numbers_of_their_weights():
+    """On a GPU cuDNN's would be float16, whose small gradients vanish."""
+    model, seen = small_model("lstm"), []
+    for layer in model.layers:
+        layer.register_forward_hook(lambda _, inputs, outputs: seen.append((inputs[0].dtype, outputs[0].dtype)))
+    batch = random_batch(VECTOR)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = model.loss(batch, None)
+    loss.backward()
+    assert seen == [(torch.float32, torch.float32)] * len(model.layers)
+    assert float(loss.detach()) == pytest.approx(float(model.loss(batch, None).detach()), rel=0.05)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
+from importlib import import_module
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from foretell.core.errors import DivergedError
 from foretell.models.registry import MODELS
@@ -154,3 +158,49 @@ def test_placeable_networks_compute_where_their_batch_lies(name, shape, monkeypa
 def test_the_others_do(name):
     with pytest.raises((RuntimeError, NotImplementedError), match=r"item\(\)|expected device|nonzero|cannot be called"):
         _without_numbers(name, VECTOR)
+
+
+@pytest.fixture
+def nowhere(monkeypatch):
+    """Torch's device of shapes without numbers, made to take whole updates: it knows neither generators nor PyTorch's
+    fused AdamW, nor autocast, which is left out."""
+    generator, library = torch.Generator, torch.library.Library("aten", "IMPL", "Meta")
+    library.impl("_fused_adamw_.tensor_lr", lambda *_, **__: None)
+    monkeypatch.setattr(torch, "Generator", lambda *_: generator())
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
+    monkeypatch.setattr(import_module("torch.optim.adam"), "_device_dtype_check_for_fused", lambda parameter: None)
+    yield torch.device("meta")
+    library._destroy()
+
+
+class _Watch(TorchDispatchMode):
+    """Notes what is called with a tensor that lies on the CPU, and what asks for a number or a count of them."""
+
+    def __init__(self):
+        super().__init__()
+        self.refused, self.called = set(), set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        found = func(*args, **(kwargs or {}))
+        tensors = [one for one in tree_leaves((args, kwargs, found)) if isinstance(one, torch.Tensor)]
+        self.called.add(str(func))
+        if any(one.is_cpu for one in tensors) or "local_scalar" in str(func) or "nonzero" in str(func):
+            self.refused.add(str(func))
+        return found
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+@pytest.mark.parametrize(("name", "optimizer"), [(CAPTURABLE[0], "muon"), *((name, "adamw") for name in CAPTURABLE)])
+def test_a_whole_update_stays_where_it_lies(name, optimizer, shape, nowhere):
+    """Batch, passes, norm, clipping and optimiser: nothing that a graph could not hold."""
+    data = make_dataset([9, 5, 14], shape=shape)
+    sampler = WindowSampler(data, IDENTITY if shape.discrete else scaled(), context_length=4, seed=0)
+    config = replace(CONFIG, optimizer=optimizer)
+    model = small_model(name, shape, dropout=0.1).to(nowhere)
+    training = CapturedTraining(model, ResidentWindows(sampler, nowhere), config, 3)
+    for _ in range(2):  # the first makes the moments
+        with _Watch() as watch:
+            training._compute()
+        assert not watch.refused
+    assert "aten._fused_adamw_.tensor_lr" in watch.called
+    assert {one.device for state in training.optimizer.state.values() for one in state.values()} == {nowhere}

@@ -248,6 +248,20 @@ def test_what_was_loaded_is_what_is_used():
         assert torch.equal(one, two)
 
 
+def test_numbers_of_steps_are_loaded_to_where_the_weights_lie():
+    """The kernels of a GPU read them there."""
+    network = _Network()
+    optimizer = _made(network)
+    _advance(network, optimizer, 0)
+    elsewhere = _Network().to("meta")
+    restored = _made(elsewhere)
+    load_optimizer_tensors("o", restored, optimizer_tensors("o", optimizer))
+    states = [restored.state[one] for one in elsewhere.parameters()]
+    assert {value.device.type for state in states for value in state.values()} == {"meta"}
+    assert sum("step" in state for state in states) > 0
+    assert {state["step"].dtype for state in states if "step" in state} == {torch.float32}
+
+
 def test_a_copy_goes_on_with_its_own_weights():
     network = _Network()
     optimizer = _made(network)

@@ -15,12 +15,13 @@ import torch
 
 from foretell import facade
 from foretell.cli import main as command_line
-from foretell.core.errors import UsageError
+from foretell.core.errors import ForetellError, UsageError
 from foretell.core.launching import Launch, launch
 from foretell.core.locks import folder_lock
+from foretell.training import placing
 from foretell.training.configs import ComputeConfig, TrainingConfig
 from foretell.training.placing import Place
-from foretell.training.processes import Processes
+from foretell.training.processes import Processes, _connected
 from foretell.training.run_folder import load_run, read_events
 from reference.making import make_dataset, small_config
 
@@ -153,6 +154,25 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch):
     assert Place.of(ComputeConfig(device="cuda"), second).device == torch.device("cuda", 1)
     with pytest.raises(UsageError, match="one GPU each"):
         Place.of(ComputeConfig(device="cuda:0"), second)
+
+
+def test_a_run_on_a_gpu_tells_pytorch_which_and_that_float32_is_meant(monkeypatch, tmp_path):
+    chosen, cudnn = [], torch.backends.cudnn
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    monkeypatch.setattr(placing, "RunFolder", lambda folder, config: (folder, config))
+    with cudnn.flags(enabled=cudnn.enabled, deterministic=False, allow_tf32=True):  # puts back what there was
+        Place(device=torch.device("cpu")).run(tmp_path, {})
+        assert (cudnn.allow_tf32, cudnn.deterministic, chosen) == (True, False, [])
+        Place(device=torch.device("cuda", 1)).run(tmp_path, {})
+        assert (cudnn.allow_tf32, cudnn.deterministic, chosen) == (False, True, [torch.device("cuda", 1)])
+
+
+def test_memory_that_runs_out_is_not_blamed_on_another_process():
+    short = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+    with pytest.raises(torch.OutOfMemoryError), _connected():
+        raise short
+    with pytest.raises(ForetellError, match="another process of this run has ended"), _connected():
+        raise RuntimeError("Connection closed by peer")
 
 
 @pytest.mark.parametrize("bad", [{"device": "gpu"}, {"device": "cuda:"}, {"device": "cuda:-1"}, {"precision": "half"}])

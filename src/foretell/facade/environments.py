@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 from foretell.core.errors import DatasetError, UsageError
@@ -27,10 +28,12 @@ def environment_of(data: Dataset, environment: str | None) -> EnvironmentSpec:
 
 
 def refuse_unfit(data: Dataset, spec: EnvironmentSpec) -> None:
-    """Raise `DatasetError` for data that training must not meet."""
-    for finding in diagnose(data, spec if spec.name else None):
+    """Raise `DatasetError` for data that training must not meet; warn of what else the doctor finds."""
+    for finding in diagnose(data, spec if spec.name else None):  # errors first
+        said = f"{data.path or data.name}: {finding.message}"
         if finding.severity == "error":
-            raise DatasetError(f"{data.path or data.name}: {finding.message}")
+            raise DatasetError(said)
+        warnings.warn(said, stacklevel=4)
 
 
 def fitting_environment(config: dict[str, Any], environment: str | None) -> EnvironmentSpec:

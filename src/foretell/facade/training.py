@@ -156,9 +156,8 @@ def train(
             if values_from and given:
                 processes.share(lambda: _copy_values(Path(values_from), out / "values"))
             else:
-                processes.share(lambda: train_iql(
-                    data, out / "values", values=values, environment=environment, action_range=action_range,
-                    seed=seed, progress=stages.stage(0),
+                processes.share(lambda: _learn_values(
+                    source, out / "values", values or IQLConfig(), seed, ROOT_SEED, VALIDATION_STARTS, stages.stage(0)
                 ))  # fmt: skip
             functions = restore_values(*load_run(out / "values"))
         with nothing_to_save() if processes.alone else nullcontext():
@@ -203,14 +202,21 @@ def train_iql(
     check_kinds(values=(values, IQLConfig), action_range=(action_range, ActionRange))
     seed, root_seed = whole("seed", seed), whole("root_seed", root_seed)
     source = Source.of(dataset, environment, horizon, action_range)
-    config = values or IQLConfig()
+    return _learn_values(
+        source, Path(out), values or IQLConfig(), seed, root_seed, validation_episodes, progress
+    )  # fmt: skip
+
+
+def _learn_values(
+    source: Source, out: Path, config: IQLConfig, seed: int, root_seed: int, validation_episodes: int,
+    progress: Progress,
+) -> Path:  # fmt: skip
     if config.evaluate_every:
         source.check_evaluable("evaluate_every", root_seed, validation_episodes)
     facts = {
         "kind": "values", "algorithm": "iql", **source.config(), "values": asdict(config), "seed": seed,
         "validation": {"root_seed": root_seed, "episodes": validation_episodes},
     }  # fmt: skip
-    out = Path(out)
     training = ValueTraining(source.data, source.normalization, config, seed)
     with folder_lock(out), RunFolder(out, facts) as run:
         measure = None

@@ -32,16 +32,24 @@ def dropout(inputs: Tensor, probability: float, generator: torch.Generator | Non
     """
     if generator is None or probability == 0.0:
         return inputs
-    return inputs * kept_units(inputs, probability, generator)
+    if inputs.dtype is torch.float32:
+        return inputs * kept_units(inputs, probability, generator)
+    keep, scale = _drawn(inputs, probability, generator)
+    return inputs * keep * scale  # of few bits, the product is rounded and not the scale, which would be the same bias
 
 
 def kept_units(inputs: Tensor, probability: float, generator: torch.Generator) -> Tensor:
     """Return what `dropout` multiplies these units by: 0, or what scales up those that stay."""
+    keep, scale = _drawn(inputs, probability, generator)
+    return keep.mul_(scale)
+
+
+def _drawn(inputs: Tensor, probability: float, generator: torch.Generator) -> tuple[Tensor, float]:
+    """Return 1 for each unit that stays, 0 for the others, and what scales up those that stay."""
     words = torch.empty(-(-inputs.numel() // 4), dtype=torch.int64, device=inputs.device)
     bits = words.random_(-(2**63), None, generator=generator).view(torch.int16)[: inputs.numel()]
     dropped = round(probability * 65536)
-    keep = (bits.view(inputs.shape) >= dropped - 32768).to(inputs.dtype)
-    return keep.mul_(65536 / (65536 - dropped))
+    return (bits.view(inputs.shape) >= dropped - 32768).to(inputs.dtype), 65536 / (65536 - dropped)
 
 
 def causal_mask(mask: Bool[Tensor, "batch tokens"]) -> Bool[Tensor, "batch 1 tokens tokens"]:

@@ -58,10 +58,19 @@ class LSTM(SequenceModel[LSTMConfig]):
             hidden = _rolled(hidden, -padding)  # real timesteps first: the state has seen nothing before them
         hidden = dropout(hidden, self.config.dropout, generator)
         for layer in self.layers:  # dropout between layers, never in time (Zaremba et al. 2014, arXiv:1409.2329)
-            hidden = dropout(layer(hidden)[0], self.config.dropout, generator)
+            hidden = dropout(_recurrent(layer, hidden), self.config.dropout, generator)
         if not whole:
             hidden = _rolled(hidden, padding).masked_fill(~batch.mask[..., None], 0.0)  # padding ran last: forget it
         return self.action_head(hidden[:, -1:] if last_only else hidden)
+
+
+def _recurrent(layer: nn.Module, hidden: Float[Tensor, "batch time width"]) -> Float[Tensor, "batch time width"]:
+    """In the numbers of its weights: under autocast, whatever is asked for, cuDNN would compute it in float16."""
+    kind = hidden.device.type
+    if not torch.amp.is_autocast_available(kind) or not torch.is_autocast_enabled(kind):
+        return layer(hidden)[0]
+    with torch.autocast(kind, enabled=False):
+        return layer(hidden.to(next(layer.parameters()).dtype))[0]
 
 
 def _previous(

@@ -52,7 +52,8 @@ class ClippedMuon(ClippedOptimizer):
             {"params": others, "ratio": 1.0, "stored": ()},
             {"params": list(moved), "ratio": ratio, "stored": tuple(moved.values())},
         ]
-        super().__init__(groups, {"lr": learning_rate, "weight_decay": weight_decay})
+        # of fused optimisers PyTorch loads the numbers of steps to where the parameters lie
+        super().__init__(groups, {"lr": learning_rate, "weight_decay": weight_decay, "fused": True})
         self._look_up()
 
     def _look_up(self) -> None:

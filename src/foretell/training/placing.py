@@ -80,7 +80,14 @@ class Place:
             )
 
     def run(self, folder: Path, config: dict[str, Any]) -> RunFolder:
-        """Open a run folder for `config`, by the first process where there are several."""
+        """Open a run folder for `config`, by the first process where there are several.
+
+        On a GPU, PyTorch is told for this process which one it is, and that float32 is meant and the same twice: of its
+        own accord cuDNN computes convolutions and recurrent layers in 19 bits, and some in no order.
+        """
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)
+            torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic = False, True
         if self.processes.alone:
             return RunFolder(folder, config)
         return SharedRun(folder, config, self.processes)

@@ -14,6 +14,7 @@ from torch import Tensor, distributed, nn
 from foretell.core.errors import ForetellError, StoppedError
 from foretell.core.launching import Launch
 from foretell.core.locks import folder_lock
+from foretell.core.memory import asked_for
 from foretell.core.progress import Progress
 
 Found = TypeVar("Found")
@@ -123,7 +124,9 @@ def joined(launch: Launch, device: str = "cpu") -> Iterator[Processes]:
 def _connected() -> Iterator[None]:
     try:
         yield
-    except RuntimeError as error:  # gloo and nccl say so when a connection is gone
+    except RuntimeError as error:  # gloo says so when a connection is gone
+        if asked_for(error):
+            raise  # memory of this process, not the others
         reason = str(error).splitlines()[0]
         raise ForetellError(
             f"another process of this run has ended ({reason}); see its message. The same command continues."
