@@ -19,11 +19,13 @@ from foretell.sequences.windows import WindowSampler
 from foretell.training.captured import WARM_UP, CapturedTraining
 from foretell.training.configs import ComputeConfig, Precision, TrainingConfig
 from foretell.training.placing import Place, placed
+from foretell.training.together import Together
 
 CONFIG = TrainingConfig()
 """Batch 64, AdamW, gradients clipped to 0.25."""
 BUDGET = 1_000_000
 """Updates of the report."""
+SEEDS = 16
 BOUND_SECONDS = 15 * 60
 BOUND_RATIO = 5.0
 BYTES: dict[Precision, int] = {"float32": 4, "bfloat16": 2}
@@ -42,6 +44,7 @@ def rows(options: Options) -> Iterator[Row]:
         for precision in BYTES:
             place = Place.of(ComputeConfig(device="cuda", precision=precision))
             yield _row(place, sampler, updates, repetitions)
+            yield _row_of_seeds(place, sampler, updates, repetitions)
 
 
 def _row(place: Place, sampler: WindowSampler, updates: int, repetitions: int) -> Row:
@@ -69,6 +72,37 @@ def _row(place: Place, sampler: WindowSampler, updates: int, repetitions: int) -
         holds=fields.get("ratio", 0.0) >= BOUND_RATIO and needed <= BOUND_SECONDS,
         extra={f"seconds_for_{BUDGET}_updates": needed, "roofline": limit, "share_of_roofline": fields["ours"] / limit},
         **fields,
+    )  # fmt: skip
+
+
+def _row_of_seeds(place: Place, sampler: WindowSampler, updates: int, repetitions: int) -> Row:
+    """Updates of all seeds together as one program, beside those of one seed by itself."""
+    alone, *members = [
+        placed(place, "decision-transformer", random_model(REFERENCE), sampler, CONFIG, seed=seed)
+        for seed in range(SEEDS + 1)
+    ]
+    together = Together([one for one in members if isinstance(one, CapturedTraining)])
+    count = len(together.members)
+
+    def all_of(update: int) -> None:
+        for found in together.update([update] * count):
+            if isinstance(found, BaseException):
+                raise found
+
+    rate_on_gpu(all_of, 10 * WARM_UP)
+    rate_on_gpu(alone.update, 10 * WARM_UP)
+    comparison = alternate(
+        lambda: count * rate_on_gpu(all_of, updates), lambda: rate_on_gpu(alone.update, updates), repetitions,
+        higher_is_better=True,
+    )  # fmt: skip
+    limit = roofline(place, sum(one.numel() for one in alone.model.parameters()))
+    fields = comparison.fields()
+    return Row(
+        benchmark="gpu", name=f"{count} seeds in one program, {place.precision}", unit="updates/s",
+        setting={**in_words(REFERENCE), "batch_size": CONFIG.batch_size, "precision": place.precision, "seeds": count,
+                 "device": torch.cuda.get_device_name(place.device), "updates": updates},
+        peer_name="one seed by itself", peer_version=torch.__version__,
+        extra={"roofline": limit, "share_of_roofline": fields["ours"] / limit}, **fields,
     )  # fmt: skip
 
 

@@ -7,10 +7,12 @@ import shutil
 from dataclasses import replace
 
 import pytest
+import torch
 from cli_helpers import SMALL, parse
 
 from foretell import facade
 from foretell.cli.flags import flags_of, parse_seeds
+from foretell.cli.train import Train
 from foretell.core.errors import UsageError
 from foretell.core.files import sha256_of
 from foretell.models.registry import MODELS
@@ -118,3 +120,20 @@ def test_the_command_of_one_seed_says_all_settings(algorithm, condition):
 
 def test_no_settings_are_no_flags():
     assert flags_of(None) == []
+
+
+def test_on_a_gpu_all_seeds_are_one_process(foretell, data, tmp_path, monkeypatch):
+    monkeypatch.setattr(Train, "_is_one_program", lambda self: True)
+    answer = foretell("train", data, "--out", "several", "--seeds", "0..2", "--device", "auto", *SMALL, "--json")
+    assert json.loads(answer.out)["runs"] == [f"several/seed-{seed}" for seed in (0, 1, 2)]
+    assert foretell("train", data, "--out", "alone", "--seed", 2, *SMALL).code == 0
+    several, alone = (sha256_of(tmp_path / run / "model.safetensors") for run in ("several/seed-2", "alone"))
+    assert several == alone
+    again = ("train", data, "--out", "several", "--seeds", "0..2", "--device", "auto")
+    foretell(*again, *SMALL, "--workers", 2).refusal(2, "--workers", "one process")
+    foretell(*again, *SMALL, "--width", 4).refusal(2, "seed 0: ", "width")
+
+
+def test_without_a_gpu_auto_is_workers(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert not parse(["train", "data.hdf5", "--out", "runs", "--seeds", "0..1", "--device", "auto"])._is_one_program()

@@ -200,7 +200,7 @@ def test_a_whole_update_stays_where_it_lies(name, optimizer, shape, nowhere):
     training = CapturedTraining(model, ResidentWindows(sampler, nowhere), config, 3)
     for _ in range(2):  # the first makes the moments
         with _Watch() as watch:
-            training._compute()
+            training.compute()
         assert not watch.refused
     assert "aten._fused_adamw_.tensor_lr" in watch.called
     assert {one.device for state in training.optimizer.state.values() for one in state.values()} == {nowhere}

@@ -140,9 +140,27 @@ class Train:
         from foretell.cli.jobs import Job, run_jobs
 
         self._require_folder_of_seeds()
+        if self.algorithm in MODELS and self.compute.device != "cpu" and self._is_one_program():
+            return self._train_together(seeds)
         jobs = [Job(name=f"seed {seed}", arguments=self.arguments(seed)) for seed in seeds]
         run_jobs(jobs, self.workers or os.cpu_count() or 1, quiet=self.json)
         return {"run": str(self.out), "runs": [str(self.out / f"seed-{seed}") for seed in seeds]}
+
+    def _is_one_program(self) -> bool:
+        """Whether a GPU takes the updates of all seeds at once. Raises `UsageError` where it is not there."""
+        from foretell.training.placing import CAPTURABLE, Place
+
+        return Place.of(self.compute).device.type == "cuda" and self.algorithm in CAPTURABLE
+
+    def _train_together(self, seeds: list[int]) -> dict[str, Any]:
+        from foretell.facade.seeds import train_seeds
+
+        if self.workers is not None:
+            raise UsageError("--workers: on a GPU all seeds are trained in one process; leave it out.")
+        assert self.dataset is not None
+        with watch(f"train {self.out.name}", quiet=self.json) as progress:
+            runs = train_seeds(self.dataset, self.out, seeds, progress=progress, **self._of_network())
+        return {"run": str(self.out), "runs": [str(run) for run in runs]}
 
     def _require_folder_of_seeds(self) -> None:
         """Raise `UsageError` where the folder holds anything but seeds' folders."""
@@ -176,26 +194,31 @@ class Train:
         from foretell import facade
         from foretell.training.processes import joined
 
-        shared: dict[str, Any] = {
-            "seed": self.seed, "root_seed": self.root_seed, "validation_episodes": self.validation_episodes,
-            "progress": progress,
-        }  # fmt: skip
+        given: dict[str, Any] = {"seed": self.seed, "progress": progress}
         if self.dataset is None:
-            facade.train_sac(self.environment or "Pendulum-v1", self.out, config=self.sac, **shared)
-            return
-        shared |= {"environment": self.environment, "horizon": self.horizon}
-        if self.algorithm == "iql":
-            facade.train_iql(self.dataset, self.out, values=self.values, **shared)
-            return
-        learned = self.condition in ("value", "advantage")
-        with joined(launch(), self.compute.device) as processes:
-            facade.train(
-                self.dataset, self.out, algorithm=self.algorithm, condition=self.condition, target=self.target,
-                model=self._settings[self.algorithm], training=self.training, acting=self._acting,
-                compute=self.compute, processes=processes, best_share=self.best_share,
-                values=self.values if learned and not self.values_from else None, values_from=self.values_from,
-                **shared,
-            )  # fmt: skip
+            environment = self.environment or "Pendulum-v1"
+            facade.train_sac(environment, self.out, config=self.sac, **given, **self._of_validation())
+        elif self.algorithm == "iql":
+            facade.train_iql(self.dataset, self.out, values=self.values, **given, **self._of_data())
+        else:
+            with joined(launch(), self.compute.device) as processes:
+                facade.train(self.dataset, self.out, processes=processes, **given, **self._of_network())
+
+    def _of_validation(self) -> dict[str, Any]:
+        return {"root_seed": self.root_seed, "validation_episodes": self.validation_episodes}
+
+    def _of_data(self) -> dict[str, Any]:
+        return {**self._of_validation(), "environment": self.environment, "horizon": self.horizon}
+
+    def _of_network(self) -> dict[str, Any]:
+        """Return what `facade.train` is told of a network, whatever the seed."""
+        learned = self.condition in ("value", "advantage") and not self.values_from
+        return {
+            **self._of_data(), "algorithm": self.algorithm, "condition": self.condition, "target": self.target,
+            "model": self._settings[self.algorithm], "training": self.training, "acting": self._acting,
+            "compute": self.compute, "best_share": self.best_share, "values": self.values if learned else None,
+            "values_from": self.values_from,
+        }  # fmt: skip
 
     @property
     def _settings(self) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import warnings
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -13,17 +12,18 @@ import numpy as np
 import torch
 
 from foretell.core.errors import UsageError
-from foretell.core.files import atomic_path, sha256_of, write_json
+from foretell.core.files import sha256_of
 from foretell.core.locks import folder_lock
 from foretell.core.progress import Progress, silent
 from foretell.core.seeding import derive_seed
 from foretell.core.settings import check_kinds, whole
 from foretell.core.stopping import nothing_to_save
-from foretell.datasets.dataset import IMAGINED_FROM, Dataset
+from foretell.datasets.dataset import Dataset
 from foretell.evaluation.acting import acting_policy, check_acting
 from foretell.evaluation.configs import ActingConfig, acting_settings
 from foretell.evaluation.policies import ASKED, restore_values
 from foretell.evaluation.protocol import VALIDATION_STARTS
+from foretell.facade.given_values import copy_values, given_values
 from foretell.facade.source import Source
 from foretell.models.configs import ModelConfig, SequenceShape, TrajectoryTransformerConfig, window_length
 from foretell.models.registry import build_model, model_entry
@@ -36,6 +36,7 @@ from foretell.training.loop import train as run_updates
 from foretell.training.placing import Place, evaluated_here, placed
 from foretell.training.processes import ALONE, Processes
 from foretell.training.run_folder import RunFolder, load_run
+from foretell.training.together import Meeting
 from foretell.values.acting import ImitationPolicy
 from foretell.values.asking import Told, asking_of, best_timesteps, foretold_of, told_of
 from foretell.values.configs import IQLConfig
@@ -57,6 +58,7 @@ def train(
     acting: ActingConfig | None = None,
     compute: ComputeConfig | None = None,
     processes: Processes = ALONE,
+    meeting: Meeting | None = None,
     values: IQLConfig | None = None,
     values_from: str | Path | None = None,
     best_share: float = 1.0,
@@ -80,7 +82,8 @@ def train(
     foretells what its condition names and asks for nothing, unless its settings say `told`.
 
     `compute` says on which device and in which numbers to train; `processes` are those that train this run together
-    (`training.processes.joined`), each of which calls this function.
+    (`training.processes.joined`), each of which calls this function. At a `meeting`, runs in threads of one process
+    take their updates together on a GPU (`facade.seeds.train_seeds`).
 
     `environment` overrides the one named in the dataset; it gives action range and horizon. `action_range` overrides
     the environment's. `horizon` is the time limit for files that do not say where episodes end.
@@ -95,7 +98,7 @@ def train(
     data, spec, normalization = source.data, source.spec, source.normalization
     model = model or model_entry(algorithm).config()
     training = training or TrainingConfig()
-    place = Place.of(compute or ComputeConfig(), processes)
+    place = Place.of(compute or ComputeConfig(), processes, meeting)
     place.check(algorithm, training.batch_size)
     acting = acting_settings(algorithm, acting)
     planner = model if isinstance(model, TrajectoryTransformerConfig) and not model.told else None
@@ -128,7 +131,7 @@ def train(
             f"condition {condition}: value functions read vectors; {data.name} has observations of shape "
             f"{data.observation_shape}. Condition on the return."
         )
-    given = _given_values(values_from, source) if values_from else None
+    given = given_values(values_from, source) if values_from else None
     settings: dict[str, Any] = given["values"] if given else asdict(values or IQLConfig())
     config: dict[str, Any] = {
         "kind": "sequence", "algorithm": algorithm, "condition": condition, **source.config(),
@@ -154,7 +157,7 @@ def train(
         functions = None
         if needs_values:
             if values_from and given:
-                processes.share(lambda: _copy_values(Path(values_from), out / "values"))
+                processes.share(lambda: copy_values(Path(values_from), out / "values"))
             else:
                 processes.share(lambda: _learn_values(
                     source, out / "values", values or IQLConfig(), seed, ROOT_SEED, VALIDATION_STARTS, stages.stage(0)
@@ -260,39 +263,6 @@ def _sampler(source: Source, model: ModelConfig, told: Told, share: float, seed:
         source.data, source.normalization, context_length=window_length(model), seed=seed, told=told.numbers,
         eligible=eligible, emphasized=emphasized, goals=isinstance(model, TrajectoryTransformerConfig) and model.goals,
     )  # fmt: skip
-
-
-def _given_values(path: str | Path, source: Source) -> dict[str, Any]:
-    config, _ = load_run(Path(path))
-    if config.get("kind") != "values":
-        raise UsageError(
-            f"{path}: a run of {config.get('algorithm')}; expected one of `foretell train --algorithm iql`."
-        )
-    here = _plain(source.config())
-    if config["dataset"].get(IMAGINED_FROM) == source.data.fingerprint():  # of a wider world, in its own units
-        same = config["normalization"]["action_range"] == here["normalization"]["action_range"]
-    else:
-        same = all(config[part] == here[part] for part in ("dataset", "normalization"))
-    if not same:
-        raise UsageError(
-            f"{path}: its value functions were learned from other data; expected {source.data.name}, or timesteps that "
-            "were imagined from it."
-        )
-    return config
-
-
-def _copy_values(run: Path, to: Path) -> None:
-    """Copy what is needed to explain the run, weights last: their presence says that the copy is whole."""
-    config, _ = load_run(run)
-    write_json(to / "config.json", config)
-    with atomic_path(to / "model.safetensors") as temporary:
-        shutil.copyfile(run / "model.safetensors", temporary)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items()}
-    return [_plain(inner) for inner in value] if isinstance(value, tuple | list) else value
 
 
 def _generator(seed: int) -> torch.Generator:

@@ -33,8 +33,8 @@ class ResidentWindows:
                 if name not in self._columns:
                     self._columns[name] = part.new_empty((sampler.num_steps, *part.shape[1:]), device=device)
                 self._columns[name][rows] = part.to(device)
-        self._ends = torch.from_numpy(sampler.episode_ends).to(device)
-        self._starts = torch.from_numpy(sampler.episode_starts).to(device)
+        self._ends = torch.tensor(sampler.episode_ends, device=device)
+        self._starts = torch.tensor(sampler.episode_starts, device=device)
         statistics = (sampler.normalization.observation_mean, sampler.normalization.observation_std)
         self._mean, self._std = (torch.tensor(numbers, dtype=torch.float32, device=device) for numbers in statistics)
         self._drawn: tuple[tuple[int, int], Tensor] | None = None

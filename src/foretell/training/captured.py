@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,14 @@ WARM_UP = 3
 """Updates of each start that are taken one kernel after the other; libraries make their workspaces in them."""
 
 
+class Meets(Protocol):
+    """Takes updates of several trainings together; each asks for its own."""
+
+    def update(self, training: CapturedTraining, update: int) -> Mapping[str, Tensor | float]:
+        """Return what was measured of this training's update, once it has been taken."""
+        ...
+
+
 class CapturedTraining(SequenceTraining):
     """Takes the updates of `SequenceTraining`, and reads from the device only where the loop reads too.
 
@@ -25,6 +34,11 @@ class CapturedTraining(SequenceTraining):
     before it. On a GPU the rest is captured once and replayed; elsewhere it is computed as it stands. An update that
     is not finite changes nothing, nor does any later one; it is reported when the next is read.
     """
+
+    meeting: Meets | None = None
+    """Where it takes its updates together with others, if it does."""
+    loads = 0
+    """How often a state was loaded: the optimiser's tensors are others since, which no graph of before knows."""
 
     def __init__(
         self, model: SequenceModel, windows: ResidentWindows, config: TrainingConfig, seed: int,
@@ -50,22 +64,31 @@ class CapturedTraining(SequenceTraining):
 
         Raises `DivergedError` for this update or one before it, at those whose numbers are logged.
         """
-        learning_rate = learning_rate_at(self.config, update)
-        self._rows.copy_(self.windows.rows(update, self.config.batch_size))
-        self._learning_rate.fill_(learning_rate)
-        self._number.fill_(update)
-        self._generator.manual_seed(self._dropout_seed(update))  # a replay reads seed and offset anew
+        if self.meeting is not None:
+            return dict(self.meeting.update(self, update))
+        self.begin(update)
         if self._stream is None:
-            self._compute()
+            self.compute()
         else:
             with torch.cuda.device(self.device):
                 self._on_device(self._stream)
+        return self.measured(update)
+
+    def begin(self, update: int) -> None:
+        """Write what `compute` reads of update number `update`."""
+        self._rows.copy_(self.windows.rows(update, self.config.batch_size))
+        self._learning_rate.fill_(learning_rate_at(self.config, update))
+        self._number.fill_(update)
+        self._generator.manual_seed(self._dropout_seed(update))  # a replay reads seed and offset anew
+
+    def measured(self, update: int) -> dict[str, Tensor | float]:
+        """Return what was measured of update number `update`; look whether it was finite where numbers are logged."""
         if (update + 1) % self.config.log_every == 0 or update + 1 == self.config.updates:
             self._check()
-        return {"loss": self._loss, "learning_rate": learning_rate}
+        return {"loss": self._loss, "learning_rate": learning_rate_at(self.config, update)}
 
-    def _compute(self) -> None:
-        """Compute one update from what lies in the tensors."""
+    def compute(self) -> None:
+        """Compute one update from what lies in the tensors, on the stream that is the current one."""
         batch = self.windows.gather(self._rows)
         loss = self._gradients(batch).detach()
         norm = self.optimizer.norm()
@@ -76,20 +99,24 @@ class CapturedTraining(SequenceTraining):
         self.optimizer.step()
         self._loss.copy_(loss)
 
+    def enter(self, graph: torch.cuda.CUDAGraph) -> None:
+        """Make ready for being captured in a graph."""
+        graph.register_generator_state(self._generator)
+        self.optimizer.let_go()  # gradients are to lie in the graph's own memory
+
     def _on_device(self, stream: torch.cuda.Stream) -> None:
         if self._graph is None and self._warm == WARM_UP:
             self._graph = torch.cuda.CUDAGraph()
-            self._graph.register_generator_state(self._generator)
-            self.optimizer.let_go()  # gradients are to lie in the graph's own memory
+            self.enter(self._graph)
             with torch.cuda.graph(self._graph, stream=stream):
-                self._compute()
+                self.compute()
         if self._graph is not None:
             self._graph.replay()
             return
         self._warm += 1
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
-            self._compute()
+            self.compute()
         torch.cuda.current_stream().wait_stream(stream)
 
     def _check(self) -> None:
@@ -118,4 +145,5 @@ class CapturedTraining(SequenceTraining):
         super().load_state(tensors)
         self._attach()
         self._graph, self._warm = None, 0
+        self.loads += 1
         self._failed.fill_(-1)

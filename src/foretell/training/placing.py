@@ -21,6 +21,7 @@ from foretell.training.parallel import ParallelTraining, SharedRun
 from foretell.training.processes import ALONE, Processes
 from foretell.training.run_folder import RunFolder
 from foretell.training.sequence import SequenceTraining
+from foretell.training.together import Meeting
 
 PLACEABLE = ("decision-transformer", "lstm", "mlp")
 """Networks that compute where their batch lies, and whose loss is a mean over its real timesteps."""
@@ -37,9 +38,11 @@ class Place:
     device: torch.device
     precision: Precision = "float32"
     processes: Processes = ALONE
+    meeting: Meeting | None = None
+    """Where runs of this process take their updates together, those that can be captured."""
 
     @classmethod
-    def of(cls, config: ComputeConfig, processes: Processes = ALONE) -> Place:
+    def of(cls, config: ComputeConfig, processes: Processes = ALONE, meeting: Meeting | None = None) -> Place:
         """Find what was asked for. Raises `UsageError` where the machine has no such device."""
         found = torch.cuda.device_count() if torch.cuda.is_available() else 0
         name = ("cuda" if found else "cpu") if config.device == "auto" else config.device
@@ -53,7 +56,9 @@ class Place:
             there = f"PyTorch finds GPUs cuda:0 to cuda:{found - 1}" if found else "PyTorch finds no GPU"
             more = "" if processes.alone else f" for {processes.launch.local_count} processes"
             raise UsageError(f"--device {name}{more}: {there}; expected one that is there, or --device cpu.")
-        return cls(device=torch.device(kind, number), precision=config.precision, processes=processes)
+        return cls(
+            device=torch.device(kind, number), precision=config.precision, processes=processes, meeting=meeting
+        )  # fmt: skip
 
     @property
     def plain(self) -> bool:
@@ -106,8 +111,11 @@ def placed(
     if not _fits(sampler, device):
         return SequenceTraining(model, CopiedWindows(sampler, device), config, seed, precision)
     windows = ResidentWindows(sampler, device)
-    kind = CapturedTraining if algorithm in CAPTURABLE else SequenceTraining
-    return kind(model, windows, config, seed, precision)
+    if algorithm not in CAPTURABLE:
+        return SequenceTraining(model, windows, config, seed, precision)
+    training = CapturedTraining(model, windows, config, seed, precision)
+    training.meeting = place.meeting
+    return training
 
 
 def evaluated_here(evaluate: Evaluate, trained: SequenceModel, network: SequenceModel) -> Evaluate:

@@ -1,0 +1,50 @@
+"""Value functions of another run, for a model that is told by them: whether they fit, and a copy of them."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from foretell.core.errors import UsageError
+from foretell.core.files import atomic_path, write_json
+from foretell.datasets.dataset import IMAGINED_FROM
+from foretell.facade.source import Source
+from foretell.training.run_folder import load_run
+
+
+def given_values(path: str | Path, source: Source) -> dict[str, Any]:
+    """Return the configuration of a finished run of value functions.
+
+    Raises `UsageError` where it is of another kind, or of other data than `source` and what was imagined from them.
+    """
+    config, _ = load_run(Path(path))
+    if config.get("kind") != "values":
+        raise UsageError(
+            f"{path}: a run of {config.get('algorithm')}; expected one of `foretell train --algorithm iql`."
+        )
+    here = _plain(source.config())
+    if config["dataset"].get(IMAGINED_FROM) == source.data.fingerprint():  # of a wider world, in its own units
+        same = config["normalization"]["action_range"] == here["normalization"]["action_range"]
+    else:
+        same = all(config[part] == here[part] for part in ("dataset", "normalization"))
+    if not same:
+        raise UsageError(
+            f"{path}: its value functions were learned from other data; expected {source.data.name}, or timesteps that "
+            "were imagined from it."
+        )
+    return config
+
+
+def copy_values(run: Path, to: Path) -> None:
+    """Copy what is needed to explain the run, weights last: their presence says that the copy is whole."""
+    config, _ = load_run(run)
+    write_json(to / "config.json", config)
+    with atomic_path(to / "model.safetensors") as temporary:
+        shutil.copyfile(run / "model.safetensors", temporary)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, tuple | list) else value

@@ -1,0 +1,128 @@
+"""Several runs that take their updates together: on a GPU as one graph, each on a stream of its own."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from foretell.training.captured import WARM_UP, CapturedTraining
+
+Measured = Mapping[str, Tensor | float]
+
+
+class Together:
+    """The next update of several trainings as one graph: a small network leaves most of a GPU idle, several fill it.
+
+    Each takes the updates that it would take alone, by the same operators.
+    """
+
+    def __init__(self, members: Sequence[CapturedTraining]):
+        self.members = tuple(members)
+        self._loads = [member.loads for member in self.members]
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._warm = 0
+        device = self.members[0].device
+        graph = device.type == "cuda"
+        self._stream = torch.cuda.Stream(device) if graph else None
+        self._streams = [torch.cuda.Stream(device) for _ in self.members] if graph else []
+
+    def is_of(self, members: Sequence[CapturedTraining]) -> bool:
+        """Whether it takes the updates of these, and of no other, as they lie now."""
+        return set(members) == set(self.members) and self._loads == [member.loads for member in self.members]
+
+    def update(self, updates: Sequence[int]) -> list[Measured | BaseException]:
+        """Take update number `updates[i]` of member i; return what each measured, or the error that ended it there."""
+        for member, update in zip(self.members, updates, strict=True):
+            member.begin(update)
+        if self._stream is None:
+            for member in self.members:
+                member.compute()
+        else:
+            with torch.cuda.device(self._stream.device):
+                self._on_device(self._stream)
+        return [_measured(member, update) for member, update in zip(self.members, updates, strict=True)]
+
+    def _on_device(self, stream: torch.cuda.Stream) -> None:
+        if self._graph is None and self._warm == WARM_UP:
+            self._graph = torch.cuda.CUDAGraph()
+            for member in self.members:
+                member.enter(self._graph)
+            with torch.cuda.graph(self._graph, stream=stream):
+                self._branch(stream)
+        if self._graph is not None:
+            self._graph.replay()
+            return
+        self._warm += 1
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            self._branch(stream)
+        torch.cuda.current_stream().wait_stream(stream)
+
+    def _branch(self, trunk: torch.cuda.Stream) -> None:
+        """Compute every member on its own stream; all begin after what is on `trunk`, which goes on after all."""
+        for member, stream in zip(self.members, self._streams, strict=True):
+            stream.wait_stream(trunk)
+            with torch.cuda.stream(stream):
+                member.compute()
+        for stream in self._streams:
+            trunk.wait_stream(stream)
+
+
+def _measured(member: CapturedTraining, update: int) -> Measured | BaseException:
+    try:
+        return member.measured(update)
+    except Exception as error:
+        return error
+
+
+class Meeting:
+    """Where runs, each in a thread of its own, meet before every update, and one of them takes it for all.
+
+    Nobody computes on the device while an update of all is taken: who evaluates or saves is waited for.
+    """
+
+    def __init__(self, expected: int):
+        """`expected` threads will come; each has to `leave` in the end."""
+        self._condition = threading.Condition()
+        self._expected = expected
+        self._asked: dict[CapturedTraining, int] = {}
+        self._found: dict[CapturedTraining, Measured | BaseException] = {}
+        self._together: Together | None = None
+
+    def update(self, training: CapturedTraining, update: int) -> Measured:
+        """Take an update of this training, when all others that are expected have asked for theirs."""
+        with self._condition:
+            self._asked[training] = update
+            self._take_if_all_are_here()
+            while training not in self._found:
+                self._condition.wait()
+            found = self._found.pop(training)
+        if isinstance(found, BaseException):
+            raise found
+        return found
+
+    def leave(self) -> None:
+        """Be expected no more."""
+        with self._condition:
+            self._expected -= 1
+            self._take_if_all_are_here()
+
+    def _take_if_all_are_here(self) -> None:
+        if not self._asked or len(self._asked) < self._expected:
+            return
+        members, updates = tuple(self._asked), list(self._asked.values())
+        self._asked = {}
+        try:
+            if self._together is None or not self._together.is_of(members):
+                self._together = None  # what it held is free before the next one is made
+                self._together = Together(members)
+            order = dict(zip(members, updates, strict=True))
+            members = self._together.members
+            answers = self._together.update([order[member] for member in members])
+        except BaseException as error:
+            answers = [error] * len(members)
+        self._found.update(zip(members, answers, strict=True))
+        self._condition.notify_all()

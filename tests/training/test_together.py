@@ -1,0 +1,195 @@
+"""Seeds whose updates are one program: each is the run that it would be alone. On the CPU, where no graph is made."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+
+import pytest
+import torch
+
+from foretell import facade
+from foretell.core.errors import DivergedError, StoppedError, UsageError
+from foretell.facade import seeds as several
+from foretell.facade.seeds import train_seeds
+from foretell.sequences.resident import ResidentWindows
+from foretell.sequences.windows import WindowSampler
+from foretell.training.captured import CapturedTraining
+from foretell.training.configs import TrainingConfig
+from foretell.training.run_folder import load_run, read_events
+from foretell.training.together import Meeting, Together
+from reference.making import make_dataset, scaled, small_config, small_model
+
+CPU = torch.device("cpu")
+CONFIG = TrainingConfig(updates=30, batch_size=5, warmup_updates=3, log_every=4, learning_rate=1e-3)
+SETTINGS = {
+    "model": small_config("decision-transformer"), "condition": "none",
+    "training": TrainingConfig(updates=12, batch_size=4, log_every=3, checkpoint_every=4),
+}  # fmt: skip
+
+
+def _training(seed, optimizer="adamw", name="decision-transformer"):
+    sampler = WindowSampler(make_dataset([9, 5, 14]), scaled(), context_length=4, seed=seed)
+    model = small_model(name, dropout=0.1)
+    return CapturedTraining(model, ResidentWindows(sampler, CPU), replace(CONFIG, optimizer=optimizer), seed)
+
+
+def _same(one, other):
+    for name, value in other.state().items():
+        assert torch.equal(one.state()[name], value), name
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_updates_of_several_are_those_of_each(optimizer):
+    members, alone = ([_training(seed, optimizer) for seed in (0, 1, 2)] for _ in range(2))
+    together = Together(members)
+    for update in range(8):
+        found = together.update([update, update + 3, 2 * update])  # they need not be at the same one
+        expected = [one.update(at) for one, at in zip(alone, (update, update + 3, 2 * update), strict=True)]
+        for mine, theirs in zip(found, expected, strict=True):
+            assert float(mine["loss"]) == float(theirs["loss"])
+            assert mine["learning_rate"] == theirs["learning_rate"]
+    for one, other in zip(members, alone, strict=True):
+        _same(one, other)
+    assert not torch.equal(*[next(iter(one.model.parameters())) for one in members[:2]])
+
+
+def _meet(trainings, counts):
+    """Let each take its number of updates in a thread; return what ended each."""
+    meeting, errors = Meeting(len(trainings)), [None] * len(trainings)
+
+    def work(place):
+        try:
+            for update in range(counts[place]):
+                trainings[place].update(update)
+        except Exception as error:
+            errors[place] = error
+        finally:
+            meeting.leave()
+
+    for training in trainings:
+        training.meeting = meeting
+    threads = [threading.Thread(target=work, args=(place,), daemon=True) for place in range(len(trainings))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive(), "waits for somebody who does not come"
+    return errors
+
+
+def test_those_that_end_are_waited_for_no_more():
+    counts = [3, 9, 0, 6]
+    members, alone = ([_training(seed) for seed in range(4)] for _ in range(2))
+    assert _meet(members, counts) == [None] * 4
+    for one, other, count in zip(members, alone, counts, strict=True):
+        for update in range(count):
+            other.update(update)
+        _same(one, other)
+
+
+def test_one_that_is_not_finite_ends_alone():
+    members, other = [_training(seed) for seed in range(3)], _training(2)
+    gather = members[1].windows.gather
+
+    def poisoned(rows):
+        batch = gather(rows)
+        batch.observations[0, -1, 0] = torch.nan
+        return batch
+
+    members[1].windows.gather = poisoned
+    errors = _meet(members, [8, 8, 8])
+    assert isinstance(errors[1], DivergedError)
+    assert (errors[0], errors[2]) == (None, None)
+    for update in range(8):
+        other.update(update)
+    _same(members[2], other)
+
+
+def test_what_fails_for_all_is_told_to_each():
+    members = [_training(seed) for seed in range(3)]
+
+    def fails():
+        raise RuntimeError("the device is lost")
+
+    members[2].compute = fails
+    assert [str(error) for error in _meet(members, [2, 2, 2])] == ["the device is lost"] * 3
+
+
+def test_after_a_state_was_loaded_another_program_is_made():
+    members = [_training(seed) for seed in range(2)]
+    together = Together(members)
+    assert together.is_of(members[::-1])
+    assert not together.is_of(members[:1])
+    members[0].load_state({name: value.clone() for name, value in members[0].state().items()})
+    assert not together.is_of(members)
+
+
+@pytest.fixture(params=["as on a GPU", "on the CPU"])
+def kind(request, monkeypatch):
+    """Let trainings be those of a GPU, or what the CPU has."""
+    if request.param == "as on a GPU":
+
+        def placed(place, algorithm, network, sampler, config, seed):
+            training = CapturedTraining(network, ResidentWindows(sampler, CPU), config, seed)
+            training.meeting = meetings[-1] if meetings else None
+            return training
+
+        meetings, plain = [], several.Meeting
+        monkeypatch.setattr(several, "Meeting", lambda count: meetings.append(plain(count)) or meetings[-1])
+        monkeypatch.setattr(facade.training, "placed", placed)
+
+
+def _weights(run):
+    return load_run(run)[1]
+
+
+def test_seeds_of_one_process_are_the_runs_that_they_would_be_alone(kind, pendulum_random, tmp_path):
+    expected = [
+        facade.train(pendulum_random.path, tmp_path / f"alone-{seed}", seed=seed, **SETTINGS) for seed in (0, 1, 2)
+    ]
+    told = []
+    found = train_seeds(
+        pendulum_random.path, tmp_path / "all", (0, 1, 2), progress=lambda done, total, **_: told.append((done, total)),
+        **SETTINGS,
+    )  # fmt: skip
+    assert found == [tmp_path / "all" / f"seed-{seed}" for seed in (0, 1, 2)]
+    assert told[-1] == (36, 36)
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
+    for one, other in zip(found, expected, strict=True):
+        for name, value in _weights(other).items():
+            assert torch.equal(_weights(one)[name], value), name
+        mine, theirs = ([event["loss"] for event in read_events(run)] for run in (one, other))
+        assert mine == theirs
+    before = torch.get_num_threads()
+    assert train_seeds(pendulum_random.path, tmp_path / "all", (0, 1, 2), **SETTINGS) == found  # finished: left alone
+    assert torch.get_num_threads() == before
+
+
+def test_a_signal_saves_all_and_the_same_call_continues(kind, pendulum_random, tmp_path):
+    expected = train_seeds(pendulum_random.path, tmp_path / "straight", (0, 1), **SETTINGS)
+
+    def stops(done, total, **_):
+        if done >= 11:
+            raise StoppedError(15)
+
+    with pytest.raises(StoppedError) as caught:
+        train_seeds(pendulum_random.path, tmp_path / "stopped", (0, 1), progress=stops, **SETTINGS)
+    assert caught.value.signal_number == 15
+    for seed in (0, 1):
+        assert list((tmp_path / f"stopped/seed-{seed}/checkpoints").iterdir())
+        assert not (tmp_path / f"stopped/seed-{seed}/model.safetensors").exists()
+    found = train_seeds(pendulum_random.path, tmp_path / "stopped", (0, 1), **SETTINGS)
+    for one, other in zip(found, expected, strict=True):
+        for name, value in _weights(other).items():
+            assert torch.equal(_weights(one)[name], value), name
+
+
+def test_one_that_cannot_be_trained_is_named_and_the_others_save(kind, pendulum_random, tmp_path):
+    other = {**SETTINGS, "training": replace(SETTINGS["training"], updates=13)}
+    facade.train(pendulum_random.path, tmp_path / "all/seed-1", seed=1, **other)
+    long = {**SETTINGS, "training": replace(SETTINGS["training"], updates=100_000)}
+    with pytest.raises(UsageError, match=r"^seed 1: .*another configuration .*updates"):
+        train_seeds(pendulum_random.path, tmp_path / "all", (0, 1, 2), **long)
+    for seed in (0, 2):
+        assert list((tmp_path / f"all/seed-{seed}/checkpoints").iterdir())
