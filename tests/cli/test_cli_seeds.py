@@ -11,8 +11,8 @@ import torch
 from cli_helpers import SMALL, parse
 
 from foretell import facade
+from foretell.cli import seeds
 from foretell.cli.flags import flags_of, parse_seeds
-from foretell.cli.train import Train
 from foretell.core.errors import UsageError
 from foretell.core.files import sha256_of
 from foretell.models.registry import MODELS
@@ -80,9 +80,9 @@ def test_settings_that_one_run_does_not_name_are_a_difference():
     assert differences(second, first, ["horizon", "training.optimizer"]) == "horizon 5 there, None here"
 
 
-@pytest.mark.parametrize(("text", "seeds"), [("0..3", [0, 1, 2, 3]), ("5", [5]), ("4,1", [4, 1])])
-def test_seeds_are_read(text, seeds):
-    assert parse_seeds(text) == seeds
+@pytest.mark.parametrize(("text", "found"), [("0..3", [0, 1, 2, 3]), ("5", [5]), ("4,1", [4, 1])])
+def test_seeds_are_read(text, found):
+    assert parse_seeds(text) == found
 
 
 @pytest.mark.parametrize("text", ["", "3..1", "1,1", "-1", "a", "1.5", "0..", "0...2"])
@@ -123,7 +123,7 @@ def test_no_settings_are_no_flags():
 
 
 def test_on_a_gpu_all_seeds_are_one_process(foretell, data, tmp_path, monkeypatch):
-    monkeypatch.setattr(Train, "_is_one_program", lambda self: True)
+    monkeypatch.setattr(seeds, "is_one_program", lambda verb: True)
     answer = foretell("train", data, "--out", "several", "--seeds", "0..2", "--device", "auto", *SMALL, "--json")
     assert json.loads(answer.out)["runs"] == [f"several/seed-{seed}" for seed in (0, 1, 2)]
     assert foretell("train", data, "--out", "alone", "--seed", 2, *SMALL).code == 0
@@ -131,9 +131,52 @@ def test_on_a_gpu_all_seeds_are_one_process(foretell, data, tmp_path, monkeypatc
     assert several == alone
     again = ("train", data, "--out", "several", "--seeds", "0..2", "--device", "auto")
     foretell(*again, *SMALL, "--workers", 2).refusal(2, "--workers", "one process")
-    foretell(*again, *SMALL, "--width", 4).refusal(2, "seed 0: ", "width")
+    foretell(*again, *SMALL, "--width", 4).refusal(2, "seed-0", "width")
 
 
 def test_without_a_gpu_auto_is_workers(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert not parse(["train", "data.hdf5", "--out", "runs", "--seeds", "0..1", "--device", "auto"])._is_one_program()
+    assert not seeds.is_one_program(
+        parse(["train", "data.hdf5", "--out", "runs", "--seeds", "0..1", "--device", "auto"])
+    )
+
+
+def test_a_folder_is_named_after_the_seed_that_it_holds(foretell, data, tmp_path):
+    """The same seed twice would count as two and halve what the interval says."""
+    for name in ("seed-0", "seed-1"):
+        assert foretell("train", data, "--out", f"loop/{name}", *SMALL).code == 0
+    foretell("evaluate", "loop", "--episodes", 2).refusal(2, "loop/seed-1", "holds seed 0", "--seed 1")
+    assert not (tmp_path / "loop/evaluations.jsonl").exists()
+    (tmp_path / "loop/seed-1").rename(tmp_path / "loop/seed-00")
+    assert foretell("evaluate", "loop", "--episodes", 2, "--json").code == 0
+
+
+@pytest.mark.parametrize("algorithm", ["decision-transformer", "iql", "sac"])
+def test_more_seeds_of_other_settings_are_refused_before_they_are_trained(foretell, data, tmp_path, algorithm):
+    settings = {
+        "decision-transformer": ([str(data)], SMALL, ("--updates", 11)),
+        "iql": ([str(data)], ("--values.updates", 3, "--values.hidden-sizes", 8), ("--values.updates", 4)),
+        "sac": ([], ("--sac.total-steps", 12, "--sac.learning-starts", 8, "--sac.hidden-sizes", 8),
+                ("--sac.total-steps", 13)),
+    }  # fmt: skip
+    given, flags, others = settings[algorithm]
+    train = ("train", *given, "--out", "several", "--algorithm", algorithm)
+    assert foretell(*train, *flags, "--seeds", "0").code == 0
+    foretell(*train, *flags, *others, "--seeds", "1").refusal(2, "seed-0", "was trained otherwise", "there, ")
+    assert not (tmp_path / "several/seed-1").exists()
+    assert foretell(*train, *flags, "--seeds", "0..1").code == 0
+
+
+def test_the_card_of_a_seed_knows_what_was_measured_beside_all_others(foretell, data):
+    foretell("train", data, "--out", "several", "--seeds", "0..1", *SMALL)
+    foretell("evaluate", "several", "--episodes", 3)
+    foretell("evaluate", "several/seed-1", "--episodes", 2)  # from two of the same starts: once more is not more
+    for seed in (0, 1):
+        card = json.loads(foretell("inspect", f"several/seed-{seed}", "--json").out)
+        assert [one["episodes"] for one in card["evaluations"]] == [3]
+
+
+def test_to_record_an_agent_one_seed_has_to_be_chosen(foretell, agents, tmp_path):
+    foretell("collect", "sac-agent", "--agent", agents[0].parent, "--steps", 10, "--out", "x.hdf5").refusal(
+        4, "holds runs of several seeds", "seed-0"
+    )

@@ -161,3 +161,11 @@ def test_dataset_refuses_columns_that_disagree():
     for ends in ([2, 2, 4], [2], [0, 4], []):
         with pytest.raises(DatasetError, match="without an empty one"):
             replace(good, episode_ends=np.array(ends, np.int64))
+
+
+def test_what_is_both_termination_and_truncation_is_counted_once(metadata):
+    plain = simple([-1, -2, -3, -4, -500, -500])
+    both = replace(plain, truncations=np.asarray(plain.truncations) | np.asarray(plain.terminations), metadata=metadata)
+    for dataset in (replace(plain, metadata=metadata), both):
+        card = dataset_card(dataset)
+        assert (card["terminations"], card["truncations"]) == (1, 2)

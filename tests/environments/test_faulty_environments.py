@@ -171,3 +171,32 @@ def test_progress_ends_when_the_last_episode_does_though_nobody_knew_when():
     policy = UniformPolicy(environment_spec("Ends-v0"), 0)
     evaluate(policy, "Ends-v0", [0, 1], progress=lambda done, total, **_: told.append((done, total)))
     assert told == [(1, 2), (2, 3), (3, 3)]
+
+
+class WholeNumbers(Sound):
+    action_space = gymnasium.spaces.Box(0, 3, (2,), np.int32)
+
+
+class OneNumber(Sound):
+    observation_space = gymnasium.spaces.Box(-1.0, 1.0, (), np.float32)
+
+
+class OneFixed(Sound):
+    action_space = gymnasium.spaces.Box(np.float32([-1.0, 2.0]), np.float32([1.0, 2.0]))
+
+
+@pytest.mark.parametrize(
+    ("kind", "found"), [(WholeNumbers, "of whole numbers; expected a Box of floats"), (OneNumber, "ReshapeObservation")]
+)
+def test_spaces_that_cannot_be_recorded_are_refused_before_anything_is(kind, found, tmp_path):
+    gymnasium.register(f"{kind.__name__}-v0", entry_point=kind, max_episode_steps=9, disable_env_checker=True)
+    with pytest.raises(UsageError, match=found):
+        collect_random(f"{kind.__name__}-v0", 20, 0, tmp_path / "x.hdf5")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_component_of_one_value_costs_the_density_nothing(tmp_path):
+    gymnasium.register("OneFixed-v0", entry_point=OneFixed, max_episode_steps=9, disable_env_checker=True)
+    found = collect_random("OneFixed-v0", 20, 0, tmp_path / "x.hdf5")
+    assert set(found.actions[:, 1].tolist()) == {2.0}
+    np.testing.assert_allclose(found.infos["action_log_probs"], -np.log(2.0), rtol=1e-6)

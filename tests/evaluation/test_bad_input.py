@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import math
+from dataclasses import replace
 
+import gymnasium
 import numpy as np
 import pytest
 
@@ -14,7 +16,7 @@ from foretell.agents.configs import SACConfig
 from foretell.core.errors import DatasetError, ForetellError, UsageError
 from foretell.training.configs import TrainingConfig
 from foretell.values.configs import IQLConfig
-from reference.making import make_dataset, small_config
+from reference.making import CHOICES, make_dataset, small_config
 
 OBSERVATIONS = np.zeros((3, 3), np.float32)
 
@@ -156,3 +158,52 @@ def test_a_negative_seed_is_refused_before_anything_is_written(tmp_path, pendulu
     assert not (tmp_path / "run" / "config.json").exists()
     with pytest.raises(ForetellError, match="seed"):
         facade.evaluate(pendulum_run, episodes=2, root_seed=-1)
+
+
+def test_no_targets_at_all_are_refused(pendulum_run):
+    with pytest.raises(UsageError, match="target_returns is empty; expected numbers, or None"):
+        foretell.evaluate(pendulum_run, episodes=1, target_returns=[])
+
+
+def test_a_dataset_is_written_under_a_name_that_it_is_opened_by(tmp_path):
+    made = make_dataset([4])
+    with pytest.raises(UsageError, match=r"expected one that ends in \.hdf5 or \.h5"):
+        foretell.write_d4rl(tmp_path / "made", [made.episode(0)], made.metadata)
+    assert not list(tmp_path.iterdir())
+
+
+def test_progress_of_several_targets_is_one_count(pendulum_run, monkeypatch):
+    monkeypatch.setattr(facade.evaluation, "AT_ONCE", 2)
+    told = []
+    targets = [-900.0, -800.0, -700.0]
+    facade.evaluate(
+        pendulum_run, episodes=1, target_returns=targets, progress=lambda done, total, **_: told.append((done, total))
+    )
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
+    assert told[-1] == (400, 400)
+    assert {total for _, total in told} == {400}
+
+
+class _FiveChoices(gymnasium.Env):
+    observation_space = gymnasium.spaces.Box(-9.0, 9.0, (3,), np.float32)
+    action_space = gymnasium.spaces.Discrete(5)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self.np_random.normal(size=3).astype(np.float32), {}
+
+    def step(self, action):
+        return np.full(3, action, np.float32), float(action), False, False, {}
+
+
+def test_a_planner_values_choices_that_the_data_lack(tmp_path):
+    gymnasium.register("FiveChoices-v0", entry_point=_FiveChoices, max_episode_steps=6)
+    data = make_dataset([6] * 5, shape=CHOICES)
+    assert data.num_actions < 5
+    model = replace(small_config("trajectory-transformer"), bins=5)
+    run = facade.train(
+        data, tmp_path / "run", algorithm="trajectory-transformer", model=model, condition="value",
+        environment="FiveChoices-v0", values=IQLConfig(updates=2, batch_size=4, hidden_sizes=(4,)),
+        training=TrainingConfig(updates=2, batch_size=4),
+    )  # fmt: skip
+    assert len(facade.evaluate(run, episodes=2)) == 2

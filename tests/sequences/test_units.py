@@ -88,3 +88,17 @@ def test_returns_to_go_by_hand(rewards, expected):
     found = returns_to_go(np.array(rewards))
     assert found.dtype == np.float32
     assert found.tolist() == expected
+
+
+@pytest.mark.parametrize(("low", "high"), [(-0.1, 0.1), (0.1, 0.7), (-1.0 / 3, 1e-3), (-2.0, 2.0)])
+def test_no_action_lies_beyond_bounds_that_float32_does_not_have(low, high):
+    """float32(0.1) is more than 0.1: an environment with bounds of float64 does not take it."""
+    acted = ActionRange(low=(low,), high=(high,)).to_environment(np.array([[-9.0], [-1.0], [1.0], [9.0]]))
+    assert (acted.astype(np.float64) >= low).all()
+    assert (acted.astype(np.float64) <= high).all()
+    np.testing.assert_allclose(acted[:, 0], [low, low, high, high], atol=1e-7)
+
+
+def test_bounds_without_a_float32_between_them_are_the_nearest():
+    same = ActionRange(low=(0.1,), high=(0.1,))
+    assert same.to_environment(np.array([[0.3]])).tolist() == [[np.float32(0.1)]]

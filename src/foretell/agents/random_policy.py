@@ -14,7 +14,7 @@ class RandomPolicy:
     """Acts uniformly over the action range, or over the numbered choices, whatever it observes.
 
     The log-probability is exact: $-\\sum_i \\log(high_i - low_i)$ (a density, in 1 / units of the actions), or
-    $-\\log n$ for n choices.
+    $-\\log n$ for n choices. A component that has one value alone is left out of it.
     """
 
     def __init__(self, spec: EnvironmentSpec):
@@ -24,7 +24,8 @@ class RandomPolicy:
         elif spec.action_low is None or spec.action_high is None:
             raise UsageError(f"{spec.name}: no action range and no number of actions; expected one of them.")
         else:
-            self.log_prob = -sum(math.log(high - low) for low, high in zip(spec.action_low, spec.action_high))
+            widths = [high - low for low, high in zip(spec.action_low, spec.action_high, strict=True)]
+            self.log_prob = -sum(math.log(width) for width in widths if width > 0)
 
     def act(self, observations: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Return one action for each observation, `(n, action_dim)` float32 or `(n,)` int64, and `(n,)` log-probs."""

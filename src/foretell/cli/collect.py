@@ -13,6 +13,7 @@ from foretell.cli.own_environments import to_paste
 from foretell.cli.progress import watch
 from foretell.core.errors import CheckpointError, UsageError
 from foretell.core.files import read_json, sha256_of, write_json
+from foretell.training.seeds_folder import runs_of_seeds
 from foretell.values.configs import DynamicsConfig
 
 if TYPE_CHECKING:
@@ -103,6 +104,10 @@ class Collect:
         """Return the SHA-256 of the weights that are to act, None where no agent was named."""
         if self.agent is None:
             return None
+        if seeds := runs_of_seeds(self.agent):
+            raise CheckpointError(
+                f"{self.agent}: holds runs of several seeds; expected one of them, for example {seeds[0]}."
+            )
         weights = self.agent / "model.safetensors"
         if not weights.exists():
             raise CheckpointError(f"{weights}: no such file; expected a finished run of SAC (foretell train --help).")

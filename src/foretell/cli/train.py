@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import nullcontext
 from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
@@ -13,7 +12,6 @@ import tyro
 from foretell.agents.configs import SACConfig
 from foretell.cli.flags import (
     FIRST,
-    RECORDS,
     common_flags,
     flags_of,
     model_prefix,
@@ -24,6 +22,7 @@ from foretell.cli.flags import (
 )
 from foretell.cli.own_environments import to_paste
 from foretell.cli.progress import watch
+from foretell.cli.seeds import train_seeds
 from foretell.core.errors import UsageError
 from foretell.core.files import read_json_lines
 from foretell.core.launching import launch
@@ -126,7 +125,7 @@ class Train:
                 f"{what}: torchrun starts several processes for one run of a network; expected one process."
             )
         if self.seeds is not None:
-            return self._train_seeds(parse_seeds(self.seeds))
+            return train_seeds(self, parse_seeds(self.seeds))
         here = launch()
         with early_lock(self.out) if here.count == 1 else nullcontext():  # who comes second hears it before torch loads
             use_threads(self.threads, here.local_count)
@@ -135,46 +134,6 @@ class Train:
         events = read_json_lines(self.out / "events.jsonl")
         return {"run": str(self.out), "last": {event["event"]: event for event in events}}
 
-    def _train_seeds(self, seeds: list[int]) -> dict[str, Any]:
-        """Train every seed as `--seed` with one thread does, bit for bit; a rerun continues what is not finished."""
-        from foretell.cli.jobs import Job, run_jobs
-
-        self._require_folder_of_seeds()
-        if self.algorithm in MODELS and self.compute.device != "cpu" and self._is_one_program():
-            return self._train_together(seeds)
-        jobs = [Job(name=f"seed {seed}", arguments=self.arguments(seed)) for seed in seeds]
-        run_jobs(jobs, self.workers or os.cpu_count() or 1, quiet=self.json)
-        return {"run": str(self.out), "runs": [str(self.out / f"seed-{seed}") for seed in seeds]}
-
-    def _is_one_program(self) -> bool:
-        """Whether a GPU takes the updates of all seeds at once. Raises `UsageError` where it is not there."""
-        from foretell.training.placing import CAPTURABLE, Place
-
-        return Place.of(self.compute).device.type == "cuda" and self.algorithm in CAPTURABLE
-
-    def _train_together(self, seeds: list[int]) -> dict[str, Any]:
-        from foretell.facade.seeds import train_seeds
-
-        if self.workers is not None:
-            raise UsageError("--workers: on a GPU all seeds are trained in one process; leave it out.")
-        assert self.dataset is not None
-        with watch(f"train {self.out.name}", quiet=self.json) as progress:
-            runs = train_seeds(self.dataset, self.out, seeds, progress=progress, **self._of_network())
-        return {"run": str(self.out), "runs": [str(run) for run in runs]}
-
-    def _require_folder_of_seeds(self) -> None:
-        """Raise `UsageError` where the folder holds anything but seeds' folders."""
-        if not self.out.exists():
-            return
-        if not self.out.is_dir():
-            raise UsageError(f"{self.out}: exists and is no folder; choose another --out.")
-        ours = ("seed-", ".", RECORDS)
-        strangers = sorted(one.name for one in self.out.iterdir() if not one.name.startswith(ours))
-        if strangers:
-            raise UsageError(
-                f"{self.out}: holds {strangers[0]}; expected an empty folder or one of --seeds. Choose another --out."
-            )
-
     def arguments(self, seed: int) -> tuple[str, ...]:
         """Return the command line that trains one seed of these settings on one thread."""
         plain = ("algorithm", "environment", "horizon", "root_seed", "validation_episodes")
@@ -182,7 +141,7 @@ class Train:
         parts = ["train", *([self.dataset] if self.dataset else []), "--out", str(self.out / f"seed-{seed}")]
         parts += ["--seed", str(seed), "--threads", "1", *common_flags(self, (*plain, *asked))]
         if self.algorithm in MODELS:
-            parts += flags_of(self._settings[self.algorithm], model_prefix(self.algorithm)) + flags_of(self.training)
+            parts += flags_of(self.settings[self.algorithm], model_prefix(self.algorithm)) + flags_of(self.training)
             parts += flags_of(self.compute)
         if self._acting is not None:
             parts += flags_of(self._acting, "planning." if self._acting is self.planning else "chunking.")
@@ -202,7 +161,7 @@ class Train:
             facade.train_iql(self.dataset, self.out, values=self.values, **given, **self._of_data())
         else:
             with joined(launch(), self.compute.device) as processes:
-                facade.train(self.dataset, self.out, processes=processes, **given, **self._of_network())
+                facade.train(self.dataset, self.out, processes=processes, **given, **self.of_network())
 
     def _of_validation(self) -> dict[str, Any]:
         return {"root_seed": self.root_seed, "validation_episodes": self.validation_episodes}
@@ -210,18 +169,18 @@ class Train:
     def _of_data(self) -> dict[str, Any]:
         return {**self._of_validation(), "environment": self.environment, "horizon": self.horizon}
 
-    def _of_network(self) -> dict[str, Any]:
+    def of_network(self) -> dict[str, Any]:
         """Return what `facade.train` is told of a network, whatever the seed."""
         learned = self.condition in ("value", "advantage") and not self.values_from
         return {
             **self._of_data(), "algorithm": self.algorithm, "condition": self.condition, "target": self.target,
-            "model": self._settings[self.algorithm], "training": self.training, "acting": self._acting,
+            "model": self.settings[self.algorithm], "training": self.training, "acting": self._acting,
             "compute": self.compute, "best_share": self.best_share, "values": self.values if learned else None,
             "values_from": self.values_from,
         }  # fmt: skip
 
     @property
-    def _settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, Any]:
         """Settings of every model by its name."""
         return {name: self.model if name == FIRST else getattr(self.others, name.replace("-", "_")) for name in MODELS}
 
@@ -236,7 +195,7 @@ class Train:
         offline = self.algorithm in MODELS
         unused = {
             "flags of the Decision Transformer" if name == FIRST else f"--{name} flags": settings != entry_config()
-            for name, settings in self._settings.items()
+            for name, settings in self.settings.items()
             if name != self.algorithm and (entry_config := MODELS[name].config)
         }
         learned = self.algorithm == "iql" or (offline and self.condition in ("value", "advantage"))

@@ -39,7 +39,7 @@ def dataset_card(dataset: Dataset, spec: EnvironmentSpec | None = None) -> dict[
         "actions": {**_ranges(dataset.actions), "discrete": dataset.discrete, "num_actions": dataset.num_actions},
         "behaviour_policy": {"algorithm": metadata.algorithm, "description": metadata.description},
         "terminations": int(np.count_nonzero(dataset.terminations)),
-        "truncations": int(np.count_nonzero(dataset.truncations)),
+        "truncations": int(np.count_nonzero(~np.asarray(dataset.terminations)[dataset.episode_ends - 1])),
         "normalized_score": _normalized(float(returns.mean()), metadata.environment),
         "fingerprint": dataset.fingerprint(),
         "metadata": _metadata(metadata),

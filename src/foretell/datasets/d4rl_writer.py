@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 
 from foretell.core.episode import Episode
-from foretell.core.errors import DatasetError
+from foretell.core.errors import DatasetError, UsageError
 from foretell.core.files import atomic_path
 from foretell.datasets import hdf5, stored_metadata
 from foretell.datasets.boundaries import ends_of
@@ -27,6 +27,8 @@ from foretell.datasets.hdf5_sink import Sink
 
 FILE_KEYS = {"terminations": "terminals", "truncations": "timeouts"}
 """Foretell's word -> D4RL's key; all other columns have the same name in both."""
+ENDINGS = (".hdf5", ".h5")
+"""Of file names that a dataset is opened by (`registry.py`)."""
 ALIGNMENT = 64
 """Columns start at multiples of a cache line, so that mapped arrays are aligned for any type."""
 FORMAT = ("v108", "v108")
@@ -173,8 +175,10 @@ def write_d4rl(path: str | Path, episodes: Iterable[Episode], metadata: DatasetM
     """Write episodes one behind the other. All must be alike in shapes, types and infos.
 
     `next_observations` is left out where the final observation of any episode is unknown: nothing is invented.
-    Raises `DatasetError` where there are none or they differ.
+    Raises `DatasetError` where there are none or they differ, `UsageError` for a name that no dataset is opened by.
     """
+    if Path(path).suffix.lower() not in ENDINGS:
+        raise UsageError(f"{path}: is no name that a dataset is opened by; expected one that ends in .hdf5 or .h5.")
     found = list(episodes)
     if not found:
         raise DatasetError(f"{path}: 0 episodes to write; expected at least 1. Was the recording stopped early?")

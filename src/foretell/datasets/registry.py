@@ -6,9 +6,10 @@ from pathlib import Path
 
 from foretell.core.errors import DatasetError, UsageError
 from foretell.datasets.d4rl import no_use_for, read_d4rl
+from foretell.datasets.d4rl_writer import ENDINGS
 from foretell.datasets.dataset import Dataset
 
-READERS = {".hdf5": read_d4rl, ".h5": read_d4rl}
+READERS = dict.fromkeys(ENDINGS, read_d4rl)
 """Reader by file name ending: `(path, *, horizon, environment) -> Dataset`."""
 MINARI_PREFIX = "minari:"
 

@@ -86,6 +86,11 @@ def environment_spec(name: str) -> EnvironmentSpec:
         observations, actions = env.observation_space, env.action_space
         if not isinstance(observations, spaces.Box):
             raise UsageError(f"{name}: observation space {observations}; expected a Box. Wrap it to one array first.")
+        if not observations.shape:
+            raise UsageError(
+                f"{name}: observation space {observations} is of a single number; expected an array. Register it "
+                "within gymnasium.wrappers.ReshapeObservation, shape (1,)."
+            )
         horizon = env.spec.max_episode_steps if env.spec else None
         if isinstance(actions, spaces.Discrete) and actions.start != 0:
             raise UsageError(
@@ -99,6 +104,10 @@ def environment_spec(name: str) -> EnvironmentSpec:
             )  # fmt: skip
         if not isinstance(actions, spaces.Box) or len(actions.shape) != 1 or not actions.is_bounded():
             raise UsageError(f"{name}: action space {actions}; expected a bounded Box of one dimension, or Discrete.")
+        if not np.issubdtype(actions.dtype, np.floating):
+            raise UsageError(
+                f"{name}: action space {actions} is of whole numbers; expected a Box of floats, or Discrete."
+            )
         return EnvironmentSpec(
             name=name, observation_shape=observations.shape, action_dim=int(actions.shape[0]),
             action_low=tuple(map(float, actions.low)), action_high=tuple(map(float, actions.high)),

@@ -116,10 +116,12 @@ def _evaluate(
     if target_returns is None:
         return records_of(run_episodes(policy, spec_name, starts, progress=progress), facts, None)
     records, targets, count = [], _checked_targets(target_returns, config), max(1, AT_ONCE // len(starts))
-    for first in range(0, len(targets), count):
+    batches = -(-len(targets) // count)
+    for batch, first in enumerate(range(0, len(targets), count)):
         some = targets[first : first + count]
         asked = np.repeat(some, len(starts))
-        outcome = run_episodes(policy, spec_name, starts * len(some), target_return=asked, progress=progress)
+        told = _part(progress, batch, batches)
+        outcome = run_episodes(policy, spec_name, starts * len(some), target_return=asked, progress=told)
         for place, target in enumerate(some):
             records += records_of(outcome.part(place * len(starts), len(starts)), facts, target)
     return records
@@ -149,6 +151,8 @@ def _checked_targets(target_returns: Sequence[float] | float, config: Mapping[st
         targets = list(dict.fromkeys(map(float, several)))  # one asked for twice is asked for once
     except (TypeError, ValueError):
         raise UsageError(f"target returns {target_returns!r}; expected numbers in reward units.") from None
+    if not targets:
+        raise UsageError("target_returns is empty; expected numbers, or None for what the run's own rule chooses.")
     if config.get("kind") != "sequence" or config["condition"] == "none" or plans(config):
         raise UsageError(
             "target returns are for sequence models that are told what to earn; agents, behaviour cloning, planners "

@@ -8,8 +8,10 @@ from typing import Any
 
 from foretell.core.files import read_json_lines
 from foretell.evaluation.conditioned import ConditionedPolicy
+from foretell.evaluation.records import IDENTITY
 from foretell.facade.evaluation import load_policy
 from foretell.training.run_folder import load_run, read_events
+from foretell.training.seeds_folder import runs_of_seeds
 from foretell.values.acting import ImitationPolicy
 
 UPDATES = {"sequence": ("training", "updates"), "values": ("values", "updates"), "sac": ("agent", "total_steps")}
@@ -30,15 +32,23 @@ def run_card(run: str | Path) -> dict[str, Any]:
     part, name = UPDATES[config["kind"]]
     events = read_events(folder) if (folder / "events.jsonl").exists() else []
     measured = [event for event in events if event["event"] == "evaluation"]
-    records = folder / "evaluations.jsonl"
     return {
         "run": str(run), "kind": config["kind"], "algorithm": config["algorithm"],
         "condition": config.get("condition"), "dataset": config.get("dataset"),
         "environment": config["environment"]["name"] or None, "seed": config["seed"], "updates": config[part][name],
         "parameters": _parameters(folder, tensors), "model": config.get("model"), "target": config.get("target"),
         "acting": config.get("acting"), "validation": measured[-1] if measured else None,
-        "evaluations": _means(read_json_lines(records) if records.exists() else []),
+        "evaluations": _means(_records_of(folder, config["seed"])),
     }  # fmt: skip
+
+
+def _records_of(folder: Path, seed: int) -> list[Mapping[str, Any]]:
+    """Return what was recorded of the run: in its folder, or of its seed beside all the others'."""
+    records, beside = folder / "evaluations.jsonl", folder.parent / "evaluations.jsonl"
+    found = read_json_lines(records) if records.exists() else []
+    if folder in runs_of_seeds(folder.parent) and beside.exists():
+        found += [record for record in read_json_lines(beside) if record.get("seed") == seed]
+    return list({tuple(record.get(name) for name in IDENTITY): record for record in found}.values())
 
 
 def _parameters(run: Path, tensors: Mapping[str, Any]) -> int:

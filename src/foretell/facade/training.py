@@ -220,7 +220,7 @@ def _learn_values(
         "kind": "values", "algorithm": "iql", **source.config(), "values": asdict(config), "seed": seed,
         "validation": {"root_seed": root_seed, "episodes": validation_episodes},
     }  # fmt: skip
-    training = ValueTraining(source.data, source.normalization, config, seed)
+    training = ValueTraining(source.data, source.normalization, config, seed, action_dim=source.spec.action_dim)
     with folder_lock(out), RunFolder(out, facts) as run:
         measure = None
         if config.evaluate_every:

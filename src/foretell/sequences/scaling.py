@@ -40,7 +40,12 @@ class ActionRange:
 
     @cached_property
     def _limits(self) -> tuple[Float[np.ndarray, " action_dim"], Float[np.ndarray, " action_dim"]]:
-        return np.asarray(self.low, np.float32), np.asarray(self.high, np.float32)
+        """The outermost float32 within the bounds; the nearest ones where none lies within."""
+        low, high = np.asarray(self.low, np.float32), np.asarray(self.high, np.float32)
+        inner_low = np.where(low < np.asarray(self.low), np.nextafter(low, np.float32(np.inf)), low)
+        inner_high = np.where(high > np.asarray(self.high), np.nextafter(high, np.float32(-np.inf)), high)
+        within = inner_low <= inner_high
+        return np.where(within, inner_low, low), np.where(within, inner_high, high)
 
     @cached_property
     def _half_width(self) -> Float[np.ndarray, " action_dim"]:

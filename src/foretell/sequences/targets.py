@@ -47,7 +47,9 @@ class Telling:
     def check(self, target: np.ndarray) -> None:
         """Raise `UsageError` where `target` cannot be asked for: not finite, no quantile, nothing to be told."""
         if self.condition == "none":
-            raise UsageError(f"target {target}: behaviour cloning is told nothing; leave the target out.")
+            raise UsageError(
+                f"target {target}: behaviour cloning is told nothing, nor are planners; leave the target out."
+            )
         if not (np.abs(target) <= LARGEST).all():
             raise UsageError(f"target {target}; expected finite numbers in reward units.")
         if self.condition == "advantage" and not ((target >= 0) & (target <= 1)).all():

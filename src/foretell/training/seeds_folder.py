@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from foretell.core.checksums import KEY
 from foretell.core.errors import UsageError
@@ -16,13 +17,36 @@ def runs_of_seeds(path: Path) -> list[Path]:
     """Return the run folders of all seeds that were begun in `path`, by seed; none where it is a run, or no folder."""
     if (path / "config.json").exists():
         return []
-    found = [one.parent for one in path.glob("seed-*/config.json") if re.fullmatch(r"seed-\d+", one.parent.name)]
-    return sorted(found, key=lambda one: int(one.name.removeprefix("seed-")))
+    found = [one.parent for one in path.glob("seed-*/config.json")]
+    return sorted(filter(_is_a_seeds, found), key=lambda one: int(one.name.removeprefix("seed-")))
+
+
+def _is_a_seeds(run: Path) -> bool:
+    return re.fullmatch(r"seed-(0|[1-9]\d*)", run.name) is not None
+
+
+def require_the_same(folder: Path, asked: Mapping[str, Any]) -> None:
+    """Raise `UsageError` where a seed in the folder was trained with other settings than these (JSON values)."""
+    for run in runs_of_seeds(folder)[:1]:
+        if different := differences(read_sealed_json(run / "config.json"), asked):
+            raise UsageError(
+                f"{run}: was trained otherwise ({different}); the seeds of a folder differ in nothing else. Choose "
+                "another --out, or the same settings."
+            )
 
 
 def require_alike(runs: Sequence[Path]) -> None:
-    """Raise `UsageError` where runs differ in more than their seed: a mean over them would be of nothing."""
+    """Raise `UsageError` where runs differ in more than their seed, or not in it: a mean over them would be of nothing.
+
+    Each holds the seed that its folder is named after.
+    """
     configs = [read_sealed_json(run / "config.json") for run in runs]
+    for run, config in zip(runs, configs, strict=True):
+        if f"seed-{config.get('seed')}" != run.name:
+            raise UsageError(
+                f"{run}: holds seed {config.get('seed')}, which its name is not; expected the run of `--seed "
+                f"{run.name.removeprefix('seed-')}`. Was every run trained with the same seed? Evaluate it by itself."
+            )
     for run, other in zip(runs[1:], configs[1:], strict=True):
         first = configs[0]
         keys = dict.fromkeys((*flat(first), *flat(other)))

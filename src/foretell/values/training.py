@@ -23,10 +23,14 @@ from foretell.values.transitions import TransitionSampler, fit_units
 class ValueTraining:
     """Value functions, optimiser and data of one run, and one update of them.
 
-    Every update is a pure function of the weights and (seed, update). Raises `UsageError` for images.
+    Every update is a pure function of the weights and (seed, update). `action_dim` is the environment's number of
+    choices, some of which the data may lack; else the data's. Raises `UsageError` for images.
     """
 
-    def __init__(self, dataset: Dataset, normalization: Normalization, config: IQLConfig, seed: int):
+    def __init__(
+        self, dataset: Dataset, normalization: Normalization, config: IQLConfig, seed: int,
+        *, action_dim: int | None = None,
+    ):  # fmt: skip
         if len(dataset.observation_shape) != 1:
             raise UsageError(
                 f"{dataset.name}: observations of shape {dataset.observation_shape}; value learning expects vectors. "
@@ -35,7 +39,8 @@ class ValueTraining:
         self.config = config
         (observation_dim,) = dataset.observation_shape
         generator = torch.Generator().manual_seed(derive_seed(seed, "values-init"))
-        self.functions = ValueFunctions(config, normalization, observation_dim, dataset.action_dim, generator)
+        choices = action_dim or dataset.action_dim
+        self.functions = ValueFunctions(config, normalization, observation_dim, choices, generator)
         fit_units(self.functions, dataset)
         self.learner = ImplicitQLearning(self.functions)
         self.sampler = TransitionSampler(dataset, self.functions, seed)

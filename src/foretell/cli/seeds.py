@@ -1,0 +1,75 @@
+"""`foretell train --seeds`: several seeds at once, in workers of one thread each or, on a GPU, in one process."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from foretell.cli.flags import RECORDS
+from foretell.cli.progress import watch
+from foretell.core.errors import UsageError
+from foretell.models.registry import MODELS
+from foretell.training.seeds_folder import require_the_same
+
+if TYPE_CHECKING:
+    from foretell.cli.train import Train
+
+
+def train_seeds(verb: Train, seeds: list[int]) -> dict[str, Any]:
+    """Train every seed as `--seed` with one thread does, bit for bit; a rerun continues what is not finished."""
+    _require_folder_of_seeds(verb)
+    if verb.algorithm in MODELS and verb.compute.device != "cpu" and is_one_program(verb):
+        return _train_together(verb, seeds)
+    from foretell.cli.jobs import Job, run_jobs
+
+    jobs = [Job(name=f"seed {seed}", arguments=verb.arguments(seed)) for seed in seeds]
+    run_jobs(jobs, verb.workers or os.cpu_count() or 1, quiet=verb.json)
+    return {"run": str(verb.out), "runs": [str(verb.out / f"seed-{seed}") for seed in seeds]}
+
+
+def is_one_program(verb: Train) -> bool:
+    """Whether a GPU takes the updates of all seeds at once. Raises `UsageError` where it is not there."""
+    from foretell.training.placing import CAPTURABLE, Place
+
+    return Place.of(verb.compute).device.type == "cuda" and verb.algorithm in CAPTURABLE
+
+
+def _train_together(verb: Train, seeds: list[int]) -> dict[str, Any]:
+    from foretell.facade.seeds import train_seeds as train_in_threads
+
+    if verb.workers is not None:
+        raise UsageError("--workers: on a GPU all seeds are trained in one process; leave it out.")
+    assert verb.dataset is not None
+    with watch(f"train {verb.out.name}", quiet=verb.json) as progress:
+        runs = train_in_threads(verb.dataset, verb.out, seeds, progress=progress, **verb.of_network())
+    return {"run": str(verb.out), "runs": [str(run) for run in runs]}
+
+
+def _require_folder_of_seeds(verb: Train) -> None:
+    """Raise `UsageError` where the folder holds anything but seeds' folders, or one that was trained otherwise."""
+    if not verb.out.exists():
+        return
+    if not verb.out.is_dir():
+        raise UsageError(f"{verb.out}: exists and is no folder; choose another --out.")
+    ours = ("seed-", ".", RECORDS)
+    strangers = sorted(one.name for one in verb.out.iterdir() if not one.name.startswith(ours))
+    if strangers:
+        raise UsageError(
+            f"{verb.out}: holds {strangers[0]}; expected an empty folder or one of --seeds. Choose another --out."
+        )
+    require_the_same(verb.out, _asked(verb))
+
+
+def _asked(verb: Train) -> dict[str, Any]:
+    """Return what `config.json` of every seed will say that follows from flags alone."""
+    asked: dict[str, Any] = {"algorithm": verb.algorithm}
+    if verb.algorithm in MODELS:
+        asked |= {
+            "condition": verb.condition, "best_share": verb.best_share, "training": asdict(verb.training),
+            "model": asdict(verb.settings[verb.algorithm]),
+        }  # fmt: skip
+    else:
+        asked |= {"agent": asdict(verb.sac)} if verb.algorithm == "sac" else {"values": asdict(verb.values)}
+    return json.loads(json.dumps(asked))
