@@ -90,7 +90,7 @@ def test_a_printed_command_carries_every_setting(run, jobs, experiment):
                 assert verb.values == lesson.values
                 continue
             assert (verb.condition, verb.training) == (method.condition, lesson.training)
-            assert (verb._settings[method.algorithm], verb.validation_episodes) == (
+            assert (verb.settings[method.algorithm], verb.validation_episodes) == (
                 lesson.model, experiment.validation_episodes,
             )  # fmt: skip
             assert (Path(verb.dataset).parent.name == "imagined") == bool(lesson.imagined)
