@@ -180,3 +180,17 @@ def test_to_record_an_agent_one_seed_has_to_be_chosen(foretell, agents, tmp_path
     foretell("collect", "sac-agent", "--agent", agents[0].parent, "--steps", 10, "--out", "x.hdf5").refusal(
         4, "holds runs of several seeds", "seed-0"
     )
+
+
+def test_a_folder_called_random_is_not_the_random_policy(foretell, data):
+    foretell("train", data, "--out", "random", "--seeds", "0..1", *SMALL)
+    command = ("evaluate", "random", "--environment", "Pendulum-v1", "--episodes", 2, "--out", "found.jsonl", "--json")
+    assert len(json.loads(foretell(*command).out)["evaluations"][0]["seeds"]) == 1
+
+
+def test_records_of_any_name_beside_seeds_are_no_strangers(foretell, data, tmp_path):
+    foretell("train", data, "--out", "several", "--seeds", "0", *SMALL)
+    foretell("evaluate", "several", "--episodes", 2, "--target-returns", -900, "--out", "several/asked.jsonl")
+    assert foretell("train", data, "--out", "several", "--seeds", "0..1", *SMALL).code == 0
+    (tmp_path / "several/notes.txt").write_text("mine")
+    foretell("train", data, "--out", "several", "--seeds", "0..2", *SMALL).refusal(2, "notes.txt")

@@ -15,11 +15,13 @@ from foretell.core.errors import DivergedError
 from foretell.models.registry import MODELS
 from foretell.sequences.resident import ResidentWindows
 from foretell.sequences.windows import WindowSampler
+from foretell.training import placing
 from foretell.training.captured import CapturedTraining
 from foretell.training.configs import TrainingConfig, learning_rate_at
 from foretell.training.native import muon as native_muon
 from foretell.training.placing import CAPTURABLE, PLACEABLE
 from foretell.training.sequence import SequenceTraining
+from foretell.training.together import Meeting
 from reference.making import IDENTITY, SHAPES, VECTOR, make_dataset, scaled, small_model
 
 CONFIG = TrainingConfig(updates=40, batch_size=6, warmup_updates=3, log_every=4, learning_rate=1e-3)
@@ -204,3 +206,12 @@ def test_a_whole_update_stays_where_it_lies(name, optimizer, shape, nowhere):
         assert not watch.refused
     assert "aten._fused_adamw_.tensor_lr" in watch.called
     assert {one.device for state in training.optimizer.state.values() for one in state.values()} == {nowhere}
+
+
+def test_what_is_placed_on_a_device_meets_where_it_is_told_to(nowhere, monkeypatch):
+    monkeypatch.setattr(placing, "_fits", lambda sampler, place: True)
+    meeting = Meeting(1)
+    place = placing.Place(device=nowhere, meeting=meeting)
+    training = placing.placed(place, CAPTURABLE[0], small_model(CAPTURABLE[0]), _sampler(), CONFIG, 3)
+    assert isinstance(training, CapturedTraining)
+    assert training.meeting is meeting

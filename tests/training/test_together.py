@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import signal
 import threading
+import time
 from dataclasses import replace
 
 import pytest
 import torch
 
 from foretell import facade
+from foretell.cli import signals
 from foretell.core.errors import DivergedError, StoppedError, UsageError
-from foretell.facade import seeds as several
 from foretell.facade.seeds import train_seeds
-from foretell.sequences.resident import ResidentWindows
+from foretell.sequences.resident import ResidentWindows, resident_bytes
 from foretell.sequences.windows import WindowSampler
 from foretell.training.captured import CapturedTraining
-from foretell.training.configs import TrainingConfig
+from foretell.training.configs import ComputeConfig, TrainingConfig
+from foretell.training.placing import Place, _fits
 from foretell.training.run_folder import load_run, read_events
 from foretell.training.together import Meeting, Together
 from reference.making import make_dataset, scaled, small_config, small_model
@@ -132,12 +135,11 @@ def kind(request, monkeypatch):
 
         def placed(place, algorithm, network, sampler, config, seed):
             training = CapturedTraining(network, ResidentWindows(sampler, CPU), config, seed)
-            training.meeting = meetings[-1] if meetings else None
+            training.meeting = place.meeting
             return training
 
-        meetings, plain = [], several.Meeting
-        monkeypatch.setattr(several, "Meeting", lambda count: meetings.append(plain(count)) or meetings[-1])
         monkeypatch.setattr(facade.training, "placed", placed)
+        monkeypatch.setattr(facade.training.Place, "of", lambda *given: Place(device=CPU, meeting=given[-1]))
 
 
 def _weights(run):
@@ -193,3 +195,87 @@ def test_one_that_cannot_be_trained_is_named_and_the_others_save(kind, pendulum_
         train_seeds(pendulum_random.path, tmp_path / "all", (0, 1, 2), **long)
     for seed in (0, 2):
         assert list((tmp_path / f"all/seed-{seed}/checkpoints").iterdir())
+
+
+def test_all_seeds_meet_at_every_update(pendulum_random, tmp_path, kind, request, monkeypatch):
+    met, plain = [], Together.update
+    monkeypatch.setattr(Together, "update", lambda self, updates: met.append(list(updates)) or plain(self, updates))
+    train_seeds(pendulum_random.path, tmp_path / "all", (0, 1, 2), **SETTINGS)
+    on_a_gpu = request.node.callspec.params["kind"] == "as on a GPU"
+    assert met == ([[update] * 3 for update in range(12)] if on_a_gpu else [])
+
+
+def test_a_finished_seed_counts_as_done(pendulum_random, tmp_path):
+    train_seeds(pendulum_random.path, tmp_path / "all", (0, 2), **SETTINGS)
+    told = []
+    progress = lambda done, total, **_: told.append((done, total))  # noqa: E731
+    train_seeds(pendulum_random.path, tmp_path / "all", (0, 1, 2), progress=progress, **SETTINGS)
+    assert told[-1] == (36, 36)
+
+
+def test_an_interrupt_of_who_waits_ends_all_saved(kind, pendulum_random, tmp_path):
+    """As of Ctrl-C in a script, which notes no signals."""
+    long = {**SETTINGS, "training": replace(SETTINGS["training"], updates=100_000)}
+
+    def interrupts(done, total, **_):
+        if done == 40:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        train_seeds(pendulum_random.path, tmp_path / "all", (0, 1), progress=interrupts, **long)
+    for seed in (0, 1):
+        assert list((tmp_path / f"all/seed-{seed}/checkpoints").iterdir())
+    assert not [one for one in threading.enumerate() if one.name.startswith("seed ") and one.is_alive()]
+
+
+def test_a_thread_that_cannot_start_is_not_waited_for(kind, pendulum_random, tmp_path, monkeypatch):
+    start = threading.Thread.start
+
+    def starts(thread):
+        if thread.name == "seed 2":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", starts)
+    with pytest.raises(RuntimeError, match="can't start"):
+        train_seeds(pendulum_random.path, tmp_path / "all", (0, 1, 2), **SETTINGS)
+    assert not [one for one in threading.enumerate() if one.name.startswith("seed ") and one.is_alive()]
+
+
+def test_a_signal_before_anything_is_learned_ends_at_once(pendulum_random, tmp_path, monkeypatch):
+    def ranks_for_long(*_, **__):
+        signal.raise_signal(signal.SIGTERM) if threading.current_thread().name == "seed 0" else None
+        time.sleep(20)
+
+    monkeypatch.setattr(facade.training, "told_of", ranks_for_long)
+    started = time.monotonic()
+    with pytest.raises(StoppedError) as caught, signals.noted(signal.SIGTERM):
+        train_seeds(pendulum_random.path, tmp_path / "all", (0, 1), **SETTINGS)
+    assert caught.value.signal_number == 15
+    assert time.monotonic() - started < 10
+
+
+def test_who_takes_no_part_is_waited_for_no_more_and_one_decides_for_all():
+    meeting, training = Meeting(2), _training(0)
+    training.meeting = meeting
+    assert meeting.agree(lambda: False) is False
+    assert meeting.agree(lambda: True) is False
+    other = threading.Thread(target=lambda: (meeting.leave(), meeting.leave()))
+    other.start()
+    other.join()
+    assert float(training.update(0)["loss"]) > 0
+
+
+@pytest.mark.parametrize(("copies", "fits"), [(2, True), (3, False)])
+def test_data_of_all_seeds_have_to_fit(copies, fits, monkeypatch):
+    sampler = WindowSampler(make_dataset([9, 5, 14]), scaled(), context_length=4, seed=0)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (5 * resident_bytes(sampler), 0))
+    assert _fits(sampler, Place(device=CPU, meeting=Meeting(copies))) == fits
+    assert _fits(sampler, Place(device=CPU))
+
+
+def test_a_place_hands_on_where_to_meet(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    meeting = Meeting(2)
+    assert Place.of(ComputeConfig(device="cuda"), meeting=meeting).meeting is meeting

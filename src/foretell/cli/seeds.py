@@ -7,14 +7,16 @@ import os
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from foretell.cli.flags import RECORDS
 from foretell.cli.progress import watch
 from foretell.core.errors import UsageError
 from foretell.models.registry import MODELS
-from foretell.training.seeds_folder import require_the_same
+from foretell.training.seeds_folder import require_the_same, runs_of_seeds
 
 if TYPE_CHECKING:
     from foretell.cli.train import Train
+
+
+RECORDS_ENDING = ".jsonl"
 
 
 def train_seeds(verb: Train, seeds: list[int]) -> dict[str, Any]:
@@ -48,13 +50,17 @@ def _train_together(verb: Train, seeds: list[int]) -> dict[str, Any]:
 
 
 def _require_folder_of_seeds(verb: Train) -> None:
-    """Raise `UsageError` where the folder holds anything but seeds' folders, or one that was trained otherwise."""
+    """Raise `UsageError` where the folder holds more than seeds and records, or a seed that was trained otherwise."""
     if not verb.out.exists():
         return
     if not verb.out.is_dir():
         raise UsageError(f"{verb.out}: exists and is no folder; choose another --out.")
-    ours = ("seed-", ".", RECORDS)
-    strangers = sorted(one.name for one in verb.out.iterdir() if not one.name.startswith(ours))
+    begun = bool(runs_of_seeds(verb.out))
+    strangers = sorted(
+        one.name
+        for one in verb.out.iterdir()
+        if not one.name.startswith(("seed-", ".")) and not (begun and one.suffix == RECORDS_ENDING)
+    )
     if strangers:
         raise UsageError(
             f"{verb.out}: holds {strangers[0]}; expected an empty folder or one of --seeds. Choose another --out."
@@ -70,6 +76,8 @@ def _asked(verb: Train) -> dict[str, Any]:
             "condition": verb.condition, "best_share": verb.best_share, "training": asdict(verb.training),
             "model": asdict(verb.settings[verb.algorithm]),
         }  # fmt: skip
+        if verb.condition in ("value", "advantage") and verb.values_from is None:
+            asked["values"] = asdict(verb.values)
     else:
         asked |= {"agent": asdict(verb.sac)} if verb.algorithm == "sac" else {"values": asdict(verb.values)}
     return json.loads(json.dumps(asked))

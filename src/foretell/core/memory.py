@@ -55,7 +55,7 @@ def memory_errors() -> Iterator[None]:
         if "CUDA" in str(error):
             raise ResourceError(
                 f"the GPU's memory is full: {asked} was asked for. Ask for less (a smaller --batch-size, "
-                "--context-length or --width), or train with --device cpu."
+                "--context-length or --width, or fewer --seeds), or train with --device cpu."
             ) from error
         raise ResourceError(
             f"memory is full: {asked} was asked for, {_limit_in_words()}. Ask for less (in training a smaller "

@@ -80,7 +80,7 @@ def evaluate(
 
 
 def _runs(run: str | Path) -> list[str | Path]:
-    seeds = runs_of_seeds(Path(run))
+    seeds = [] if str(run) in NAMED else runs_of_seeds(Path(run))
     require_alike(seeds)
     for one in seeds:  # which is not finished is to be heard of before the first acts
         load_run(one)

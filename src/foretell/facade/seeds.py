@@ -10,9 +10,11 @@ from typing import Any
 
 import torch
 
+from foretell.core import stopping
 from foretell.core.errors import ForetellError, StoppedError
 from foretell.core.progress import Progress, silent
 from foretell.datasets.dataset import Dataset
+from foretell.datasets.registry import open_dataset
 from foretell.facade.training import train
 from foretell.training.together import Meeting
 
@@ -27,6 +29,8 @@ def train_seeds(
     out: str | Path,
     seeds: Sequence[int],
     *,
+    environment: str | None = None,
+    horizon: int | None = None,
     progress: Progress = silent,
     **settings: Any,
 ) -> list[Path]:
@@ -34,20 +38,32 @@ def train_seeds(
 
     Each is the run that `train` makes of that seed on one thread; on a GPU all are trained in one program. The same
     call continues what is not finished. Where one fails, the others save what they have.
-    Raises as `train` does, with the name of the seed.
+    Raises as `train` does; Foretell's own errors name the seed.
     """
+    if isinstance(dataset, str | Path):
+        dataset, horizon = open_dataset(dataset, horizon=horizon, environment=environment), None
+    settings |= {"environment": environment, "horizon": horizon}
     work = _Work(dataset, [_Run(seed=seed, folder=Path(out) / f"seed-{seed}") for seed in seeds], progress, settings)
     threads = [
         threading.Thread(target=work.train, args=(run,), name=f"seed {run.seed}", daemon=True) for run in work.runs
     ]
-    available = torch.get_num_threads()
+    available, started = torch.get_num_threads(), list[threading.Thread]()
     try:
         for thread in threads:
             thread.start()
-        _wait_for(threads)
+            started.append(thread)
+        _wait_for(started, work)
+    except BaseException:
+        work.ended.set()
+        work.meeting.expect_fewer(len(threads) - len(started))
+        if not stopping.asked():  # else it is to end at once
+            for thread in started:
+                thread.join()
+        raise
     finally:
         torch.set_num_threads(available)  # what a thread is told, threads begin with that come after it
     work.raise_what_ended_it()
+    work.report_the_end()
     return [run.folder for run in work.runs]
 
 
@@ -58,17 +74,17 @@ class _Run:
     seed: int
     folder: Path
     done: int = 0
+    finished: bool = False
     error: BaseException | None = None
 
 
 class _Work:
     """All runs, and what each does in its thread."""
 
-    def __init__(
-        self, dataset: str | Path | Dataset, runs: Sequence[_Run], progress: Progress, settings: dict[str, Any]
-    ):
+    def __init__(self, dataset: Dataset, runs: Sequence[_Run], progress: Progress, settings: dict[str, Any]):
         self.dataset, self.runs, self.progress, self.settings = dataset, runs, progress, settings
         self.meeting, self.ended, self._reporting = Meeting(len(runs)), threading.Event(), threading.Lock()
+        self._total = 0
 
     def train(self, run: _Run) -> None:
         """Train one seed; what ends it ends the others too, when they next report."""
@@ -78,6 +94,7 @@ class _Work:
                 self.dataset, run.folder, seed=run.seed, meeting=self.meeting, progress=self._report_of(run),
                 **self.settings,
             )  # fmt: skip
+            run.finished = True
         except BaseException as error:
             run.error = error
             self.ended.set()
@@ -87,13 +104,18 @@ class _Work:
     def _report_of(self, run: _Run) -> Progress:
         def report(done: int, total: int, **measurements: float) -> None:
             with self._reporting:
-                run.done = done
-                together = sum(one.done for one in self.runs)
+                run.done, self._total = done, total
+                together = sum(total if one.finished else one.done for one in self.runs)
                 self.progress(together, len(self.runs) * total, **measurements)
             if self.ended.is_set():
                 raise StoppedError(ANOTHER)
 
         return report
+
+    def report_the_end(self) -> None:
+        """Say that all are done, where any said how far it was: who was finished before said nothing."""
+        if self._total and any(run.done < self._total for run in self.runs):
+            self.progress(len(self.runs) * self._total, len(self.runs) * self._total)
 
     def raise_what_ended_it(self) -> None:
         """Raise the first error of the work itself, else that of a signal."""
@@ -110,11 +132,17 @@ def _rank(run: _Run) -> int:
     return 2 if run.error.signal_number == ANOTHER else 1
 
 
-def _wait_for(threads: Sequence[threading.Thread]) -> None:
-    """Wait for all to end. A signal is theirs to heed: each saves what it has."""
-    while any(thread.is_alive() for thread in threads):
+def _wait_for(threads: Sequence[threading.Thread], work: _Work) -> None:
+    """Wait for all to end. A signal is theirs to heed, when they next report: each saves what it has.
+
+    Before any has, there is nothing to save, and `StoppedError` ends it all at once.
+    """
+    waiting = list(threads)
+    while waiting:
         try:
-            for thread in threads:
-                thread.join(WAITED_SECONDS)
-        except StoppedError:  # of `nothing_to_save` in one of the threads, which reads the note itself
-            continue
+            waiting[0].join(WAITED_SECONDS)
+            if not waiting[0].is_alive():
+                waiting.pop(0)
+        except StoppedError:  # raised here while a thread computes what can be computed again (`nothing_to_save`)
+            if not any(run.done for run in work.runs):
+                raise

@@ -108,7 +108,10 @@ def placed(
         return ParallelTraining(model, sampler, config, seed, precision, place.processes)
     if device.type == "cpu":
         return SequenceTraining(model, sampler, config, seed, precision)
-    if not _fits(sampler, device):
+    fits = _fits(sampler, place)
+    if place.meeting and not (fits and algorithm in CAPTURABLE):
+        place.meeting.leave()
+    if not fits:
         return SequenceTraining(model, CopiedWindows(sampler, device), config, seed, precision)
     windows = ResidentWindows(sampler, device)
     if algorithm not in CAPTURABLE:
@@ -130,5 +133,11 @@ def evaluated_here(evaluate: Evaluate, trained: SequenceModel, network: Sequence
     return measure
 
 
-def _fits(sampler: WindowSampler, device: torch.device) -> bool:
-    return resident_bytes(sampler) <= SHARE_FOR_DATA * torch.cuda.mem_get_info(device)[0]
+def _fits(sampler: WindowSampler, place: Place) -> bool:
+    """Whether the device holds the data; of runs that meet, those of each: all or none, as the first finds it."""
+
+    def decide() -> bool:
+        copies = place.meeting.runs if place.meeting else 1
+        return copies * resident_bytes(sampler) <= SHARE_FOR_DATA * torch.cuda.mem_get_info(place.device)[0]
+
+    return place.meeting.agree(decide) if place.meeting else decide()

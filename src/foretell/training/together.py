@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -84,10 +84,12 @@ class Meeting:
     Nobody computes on the device while an update of all is taken: who evaluates or saves is waited for.
     """
 
-    def __init__(self, expected: int):
-        """`expected` threads will come; each has to `leave` in the end."""
+    def __init__(self, runs: int):
+        """As many threads will come; each has to `leave` in the end."""
+        self.runs = runs
         self._condition = threading.Condition()
-        self._expected = expected
+        self._expected, self._gone = runs, set[threading.Thread]()
+        self._agreed: bool | None = None
         self._asked: dict[CapturedTraining, int] = {}
         self._found: dict[CapturedTraining, Measured | BaseException] = {}
         self._together: Together | None = None
@@ -105,13 +107,26 @@ class Meeting:
         return found
 
     def leave(self) -> None:
-        """Be expected no more."""
+        """Be expected no more; the thread that has left before may leave again."""
         with self._condition:
-            self._expected -= 1
+            self._gone.add(threading.current_thread())  # an ident may be another thread's later
             self._take_if_all_are_here()
 
+    def expect_fewer(self, runs: int) -> None:
+        """Wait no more for threads that will never come."""
+        with self._condition:
+            self._expected -= runs
+            self._take_if_all_are_here()
+
+    def agree(self, decide: Callable[[], bool]) -> bool:
+        """Return what the first who asks decides for all."""
+        with self._condition:
+            if self._agreed is None:
+                self._agreed = decide()
+            return self._agreed
+
     def _take_if_all_are_here(self) -> None:
-        if not self._asked or len(self._asked) < self._expected:
+        if not self._asked or len(self._asked) < self._expected - len(self._gone):
             return
         members, updates = tuple(self._asked), list(self._asked.values())
         self._asked = {}
