@@ -215,14 +215,18 @@ def test_a_finished_seed_counts_as_done(pendulum_random, tmp_path):
 
 def test_an_interrupt_of_who_waits_ends_all_saved(kind, pendulum_random, tmp_path):
     """As of Ctrl-C in a script, which notes no signals."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     long = {**SETTINGS, "training": replace(SETTINGS["training"], updates=100_000)}
 
     def interrupts(done, total, **_):
         if done == 40:
             signal.raise_signal(signal.SIGINT)
 
-    with pytest.raises(KeyboardInterrupt):
-        train_seeds(pendulum_random.path, tmp_path / "all", (0, 1), progress=interrupts, **long)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train_seeds(pendulum_random.path, tmp_path / "all", (0, 1), progress=interrupts, **long)
+    finally:
+        signal.signal(signal.SIGINT, before)
     for seed in (0, 1):
         assert list((tmp_path / f"all/seed-{seed}/checkpoints").iterdir())
     assert not [one for one in threading.enumerate() if one.name.startswith("seed ") and one.is_alive()]
