@@ -5,7 +5,9 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from contextlib import nullcontext
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,7 +18,7 @@ from foretell.core.errors import DivergedError, StoppedError, UsageError
 from foretell.facade.seeds import train_seeds
 from foretell.sequences.resident import ResidentWindows, resident_bytes
 from foretell.sequences.windows import WindowSampler
-from foretell.training.captured import CapturedTraining
+from foretell.training.captured import CapturedTraining, Replayed
 from foretell.training.configs import ComputeConfig, TrainingConfig
 from foretell.training.placing import Place, _fits
 from foretell.training.run_folder import load_run, read_events
@@ -283,3 +285,30 @@ def test_a_place_hands_on_where_to_meet(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     meeting = Meeting(2)
     assert Place.of(ComputeConfig(device="cuda"), meeting=meeting).meeting is meeting
+
+
+class _FakeStream:
+    def __init__(self, device="cuda:0"):
+        self.device = device
+
+    def wait_stream(self, other):
+        assert isinstance(other, _FakeStream)
+
+
+def test_what_is_replayed_is_computed_three_times_and_captured_once(monkeypatch):
+    """The order of calls; no GPU is at hand."""
+    called = []
+    graph = SimpleNamespace(replay=lambda: called.append("replay"))
+    for name, value in {
+        "Stream": _FakeStream, "CUDAGraph": lambda: graph, "current_stream": _FakeStream,
+        "graph": lambda made, stream: nullcontext(called.append("capture")), "stream": nullcontext,
+        "device": nullcontext,
+    }.items():  # fmt: skip
+        monkeypatch.setattr(torch.cuda, name, value)
+    replayed = Replayed("cuda:0", lambda stream: called.append("compute"), lambda made: called.append("enter"))
+    for _ in range(5):
+        replayed.run()
+    assert called == ["compute"] * 3 + ["enter", "capture", "compute", "replay", "replay"]
+    replayed.forget()
+    replayed.run()
+    assert called[-1] == "compute"

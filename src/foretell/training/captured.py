@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import torch
@@ -25,6 +25,41 @@ class Meets(Protocol):
     def update(self, training: CapturedTraining, update: int) -> Mapping[str, Tensor | float]:
         """Return what was measured of this training's update, once it has been taken."""
         ...
+
+
+class Replayed:
+    """What a GPU computes on its own stream: kernel by kernel at first, then captured as one graph and replayed."""
+
+    def __init__(
+        self, device: torch.device, compute: Callable[[torch.cuda.Stream], None],
+        enter: Callable[[torch.cuda.CUDAGraph], None],
+    ):  # fmt: skip
+        """`compute` is called on the stream that it is given; `enter` makes it ready for being captured."""
+        self._stream, self._compute, self._enter = torch.cuda.Stream(device), compute, enter
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew: what is computed lies elsewhere."""
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._warm = 0
+
+    def run(self) -> None:
+        """Compute once more, behind what is on the current stream; that goes on after it."""
+        stream = self._stream
+        with torch.cuda.device(stream.device):
+            if self._graph is None and self._warm == WARM_UP:
+                self._graph = torch.cuda.CUDAGraph()
+                self._enter(self._graph)
+                with torch.cuda.graph(self._graph, stream=stream):
+                    self._compute(stream)
+            if self._graph is not None:
+                self._graph.replay()
+                return
+            self._warm += 1
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):
+                self._compute(stream)
+            torch.cuda.current_stream().wait_stream(stream)
 
 
 class CapturedTraining(SequenceTraining):
@@ -54,9 +89,7 @@ class CapturedTraining(SequenceTraining):
         self._failed = torch.full((), -1, dtype=torch.int64, device=self.device)
         self._frozen = torch.zeros((), device=self.device)
         self._loss = torch.zeros((), device=self.device)
-        self._graph: torch.cuda.CUDAGraph | None = None
-        self._stream = torch.cuda.Stream(self.device) if graph else None
-        self._warm = 0
+        self._replayed = Replayed(self.device, lambda _: self.compute(), self.enter) if graph else None
         self._attach()
 
     def update(self, update: int) -> dict[str, Tensor | float]:
@@ -67,11 +100,10 @@ class CapturedTraining(SequenceTraining):
         if self.meeting is not None:
             return dict(self.meeting.update(self, update))
         self.begin(update)
-        if self._stream is None:
+        if self._replayed is None:
             self.compute()
         else:
-            with torch.cuda.device(self.device):
-                self._on_device(self._stream)
+            self._replayed.run()
         return self.measured(update)
 
     def begin(self, update: int) -> None:
@@ -104,21 +136,6 @@ class CapturedTraining(SequenceTraining):
         graph.register_generator_state(self._generator)
         self.optimizer.let_go()  # gradients are to lie in the graph's own memory
 
-    def _on_device(self, stream: torch.cuda.Stream) -> None:
-        if self._graph is None and self._warm == WARM_UP:
-            self._graph = torch.cuda.CUDAGraph()
-            self.enter(self._graph)
-            with torch.cuda.graph(self._graph, stream=stream):
-                self.compute()
-        if self._graph is not None:
-            self._graph.replay()
-            return
-        self._warm += 1
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            self.compute()
-        torch.cuda.current_stream().wait_stream(stream)
-
     def _check(self) -> None:
         failed = int(self._failed)
         if failed >= 0:
@@ -144,6 +161,7 @@ class CapturedTraining(SequenceTraining):
         """Put back what `state` returned; the optimiser's tensors are new ones, so the graph has to be."""
         super().load_state(tensors)
         self._attach()
-        self._graph, self._warm = None, 0
+        if self._replayed is not None:
+            self._replayed.forget()
         self.loads += 1
         self._failed.fill_(-1)

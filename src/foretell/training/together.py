@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from foretell.training.captured import WARM_UP, CapturedTraining
+from foretell.training.captured import CapturedTraining, Replayed
 
 Measured = Mapping[str, Tensor | float]
 
@@ -22,12 +22,10 @@ class Together:
     def __init__(self, members: Sequence[CapturedTraining]):
         self.members = tuple(members)
         self._loads = [member.loads for member in self.members]
-        self._graph: torch.cuda.CUDAGraph | None = None
-        self._warm = 0
         device = self.members[0].device
         graph = device.type == "cuda"
-        self._stream = torch.cuda.Stream(device) if graph else None
         self._streams = [torch.cuda.Stream(device) for _ in self.members] if graph else []
+        self._replayed = Replayed(device, self._branch, self._enter) if graph else None
 
     def is_of(self, members: Sequence[CapturedTraining]) -> bool:
         """Whether it takes the updates of these, and of no other, as they lie now."""
@@ -37,29 +35,16 @@ class Together:
         """Take update number `updates[i]` of member i; return what each measured, or the error that ended it there."""
         for member, update in zip(self.members, updates, strict=True):
             member.begin(update)
-        if self._stream is None:
+        if self._replayed is None:
             for member in self.members:
                 member.compute()
         else:
-            with torch.cuda.device(self._stream.device):
-                self._on_device(self._stream)
+            self._replayed.run()
         return [_measured(member, update) for member, update in zip(self.members, updates, strict=True)]
 
-    def _on_device(self, stream: torch.cuda.Stream) -> None:
-        if self._graph is None and self._warm == WARM_UP:
-            self._graph = torch.cuda.CUDAGraph()
-            for member in self.members:
-                member.enter(self._graph)
-            with torch.cuda.graph(self._graph, stream=stream):
-                self._branch(stream)
-        if self._graph is not None:
-            self._graph.replay()
-            return
-        self._warm += 1
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            self._branch(stream)
-        torch.cuda.current_stream().wait_stream(stream)
+    def _enter(self, graph: torch.cuda.CUDAGraph) -> None:
+        for member in self.members:
+            member.enter(graph)
 
     def _branch(self, trunk: torch.cuda.Stream) -> None:
         """Compute every member on its own stream; all begin after what is on `trunk`, which goes on after all."""
