@@ -128,6 +128,9 @@ def test_after_a_state_was_loaded_another_program_is_made():
     assert not together.is_of(members[:1])
     members[0].load_state({name: value.clone() for name, value in members[0].state().items()})
     assert not together.is_of(members)
+    again = Together(members)  # one was continued, the other is new: they ask in whatever order they come
+    assert again.is_of(members)
+    assert again.is_of(members[::-1])
 
 
 @pytest.fixture(params=["as on a GPU", "on the CPU"])

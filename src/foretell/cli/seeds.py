@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 
 RECORDS_ENDING = ".jsonl"
+"""Of files that evaluations of the seeds may have left beside them."""
 
 
 def train_seeds(verb: Train, seeds: list[int]) -> dict[str, Any]:
