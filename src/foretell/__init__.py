@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from foretell.models.configs import LSTMConfig as LSTMConfig
     from foretell.models.configs import MLPConfig as MLPConfig
     from foretell.models.configs import TrajectoryTransformerConfig as TrajectoryTransformerConfig
+    from foretell.reporting.comparison_report import write_comparison as write_comparison
     from foretell.training.configs import ComputeConfig as ComputeConfig
     from foretell.training.configs import TrainingConfig as TrainingConfig
     from foretell.values.configs import IQLConfig as IQLConfig
@@ -61,6 +62,7 @@ _HOMES = {
     "train_sac": "facade",
     "TrainingConfig": "training.configs",
     "TrajectoryTransformerConfig": "models.configs",
+    "write_comparison": "reporting.comparison_report",
     "write_d4rl": "datasets.d4rl_writer",
     "write_minari": "datasets.minari",
 }

@@ -15,8 +15,8 @@ from foretell.cli import seeds
 from foretell.cli.flags import flags_of, parse_seeds
 from foretell.core.errors import UsageError
 from foretell.core.files import sha256_of
+from foretell.core.run_settings import differences
 from foretell.models.registry import MODELS
-from foretell.training.run_settings import differences
 
 
 def test_every_seed_is_the_run_that_it_would_be_alone(foretell, data, tmp_path):

@@ -13,7 +13,7 @@ from foretell.cli.own_environments import to_paste
 from foretell.cli.progress import watch
 from foretell.core.errors import CheckpointError, UsageError
 from foretell.core.files import read_json, sha256_of, write_json
-from foretell.training.seeds_folder import runs_of_seeds
+from foretell.core.seeds_folder import runs_of_seeds
 from foretell.values.configs import DynamicsConfig
 
 if TYPE_CHECKING:

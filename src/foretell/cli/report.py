@@ -1,4 +1,4 @@
-"""`foretell report`: an experiment's records to table, figures and page."""
+"""`foretell report`: records to table, figures and page, of an experiment's folder or of runs of one's own."""
 
 from __future__ import annotations
 
@@ -8,31 +8,72 @@ from typing import Annotated, Any
 
 import tyro
 
+from foretell.core.errors import UsageError
+
+EXPERIMENT = "experiment.json"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """Make table, figures and the one-file page of an experiment's folder from what lies in it.
+    """Make table, figures and a one-file page: of an experiment's folder from what lies in it, or of runs beside each
+    other, each compared with the first from the same start states.
 
     To try it:
       foretell report results/pendulum
+      foretell report runs/dt-seeds
+      foretell report runs/dt runs/advantage random.jsonl --out comparison
     """
 
-    folder: Annotated[Path, tyro.conf.Positional] = Path("results/pendulum")
-    """Folder that foretell reproduce made."""
+    folder: Annotated[tuple[Path, ...], tyro.conf.Positional] = (Path("results/pendulum"),)
+    """The folder that foretell reproduce made; or evaluated run folders, folders of several seeds, and files of
+    evaluation records."""
+    out: Path | None = None
+    """Folder of the report. Default: the run's or experiment's own; of several runs it has to be said."""
+    environment: str | None = None
+    """Gymnasium id, where runs were evaluated in several environments."""
     json: bool = False
     """Print one JSON object and nothing else on stdout."""
 
     def run(self) -> dict[str, Any]:
         """Write the report; return the files."""
-        from foretell.core.files import read_json
-        from foretell.reporting.experiment import write_report
-        from foretell.reporting.league import write_league
+        folder = self._of_experiment()
+        files = self._compare() if folder is None else _experiment(folder)
+        return {"files": [str(path) for path in files], "report": str(files[0].parent / "report.html")}
 
-        files = write_report(self.folder)
-        if "league" in read_json(self.folder / "experiment.json"):
-            files += write_league(self.folder)
-        return {"files": [str(path) for path in files], "report": str(self.folder / "report.html")}
+    def _of_experiment(self) -> Path | None:
+        """Return the experiment's folder; None where runs are compared."""
+        experiments = [folder for folder in self.folder if (folder / EXPERIMENT).exists()]
+        if not experiments:
+            return None
+        for name, given in (("--out", self.out), ("--environment", self.environment)):
+            if given is not None:
+                raise UsageError(f"{name}: the report of an experiment lies in its own folder; leave it out.")
+        if len(self.folder) > 1:
+            raise UsageError(f"{experiments[0]}: holds an experiment; expected it alone, or run folders.")
+        return experiments[0]
+
+    def _compare(self) -> list[Path]:
+        from foretell.reporting.comparison_report import write_comparison
+
+        out = self.out
+        if out is None and len(self.folder) == 1 and not self.folder[0].is_file():
+            out = self.folder[0]
+        if out is None:
+            raise UsageError("several runs, or a file of records: say where the report goes, with --out.")
+        return write_comparison(self.folder, out, self.environment)
 
     def show(self, result: dict[str, Any]) -> str:
         """Show the table, and say where the page lies."""
-        return (self.folder / "table.md").read_text(encoding="utf-8") + f"\nreport: {result['report']}"
+        table = Path(result["report"]).with_name("table.md")
+        return table.read_text(encoding="utf-8") + f"\nreport: {result['report']}"
+
+
+def _experiment(folder: Path) -> list[Path]:
+    from foretell.core.files import read_json
+    from foretell.reporting.experiment import write_report
+    from foretell.reporting.league import write_league
+
+    files = write_report(folder)
+    if "league" in read_json(folder / EXPERIMENT):
+        files += write_league(folder)
+    return files

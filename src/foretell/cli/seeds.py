@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from foretell.cli.progress import watch
 from foretell.core.errors import UsageError
+from foretell.core.seeds_folder import REPORT, require_the_same, runs_of_seeds
 from foretell.models.registry import MODELS
-from foretell.training.seeds_folder import require_the_same, runs_of_seeds
 
 if TYPE_CHECKING:
     from foretell.cli.train import Train
@@ -51,7 +51,7 @@ def _train_together(verb: Train, seeds: list[int]) -> dict[str, Any]:
 
 
 def _require_folder_of_seeds(verb: Train) -> None:
-    """Raise `UsageError` where the folder holds more than seeds and records, or a seed that was trained otherwise."""
+    """Raise `UsageError` where the folder holds more than seeds, records and report, or a seed trained otherwise."""
     if not verb.out.exists():
         return
     if not verb.out.is_dir():
@@ -60,7 +60,8 @@ def _require_folder_of_seeds(verb: Train) -> None:
     strangers = sorted(
         one.name
         for one in verb.out.iterdir()
-        if not one.name.startswith(("seed-", ".")) and not (begun and one.suffix == RECORDS_ENDING)
+        if not one.name.startswith(("seed-", "."))
+        and not (begun and (one.suffix == RECORDS_ENDING or one.name in REPORT))
     )
     if strangers:
         raise UsageError(

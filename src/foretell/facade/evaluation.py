@@ -10,6 +10,7 @@ import numpy as np
 
 from foretell.core.errors import UsageError
 from foretell.core.progress import Progress, silent
+from foretell.core.seeds_folder import require_alike, runs_of_seeds
 from foretell.core.stepping import LARGEST
 from foretell.environments.making import environment_spec
 from foretell.evaluation.configs import ACTING, PlanningConfig
@@ -20,7 +21,6 @@ from foretell.evaluation.records import records_of
 from foretell.facade.environments import fitting_environment
 from foretell.facade.training import ROOT_SEED, warn_of_unseen
 from foretell.training.run_folder import load_run
-from foretell.training.seeds_folder import require_alike, runs_of_seeds
 
 NAMED = ("random", "optimum")
 """Policies that need no run: uniform actions, and the optimum of Pendulum-v1 by dynamic programming."""

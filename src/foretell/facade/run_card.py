@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from foretell.core.files import read_json_lines
+from foretell.core.seeds_folder import runs_of_seeds
 from foretell.evaluation.conditioned import ConditionedPolicy
 from foretell.evaluation.records import IDENTITY
 from foretell.facade.evaluation import load_policy
 from foretell.training.run_folder import load_run, read_events
-from foretell.training.seeds_folder import runs_of_seeds
 from foretell.values.acting import ImitationPolicy
 
 UPDATES = {"sequence": ("training", "updates"), "values": ("values", "updates"), "sac": ("agent", "total_steps")}

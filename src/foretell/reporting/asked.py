@@ -99,7 +99,7 @@ def draw_asked(
             limits, limits, color=RANDOM_COLOR, linewidth=1.2, linestyle="--", label="achieved = asked", zorder=1.5
         )
         if support is not None:
-            label = f"returns in the data (central {support.share:.0%})"
+            label = "returns in the data" + (f" (central {support.share:.0%})" if support.share < 1 else "")
             axes.axvspan(support.low, support.high, color=SUPPORT_COLOR, alpha=0.22, linewidth=0, label=label)
         if default_target is not None:
             label = f"default target {format_tick(default_target)}"

@@ -79,7 +79,7 @@ def draw_sac_learning(stem: Path, title: str, runs: Sequence[Events], *, random_
             if len(tested):
                 axes.plot(tested, means, "D", color=OURS, markersize=5, mec="white", mew=0.7, label=labels[2], zorder=3)
         draw_levels(axes, [Level(name="random", value=random_level, color=RANDOM_COLOR)])
-        _finish_curve(axes, "environment steps")
+        finish_curve(axes, "environment steps")
         figure.legend(loc="outside lower left", ncols=2)
         set_title(figure, title, width=48)
 
@@ -116,7 +116,7 @@ def draw_learning_curve(
         if report is not None:
             levels.append(Level(name="report", value=report, color=REPORT_COLOR, dashes=(0, (1, 1.6))))
         draw_levels(axes, levels)
-        _finish_curve(axes, "updates")
+        finish_curve(axes, "updates")
         set_title(figure, title, width=48)
 
     caption = (
@@ -129,7 +129,8 @@ def draw_learning_curve(
     return DrawnFigure(name=stem.name, title=title, caption=caption, paths=tuple(paths))
 
 
-def _finish_curve(axes: Axes, label: str) -> None:
+def finish_curve(axes: Axes, label: str) -> None:
+    """Name the axes of a learning curve, and write its numbers without fractions."""
     axes.set_xlabel(label)
     axes.set_ylabel(RETURN_LABEL)
     axes.set_xlim(left=0)

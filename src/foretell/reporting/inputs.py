@@ -74,9 +74,7 @@ def read_experiment(folder: Path) -> ExperimentInputs:
         asked=records.get("asked.jsonl", ()),
         cards={path.stem: _read_card(path) for path in sorted(folder.glob("cards/*.json"))},
         events={
-            run: _read_events(folder / run / "events.jsonl")
-            for run in runs
-            if (folder / run / "events.jsonl").is_file()
+            run: read_events(folder / run / "events.jsonl") for run in runs if (folder / run / "events.jsonl").is_file()
         },
     )
 
@@ -110,7 +108,8 @@ def _read_card(path: Path) -> Mapping[str, Any]:
     return card
 
 
-def _read_events(path: Path) -> Sequence[Mapping[str, Any]]:
+def read_events(path: Path) -> Sequence[Mapping[str, Any]]:
+    """Return the events of a run, each with what figures read; raises `CheckpointError` where one lacks it."""
     events = read_json_lines(path)
     for number, event in enumerate(events, start=1):
         keys = EVENT_KEYS.get(event.get("event", ""), ()) if isinstance(event, dict) else ()

@@ -17,6 +17,8 @@ from foretell.reporting.league_plan import OPTIMUM, REFERENCES
 from foretell.reporting.league_table import DATA, NOTHING, League, Row
 from foretell.reporting.style import (
     INK,
+    METHOD_COLORS,
+    METHOD_DASHES,
     OURS,
     RANDOM_COLOR,
     RETURN_LABEL,
@@ -43,12 +45,6 @@ LEVELS: dict[str, dict[str, Any]] = {
     SAC: {"color": SAC_COLOR, "linestyle": "--"},
     OPTIMUM: {"color": INK, "linestyle": (0, (1, 1.6))},
 }
-
-METHOD_COLORS = (OURS, "#E69F00", "#B0508F", INK, SUPPORT_COLOR, "#8A5A00")
-"""Of Okabe and Ito's palette what is not SAC's, random's or the report's, the paler ones darkened."""
-
-METHOD_DASHES = ("-", (0, (4, 1.2)), (0, (1.2, 1.2)))
-"""The colours' second and third round."""
 
 LINEAR_REGRET = 1.0
 """Nearer to zero than this, in reward units, the scale is linear: an optimum on a grid can be beaten a little."""

@@ -66,25 +66,17 @@ def render_page(
     banner = (
         f'<p class="banner" role="alert">{escape(QUICK_WARNING.replace("`", ""))}</p>' if experiment["quick"] else ""
     )
-    shown = "\n".join(_figure(figure) for figure in figures)
+    shown = "\n".join(map(figure_html, figures))
     missing = "\n".join(f'<p class="soft">Left out: {escape(reason)}</p>' for reason in left_out)
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
-<title>{title}</title>
-<style>{CSS}</style>
-</head>
-<body>
-{banner}
+    return document(
+        title,
+        f"""{banner}
 <h1>{title}</h1>
 <p>{escape(_opening(experiment["protocol"]))}</p>
 <h2>Result</h2>
-{_table(table)}
+{table_html(COLUMNS, table_cells(table), text_columns=2)}
 <p class="soft">{escape(protocol_sentence(table["protocol"]))}</p>
-<div class="wide">{_figure(headline)}</div>
+<div class="wide">{figure_html(headline)}</div>
 <h2>Figures</h2>
 <div class="figures">
 {shown}
@@ -95,7 +87,23 @@ def render_page(
 <h3>Commands</h3>
 {_box("commands", "<pre>" + escape(chr(10).join(experiment["commands"])) + "</pre>")}
 <h3>Datasets</h3>
-{_cards(cards)}
+{_cards(cards)}""",
+    )
+
+
+def document(title: str, body: str) -> str:
+    """Return a whole page of these, HTML both: it asks nothing of the network."""
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
+<title>{title}</title>
+<style>{CSS}</style>
+</head>
+<body>
+{body}
 </body>
 </html>
 """
@@ -114,26 +122,26 @@ def _box(label: str, content: str) -> str:
     return f'<div class="scroll" role="region" aria-label="{escape(label)}" tabindex="0">{content}</div>'
 
 
-def _table(table: Mapping[str, Any]) -> str:
-    text_columns = 2
-    head = "".join(
-        f'<th scope="col"{_text_class(number < text_columns)}>{escape(name)}</th>'
-        for number, name in enumerate(COLUMNS)
+def table_html(head: Sequence[str], rows: Sequence[Sequence[str]], *, text_columns: int) -> str:
+    """Return the result table; the first `text_columns` hold words, the others numbers."""
+    heads = "".join(
+        f'<th scope="col"{_text_class(number < text_columns)}>{escape(name)}</th>' for number, name in enumerate(head)
     )
     body = "\n".join(
         f'<tr><th scope="row">{escape(cells[0])}</th>'
         + "".join(f"<td{_text_class(n < text_columns)}>{escape(cell)}</td>" for n, cell in enumerate(cells) if n > 0)
         + "</tr>"
-        for cells in table_cells(table)
+        for cells in rows
     )
-    return _box("result table", f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>")
+    return _box("result table", f"<table>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>")
 
 
 def _text_class(text: bool) -> str:
     return ' class="text"' if text else ""
 
 
-def _figure(figure: DrawnFigure) -> str:
+def figure_html(figure: DrawnFigure) -> str:
+    """Return the figure with its caption; the SVG file is inside."""
     svg = next(path for path in figure.paths if path.suffix == ".svg")
     data = base64.b64encode(svg.read_bytes()).decode("ascii")
     image = f'<img alt="{escape(figure.title)}" src="data:image/svg+xml;base64,{data}">'
@@ -179,10 +187,14 @@ def format_duration(seconds: float) -> str:
 def _cards(cards: Mapping[str, Mapping[str, Any]]) -> str:
     if not cards:
         return '<p class="soft">No dataset cards were found in cards/.</p>'
-    return "\n".join(
-        f'<details><summary>{escape(name)} <span class="soft">{escape(card_line(card))}</span></summary>\n<pre>'
-        f"{escape(json.dumps(card, indent=2, ensure_ascii=False))}</pre></details>"
-        for name, card in cards.items()
+    return "\n".join(details_html(name, card_line(card), card) for name, card in cards.items())
+
+
+def details_html(name: str, line: str, content: Mapping[str, Any]) -> str:
+    """Return a box that opens: a name and a line about it, and all of it as JSON inside."""
+    return (
+        f'<details><summary>{escape(name)} <span class="soft">{escape(line)}</span></summary>\n<pre>'
+        f"{escape(json.dumps(content, indent=2, ensure_ascii=False))}</pre></details>"
     )
 
 

@@ -21,6 +21,11 @@ RANDOM_COLOR = "#6B6B6B"
 REPORT_COLOR = "#C24E00"  # their vermilion, darkened likewise
 SUPPORT_COLOR = "#56B4E9"
 INK = "#222222"
+METHOD_COLORS = (OURS, "#E69F00", "#B0508F", INK, SUPPORT_COLOR, "#8A5A00")
+"""Of Okabe and Ito's palette what is not SAC's, random's or the report's, the paler ones darkened."""
+
+METHOD_DASHES = ("-", (0, (4, 1.2)), (0, (1.2, 1.2)))
+"""The colours' second and third round."""
 
 RETURN_LABEL = "return per episode (reward units)"
 

@@ -24,12 +24,12 @@ from torch import Tensor
 from foretell.core.checksums import KEY, sealed, sealed_lines
 from foretell.core.errors import CheckpointError, UsageError
 from foretell.core.files import read_json_lines, read_sealed_json, resource_errors, write_json, write_json_lines
+from foretell.core.run_settings import differences
+from foretell.core.seeds_folder import runs_of_seeds
 from foretell.core.space import require_room
 from foretell.core.versions import versions
 from foretell.models.native.building import kernels
 from foretell.training.checkpoints import KEPT, let_go, load_newest, load_tensors, save_checkpoint, save_tensors
-from foretell.training.run_settings import differences
-from foretell.training.seeds_folder import runs_of_seeds
 
 _LEFT_BY_A_DEATH = re.compile(r"\.(config\.json|events\.jsonl|model\.safetensors|replay\.hdf5)\.|\.tmp\w{6}$")
 """Names of files that were being written when a start died, the last those of safetensors; the next one removes

@@ -10,7 +10,10 @@ from typing import Any
 from foretell.core.checksums import KEY
 from foretell.core.errors import UsageError
 from foretell.core.files import read_sealed_json
-from foretell.training.run_settings import differences, flat
+from foretell.core.run_settings import differences, flat
+
+REPORT = ("table.json", "table.md", "report.html", "figures")
+"""What a report leaves in the folder."""
 
 
 def runs_of_seeds(path: Path) -> list[Path]:

@@ -1,0 +1,218 @@
+"""Runs of one's own beside each other: the table, from evaluation records alone."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from foretell.core.errors import UsageError
+from foretell.core.scores import normalized_score
+from foretell.core.seeding import stream
+from foretell.environments.tasks import TASKS
+from foretell.reporting.records import PolicyScores, scores_by_policy
+from foretell.reporting.run_results import RunResults
+from foretell.reporting.statistics import Estimate, estimate_difference, estimate_mean, interquartile_mean
+from foretell.reporting.tables import interval_phrase, markdown_table, mean_cell
+
+BOOTSTRAP_SAMPLES = 10_000
+ROOT_SEED = 0
+"""Of the bootstrap: the same records give the same table."""
+
+Records = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Measured:
+    """One policy as it was asked for one return, or by its own rule (None), from the start states that all share."""
+
+    label: str
+    target: float | None
+    algorithm: str
+    dataset: str | None
+    scores: PolicyScores
+
+    @property
+    def stream_name(self) -> str:
+        """What its bootstrap is seeded by."""
+        return f"{self.label}/{self.target!r}"
+
+
+def build_comparison(results: Sequence[RunResults], environment: str | None = None) -> dict[str, Any]:
+    """Return `{"protocol": {...}, "rows": [...]}`: a row for each policy and asked return, in the order of `results`.
+
+    `protocol`: `environment`, `evaluation_starts` (their number), `bootstrap_samples`, `root_seed` (of the bootstrap),
+    `against` (the first row's label). A row, in reward units but for the score: `label`, `algorithm`, `dataset`,
+    `target_return` (None: by the run's own rule), `mean_return`, `ci95`, `iqm` (of the training seeds' means),
+    `difference` and `difference_ci95` (to the first row, paired by start state; 0 for that row itself),
+    `normalized_score` (random 0, expert 100 of `environments.tasks`; None where they are not known), `training_seeds`,
+    `episodes` (start states, once a seed).
+
+    Start states that not all have are left out, with a warning. Raises `UsageError` where the records are of several
+    environments and `environment` names none of them, or share no start state.
+    """
+    name = _environment_of(results, environment)
+    measured = measure(results, name)
+    first = measured[0]
+    protocol = {
+        "environment": name,
+        "evaluation_starts": len(first.scores.starts),
+        "bootstrap_samples": BOOTSTRAP_SAMPLES,
+        "root_seed": ROOT_SEED,
+        "against": first.label,
+    }
+    return {"protocol": protocol, "rows": [_row(one, first, name) for one in measured]}
+
+
+def _environment_of(results: Sequence[RunResults], environment: str | None) -> str:
+    found = list(dict.fromkeys(str(record["environment"]) for one in results for record in one.records))
+    if environment is None and len(found) == 1:
+        return found[0]
+    if environment in found:
+        return str(environment)
+    asked = "several environments" if environment is None else f"--environment {environment}"
+    raise UsageError(f"{asked}: the records are of {', '.join(found)}; expected one of them with --environment.")
+
+
+def measure(results: Sequence[RunResults], environment: str) -> list[Measured]:
+    """Return every policy and asked return of the results, over the start states that all of them have."""
+    groups = [group for one in results for group in _groups(one, environment)]
+    shared = set.intersection(*(_starts(records) for *_, records in groups))
+    longest = max(len({record["start"] for record in records}) for *_, records in groups)
+    if not shared:
+        raise UsageError(
+            "the records share no start state; expected policies that acted from the same ones. Run `foretell "
+            "evaluate` for all with the same --root-seed and --episodes."
+        )
+    if len(shared) < longest:
+        warnings.warn(
+            f"only the {len(shared)} start states that all have are compared, of up to {longest}; `foretell evaluate` "
+            "with the same --episodes for all makes it more.",
+            stacklevel=2,
+        )
+    return [_measured(label, target, records, shared) for label, target, records in groups]
+
+
+def _groups(results: RunResults, environment: str) -> list[tuple[str, float | None, Records]]:
+    """Return the records of each policy and asked return, with a label; what the run's own rule asks comes first."""
+    records = [record for record in results.records if record["environment"] == environment]
+    policies = list(dict.fromkeys(record["policy"] for record in records))
+    if not policies:
+        raise UsageError(f"{results.path}: has no records of {environment}; run `foretell evaluate` there.")
+    groups: list[tuple[str, float | None, Records]] = []
+    for policy in policies:
+        label = results.label if len(policies) == 1 else f"{results.label}: {policy}"
+        own = [record for record in records if record["policy"] == policy]
+        targets = {record["target"] for record in own}
+        for target in sorted(targets, key=lambda one: (one is not None, one or 0.0)):
+            groups.append((label, target, [record for record in own if record["target"] == target]))
+    return groups
+
+
+def _starts(records: Records) -> set[int]:
+    """Return the start states that every seed has."""
+    seeds = {record["seed"] for record in records}
+    return set.intersection(*({r["start"] for r in records if r["seed"] == seed} for seed in seeds))
+
+
+def _measured(label: str, target: float | None, records: Records, shared: set[int]) -> Measured:
+    kept = [record for record in records if record["start"] in shared]
+    (scores,) = scores_by_policy(kept, label).values()
+    return Measured(
+        label=label, target=target, algorithm=records[0]["algorithm"], dataset=records[0]["dataset"], scores=scores
+    )
+
+
+def _row(own: Measured, first: Measured, environment: str) -> dict[str, Any]:
+    returns = own.scores.returns
+    generator = stream(ROOT_SEED, f"comparison/mean/{own.stream_name}")
+    mean = estimate_mean(returns, samples=BOOTSTRAP_SAMPLES, generator=generator)
+    difference = Estimate(value=0.0, low=0.0, high=0.0)
+    if own is not first:
+        generator = stream(ROOT_SEED, f"comparison/difference/{own.stream_name}")
+        difference = estimate_difference(returns, first.scores.returns, samples=BOOTSTRAP_SAMPLES, generator=generator)
+    return {
+        "label": own.label,
+        "algorithm": own.algorithm,
+        "dataset": own.dataset,
+        "target_return": own.target,
+        "mean_return": mean.value,
+        "ci95": [mean.low, mean.high],
+        "iqm": interquartile_mean(returns.mean(axis=1)),
+        "difference": difference.value,
+        "difference_ci95": [difference.low, difference.high],
+        "normalized_score": _score(own.scores.mean, environment),
+        "training_seeds": [seed for seed in own.scores.seeds if seed is not None],
+        "episodes": len(own.scores.starts),
+    }
+
+
+def _score(mean: float, environment: str) -> float | None:
+    task = TASKS.get(environment)
+    if task is None:
+        return None
+    return round(normalized_score(mean, random=task.random_score, expert=task.expert_score), 9)
+
+
+def comparison_columns(table: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the heads of the columns: differences where there are two rows, scores where the task's ends are known."""
+    columns = ["run", "algorithm", "trained on", "asked return", "mean return [95% interval]"]
+    if len(table["rows"]) > 1:
+        columns.append(f"difference to {table['protocol']['against']} [95%]")
+    columns.append("IQM")
+    if table["rows"][0]["normalized_score"] is not None:
+        columns.append("normalised")
+    return (*columns, "seeds × episodes")
+
+
+TEXT_COLUMNS = 3
+"""Of the columns, how many hold words."""
+
+
+def comparison_cells(table: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Return the rows as people read them, one string per column."""
+    rows = table["rows"]
+    return [tuple(_cells(row, first=row is rows[0], alone=len(rows) == 1)) for row in rows]
+
+
+def _cells(row: Mapping[str, Any], *, first: bool, alone: bool) -> list[str]:
+    cells = [row["label"], row["algorithm"], row["dataset"] or "—", asked_phrase(row["target_return"]), mean_cell(row)]
+    low, high = row["difference_ci95"]
+    if not alone:
+        cells.append("0" if first else f"{row['difference']:+.1f} [{low:+.1f}, {high:+.1f}]")
+    cells.append(f"{row['iqm']:.1f}")
+    if row["normalized_score"] is not None:
+        cells.append(f"{row['normalized_score']:.1f}")
+    return [*cells, f"{max(1, len(row['training_seeds']))} × {row['episodes']}"]
+
+
+def asked_phrase(target: float | None) -> str:
+    """Return what was asked for, for people.
+
+    >>> asked_phrase(None), asked_phrase(-150.0)
+    ('—', '-150')
+    """
+    return "—" if target is None else f"{target:g}"
+
+
+def comparison_sentence(table: Mapping[str, Any]) -> str:
+    """Return the table's caption: what was measured, and what each column means."""
+    protocol = table["protocol"]
+    columns = "; ".join(
+        [f"difference to {protocol['against']} paired by start state"] * (len(table["rows"]) > 1)
+        + ["asked return: — where the run's own rule chose, or nothing is asked"]
+        + ["IQM: interquartile mean of the training seeds' means"]
+        + ["normalised: random 0, expert 100, by the task's reference scores"]
+        * (table["rows"][0]["normalized_score"] is not None)
+    )
+    return (
+        f"{protocol['environment']}, undiscounted return per episode in reward units; "
+        f"{protocol['evaluation_starts']} start states shared by all. {interval_phrase(protocol)}; {columns}."
+    )
+
+
+def render_comparison(table: Mapping[str, Any]) -> str:
+    """Return the table for GitHub, its caption below."""
+    lines = markdown_table(comparison_columns(table), comparison_cells(table), text_columns=TEXT_COLUMNS)
+    return "\n".join([*lines, "", comparison_sentence(table), ""])

@@ -1,0 +1,99 @@
+"""Runs of one's own in, a report out: table, figures and page."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from foretell.core.errors import UsageError
+from foretell.core.files import write_json, write_text
+from foretell.reporting.asked import Support, asked_achieved, draw_asked
+from foretell.reporting.comparison import (
+    ROOT_SEED,
+    TEXT_COLUMNS,
+    build_comparison,
+    comparison_cells,
+    comparison_columns,
+    comparison_sentence,
+    render_comparison,
+)
+from foretell.reporting.comparison_figures import draw_curves, draw_returns
+from foretell.reporting.figures import DrawnFigure
+from foretell.reporting.page import details_html, document, figure_html, table_html
+from foretell.reporting.run_results import RunResults, read_results
+
+FIGURE_BOOTSTRAP_SAMPLES = 2_000
+
+
+def write_comparison(runs: Sequence[str | Path], out: str | Path, environment: str | None = None) -> list[Path]:
+    """Write `table.json`, `table.md`, `figures/` and `report.html` of runs beside each other; return their paths.
+
+    `runs` are run folders, folders of several seeds, and files of evaluation records (`.jsonl`), all evaluated; the
+    first is what the others are compared with (`comparison.build_comparison`). `environment` says which one where the
+    records are of several. The same inputs give the same bytes.
+
+    Raises `UsageError` where `runs` is empty, one of them is none, or they cannot be compared, `CheckpointError` where
+    one was not evaluated or a file is damaged.
+    """
+    if not runs:
+        raise UsageError("no runs; expected at least one run folder, folder of seeds or file of evaluation records.")
+    results, folder = read_results([Path(run) for run in runs]), Path(out)
+    if (folder / "experiment.json").exists():
+        raise UsageError(f"{folder}: holds an experiment's own report; choose another --out.")
+    table = build_comparison(results, environment)
+    name = table["protocol"]["environment"]
+    figures = [draw_returns(folder / "figures" / "returns", table)]
+    if curves := draw_curves(folder / "figures" / "learning", results):
+        figures.append(curves)
+    figures += [drawn for one in results for drawn in _draw_asked(one, name, folder / "figures")]
+    outputs = [folder / file for file in ("table.json", "table.md", "report.html")]
+    write_json(outputs[0], table)
+    write_text(outputs[1], render_comparison(table))
+    write_text(outputs[2], _page(results, table, figures))
+    return [*outputs, *(path for figure in figures for path in figure.paths)]
+
+
+def _draw_asked(results: RunResults, environment: str, folder: Path) -> list[DrawnFigure]:
+    """Draw achieved against asked return for every policy that was asked for several, in units of the return."""
+    if (results.config or {}).get("condition") != "return":
+        return []
+    records = [record for record in results.records if record["environment"] == environment]
+    drawn = []
+    for policy in dict.fromkeys(record["policy"] for record in records):
+        points = asked_achieved(records, policy, samples=FIGURE_BOOTSTRAP_SAMPLES, root_seed=ROOT_SEED)
+        if points is None or len(points.asked) < 2:
+            continue
+        name = results.label if policy == records[0]["policy"] else f"{results.label}-{policy}"
+        stem = folder / f"asked-{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}"
+        drawn.append(draw_asked(stem, name, points, support=_support(results.config), default_target=None))
+    return drawn
+
+
+def _support(config: Mapping[str, Any] | None) -> Support | None:
+    data = (config or {}).get("dataset") or {}
+    if "lowest_return" not in data:
+        return None
+    return Support(low=data["lowest_return"], high=data["highest_return"], share=1.0)
+
+
+def _page(results: Sequence[RunResults], table: Mapping[str, Any], figures: Sequence[DrawnFigure]) -> str:
+    title = escape(f"Runs on {table['protocol']['environment']}")
+    shown = "\n".join(map(figure_html, figures))
+    settings = "\n".join(details_html(one.label, str(one.path), one.config or {}) for one in results)
+    cells = table_html(comparison_columns(table), comparison_cells(table), text_columns=TEXT_COLUMNS)
+    return document(
+        title,
+        f"""<h1>{title}</h1>
+<h2>Result</h2>
+{cells}
+<p class="soft">{escape(comparison_sentence(table))}</p>
+<h2>Figures</h2>
+<div class="figures">
+{shown}
+</div>
+<h2>Settings</h2>
+{settings}""",
+    )

@@ -1,0 +1,238 @@
+"""Runs of one's own beside each other: table, figures and page."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from page_helpers import Page
+
+from foretell.core.checksums import sealed
+from foretell.core.errors import CheckpointError, UsageError
+from foretell.core.files import write_json, write_json_lines
+from foretell.reporting.comparison import build_comparison
+from foretell.reporting.comparison_report import write_comparison
+from foretell.reporting.run_results import read_results
+
+ENVIRONMENT = "Pendulum-v1"
+STARTS = range(100, 120)
+EASE = np.random.default_rng(0).normal(0, 80, len(STARTS))
+"""What a start state does to every policy."""
+
+
+def records(level, *, policy="data", seed=0, target=None, starts=STARTS, environment=ENVIRONMENT, spread=0.0):
+    """Return evaluation records of about a level, of which the start states explain all but `spread`."""
+    noise = np.random.default_rng(seed + 1).normal(0, 1, len(STARTS)) * spread
+    by_start = dict(zip(STARTS, level + EASE + noise))
+    facts = {"policy": policy, "algorithm": "decision-transformer", "dataset": "data", "seed": seed}
+    return [
+        {**facts, "environment": environment, "start": start, "target": target,
+         "return": float(by_start.get(start, level)), "length": 200}
+        for start in starts
+    ]  # fmt: skip
+
+
+def write_run(path, found, *, seed=0, condition="return", width=8, events=True) -> Path:
+    """Write a run folder as training and evaluation leave it, as far as a report looks at it."""
+    data = {"name": "data", "lowest_return": -1500.0, "highest_return": -200.0}
+    write_json(path / "config.json", sealed({
+        "kind": "sequence", "algorithm": "decision-transformer", "condition": condition, "seed": seed,
+        "model": {"width": width}, "dataset": data,
+    }))  # fmt: skip
+    if events:
+        learned = [(1_000, -900.0 + seed), (2_000, -300.0 + seed)]
+        write_json_lines(path / "events.jsonl", [
+            {"event": "evaluation", "update": update, "mean_return": mean} for update, mean in learned
+        ])  # fmt: skip
+    if found:
+        write_json_lines(path / "evaluations.jsonl", found)
+    return path
+
+
+def write_seeds(path, level, *, seeds=3, together=True) -> Path:
+    found = [records(level + seed, seed=seed) for seed in range(seeds)]
+    for seed in range(seeds):
+        write_run(path / f"seed-{seed}", [] if together else found[seed], seed=seed)
+    if together:
+        write_json_lines(path / "evaluations.jsonl", [record for some in found for record in some])
+    return path
+
+
+@pytest.fixture
+def runs(tmp_path):
+    return [write_seeds(tmp_path / "seeds", -300.0), write_run(tmp_path / "other", records(-250.0, spread=10.0))]
+
+
+def test_the_table_against_worked_numbers(runs):
+    first, other = build_comparison(read_results(runs))["rows"]
+    assert first["mean_return"] == pytest.approx(-299 + EASE.mean())
+    assert first["training_seeds"] == [0, 1, 2]
+    assert first["iqm"] == pytest.approx(-299 + EASE.mean())
+    assert (first["difference"], first["difference_ci95"]) == (0, [0, 0])
+    noise = np.random.default_rng(1).normal(0, 1, len(STARTS)) * 10
+    assert other["difference"] == pytest.approx(49 + noise.mean())
+    random, expert = -1230.5, -136.9  # of the task table
+    assert other["normalized_score"] == pytest.approx(100 * (other["mean_return"] - random) / (expert - random))
+
+
+def test_a_difference_is_paired_by_start_state(runs):
+    """The start states, which spread returns by 80, are the same for both and drop out."""
+    rows = build_comparison(read_results(runs))["rows"]
+    widths = [np.ptp(rows[1][key]) for key in ("ci95", "difference_ci95")]
+    assert widths[1] < widths[0] / 4
+    low, high = rows[1]["difference_ci95"]
+    assert low < rows[1]["difference"] < high
+
+
+def test_rows_come_in_the_order_given_and_own_rules_first(tmp_path):
+    asked = records(-250.0, target=-200.0) + records(-300.0) + records(-400.0, target=-900.0)
+    results = read_results([write_run(tmp_path / "b", asked), write_run(tmp_path / "a", records(-1.0))])
+    table = build_comparison(results)
+    found = [(row["label"], row["target_return"]) for row in table["rows"]]
+    assert found == [("b", None), ("b", -900.0), ("b", -200.0), ("a", None)]
+    assert table["protocol"]["against"] == "b"
+
+
+def test_policies_of_one_file_are_told_apart(tmp_path):
+    found = records(-250.0, policy="one") + records(-300.0, policy="two")
+    write_json_lines(tmp_path / "both.jsonl", found)
+    rows = build_comparison(read_results([tmp_path / "both.jsonl"]))["rows"]
+    assert [row["label"] for row in rows] == ["both: one", "both: two"]
+
+
+def test_runs_of_one_name_are_called_by_their_paths(tmp_path):
+    paths = [write_run(tmp_path / folder / "dt", records(-300.0)) for folder in "ab"]
+    assert [one.label for one in read_results(paths)] == list(map(str, paths))
+
+
+def test_only_shared_start_states_are_compared_and_that_is_said(tmp_path):
+    few = write_run(tmp_path / "few", records(-300.0, starts=STARTS[:5]))
+    with pytest.warns(UserWarning, match="5 start states.*of up to 20"):
+        table = build_comparison(read_results([few, write_run(tmp_path / "all", records(-200.0))]))
+    assert table["protocol"]["evaluation_starts"] == 5
+    assert table["rows"][1]["mean_return"] == pytest.approx(-200 + EASE[:5].mean())
+    assert table["rows"][1]["difference"] == pytest.approx(100)
+
+
+def test_a_start_state_that_one_seed_lacks_is_shared_by_none(tmp_path):
+    found = records(-300.0, seed=0) + records(-300.0, seed=1, starts=STARTS[1:])
+    with pytest.warns(UserWarning, match="19 start states"):
+        (row,) = build_comparison(read_results([write_run(tmp_path / "run", found)]))["rows"]
+    assert row["episodes"] == 19
+
+
+def test_no_start_state_in_common_is_refused(tmp_path):
+    paths = [
+        write_run(tmp_path / "a", records(-300.0, starts=STARTS[:5])),
+        write_run(tmp_path / "b", records(-300.0, starts=STARTS[5:])),
+    ]
+    with pytest.raises(UsageError, match=r"share no start state.*--root-seed"):
+        build_comparison(read_results(paths))
+
+
+def test_several_environments_are_compared_one_at_a_time(tmp_path):
+    path = write_run(tmp_path / "run", records(-300.0) + records(-10.0, environment="Car-v0"))
+    with pytest.raises(UsageError, match=r"Pendulum-v1, Car-v0.*--environment"):
+        build_comparison(read_results([path]))
+    (row,) = build_comparison(read_results([path]), "Car-v0")["rows"]
+    assert row["mean_return"] == pytest.approx(-10 + EASE.mean())
+    assert row["normalized_score"] is None  # nobody knows the ends of that task
+    with pytest.raises(UsageError, match="Nope-v0"):
+        build_comparison(read_results([path]), "Nope-v0")
+    only = write_run(tmp_path / "only", records(-10.0))
+    with pytest.raises(UsageError, match=r"only: has no records of Car-v0"):
+        build_comparison(read_results([path, only]), "Car-v0")
+
+
+def test_seeds_evaluated_one_by_one_are_the_same_as_together(tmp_path):
+    paths = [write_seeds(tmp_path / "together", -300.0), write_seeds(tmp_path / "each", -300.0, together=False)]
+    first, second = build_comparison(read_results(paths))["rows"]
+    assert first["mean_return"] == second["mean_return"]
+    assert second["difference"] == 0
+
+
+def test_one_seed_of_several_has_what_was_recorded_beside_all(runs):
+    (row,) = build_comparison(read_results([runs[0] / "seed-2"]))["rows"]
+    assert row["training_seeds"] == [2]
+    assert row["mean_return"] == pytest.approx(-298 + EASE.mean())
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "words"),
+    [
+        ("missing", CheckpointError, "missing: does not exist.*run folder"),
+        ("empty", CheckpointError, "empty: is no run"),
+        ("unmeasured", CheckpointError, "no evaluation records.*foretell evaluate"),
+        ("unlike", UsageError, "model.width"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(tmp_path, name, error, words):
+    (tmp_path / "empty").mkdir()
+    write_run(tmp_path / "unmeasured", [])
+    write_seeds(tmp_path / "unlike", -300.0)
+    write_run(tmp_path / "unlike" / "seed-3", [], seed=3, width=16)
+    with pytest.raises(error, match=words):
+        read_results([tmp_path / name])
+
+
+def test_a_run_given_twice_is_refused(runs):
+    with pytest.raises(UsageError, match="twice"):
+        read_results([runs[0], runs[0] / ".." / runs[0].name])
+    with pytest.raises(UsageError, match="no runs"):
+        write_comparison([], "anywhere")
+
+
+def test_everything_is_written_and_again_to_the_same_bytes(runs, tmp_path):
+    write_json_lines(tmp_path / "random.jsonl", records(-1200.0, policy="random"))
+    given = [*runs, tmp_path / "random.jsonl"]
+    paths = write_comparison(given, tmp_path / "out")
+    names = {path.relative_to(tmp_path / "out").as_posix() for path in paths}
+    figures = {f"figures/{name}.{suffix}" for name in ("returns", "learning") for suffix in ("svg", "png")}
+    assert names == {"table.json", "table.md", "report.html"} | figures
+    before = [path.read_bytes() for path in paths]
+    assert [path.read_bytes() for path in write_comparison(given, tmp_path / "out")] == before
+
+
+def test_the_page_is_whole_and_asks_nothing_of_the_network(runs, tmp_path):
+    write_comparison(runs, tmp_path / "out")
+    page = Page((tmp_path / "out" / "report.html").read_text())
+    assert page.references
+    assert all(one.startswith("data:") for one in page.references)
+    assert "script" not in page.tags
+    for words in ("difference to seeds [95%]", "own rule chose", '"width": 8', "3 × 20"):
+        assert words in page.text
+
+
+def test_asked_against_achieved_is_drawn_where_returns_were_asked_for(tmp_path):
+    asked = records(-700.0, target=-600.0) + records(-300.0, target=-250.0)
+    drawn = write_comparison([write_run(tmp_path / "told", asked)], tmp_path / "told")
+    assert tmp_path / "told" / "figures" / "asked-told.png" in drawn
+    quantiles = records(-700.0, target=0.1) + records(-300.0, target=0.9)
+    advantages = write_run(tmp_path / "advantages", quantiles, condition="advantage")
+    drawn = write_comparison([advantages], advantages)
+    assert [path.stem for path in drawn if path.suffix == ".png"] == ["returns", "learning"]
+
+
+def test_runs_that_were_never_evaluated_while_they_learned_have_no_curve(tmp_path):
+    run = write_run(tmp_path / "run", records(-300.0), events=False)
+    assert not [path for path in write_comparison([run], run) if path.stem == "learning"]
+
+
+def test_an_experiments_folder_keeps_its_own_report(runs, tmp_path):
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "experiment.json").write_text("{}")
+    with pytest.raises(UsageError, match="experiment's own report"):
+        write_comparison(runs, tmp_path / "experiment")
+
+
+def test_a_report_loads_no_torch(runs, tmp_path):
+    code = (
+        "import sys, json; from foretell.reporting.comparison_report import write_comparison;"
+        "write_comparison(json.loads(sys.argv[1]), sys.argv[2]); sys.exit('torch' in sys.modules)"
+    )
+    given = json.dumps(list(map(str, runs)))
+    subprocess.run([sys.executable, "-c", code, given, str(tmp_path / "out")], check=True)
