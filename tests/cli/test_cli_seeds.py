@@ -13,6 +13,7 @@ from cli_helpers import SMALL, parse
 from foretell import facade
 from foretell.cli import seeds
 from foretell.cli.flags import flags_of, parse_seeds
+from foretell.collection.recipes import collect_random
 from foretell.core.errors import UsageError
 from foretell.core.files import sha256_of
 from foretell.core.run_settings import differences
@@ -194,3 +195,26 @@ def test_records_of_any_name_beside_seeds_are_no_strangers(foretell, data, tmp_p
     assert foretell("train", data, "--out", "several", "--seeds", "0..1", *SMALL).code == 0
     (tmp_path / "several/notes.txt").write_text("mine")
     foretell("train", data, "--out", "several", "--seeds", "0..2", *SMALL).refusal(2, "notes.txt")
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--target", -300), "target.return None there, -300.0 here"),
+        (("--precision", "bfloat16"), "precision 'float32' there, 'bfloat16' here"),
+        (("--best-share", 0.5), "best_share 1.0 there, 0.5 here"),
+    ],
+)
+def test_more_seeds_that_ask_otherwise_are_refused(foretell, data, flags, words):
+    assert foretell("train", data, "--out", "several", "--seeds", "0", *SMALL).code == 0
+    foretell("train", data, "--out", "several", "--seeds", "1", *SMALL, *flags).refusal(2, "seed-0", words)
+
+
+def test_more_seeds_of_other_data_are_refused(foretell, data, tmp_path):
+    """They would be heard of when all have been trained and are evaluated."""
+    assert foretell("train", data, "--out", "several", "--seeds", "0", *SMALL).code == 0
+    collect_random("Pendulum-v1", 2000, seed=9, path=tmp_path / "other" / data.name)  # of the same name
+    foretell("train", tmp_path / "other" / data.name, "--out", "several", "--seeds", "1", *SMALL).refusal(
+        2, "dataset.fingerprint"
+    )
+    assert not (tmp_path / "several/seed-1").exists()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from foretell.cli.progress import watch
 from foretell.core.errors import UsageError
 from foretell.core.seeds_folder import REPORT, require_the_same, runs_of_seeds
+from foretell.datasets.registry import open_dataset
 from foretell.models.registry import MODELS
 
 if TYPE_CHECKING:
@@ -67,17 +68,29 @@ def _require_folder_of_seeds(verb: Train) -> None:
         raise UsageError(
             f"{verb.out}: holds {strangers[0]}; expected an empty folder or one of --seeds. Choose another --out."
         )
-    require_the_same(verb.out, _asked(verb))
+    if begun:
+        require_the_same(verb.out, _asked(verb))
 
 
 def _asked(verb: Train) -> dict[str, Any]:
-    """Return what `config.json` of every seed will say that follows from flags alone."""
+    """Return what `config.json` of every seed will say that follows from flags and data alone."""
     asked: dict[str, Any] = {"algorithm": verb.algorithm}
+    if verb.dataset is not None:
+        data = open_dataset(verb.dataset, horizon=verb.horizon, environment=verb.environment)
+        asked["dataset"] = {"name": data.name, "fingerprint": data.fingerprint()}
+    if verb.environment is not None:
+        asked["environment"] = {"name": verb.environment}
     if verb.algorithm in MODELS:
+        network = verb.of_network()
         asked |= {
             "condition": verb.condition, "best_share": verb.best_share, "training": asdict(verb.training),
-            "model": asdict(verb.settings[verb.algorithm]),
+            "model": asdict(network["model"]), "precision": verb.compute.precision,
+            "target": {"return": None if verb.target == "auto" else verb.target},
         }  # fmt: skip
+        if network["acting"] is not None:
+            asked["acting"] = asdict(network["acting"])
+        if verb.compute.device != "auto":
+            asked["device"] = verb.compute.device.partition(":")[0]
         if verb.condition in ("value", "advantage") and verb.values_from is None:
             asked["values"] = asdict(verb.values)
     else:

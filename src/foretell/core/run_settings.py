@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-MEANT = {"training.optimizer": "adamw", "training.matrix_learning_rate": 0.01}
+MEANT = {
+    "training.optimizer": "adamw", "training.matrix_learning_rate": 0.01, "device": "cpu", "precision": "float32",
+    "processes": 1,
+}  # fmt: skip
 """What runs meant that began before there was another choice, and say nothing."""
 SHOWN = 3
 """Differences that are told; where there are more, it is another run altogether."""
