@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from foretell.core.errors import UsageError
-from foretell.core.seeding import derive_seed, stream
+from foretell.core.seeding import derive_seed, derive_seeds, stream
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2**32 - 1, 2**32, 2**63 - 1, 2**70])
@@ -29,3 +29,17 @@ def test_streams_of_other_names_and_indices_differ():
 def test_seeds_below_zero_are_refused():
     with pytest.raises(UsageError, match="seed -1"):
         stream(-1, "windows")
+
+
+@pytest.mark.parametrize("count", [1, 199, 200, 201, 300, 1000])
+def test_a_shorter_list_of_seeds_is_the_beginning_of_a_longer_one(count):
+    longest = derive_seeds(3, "evaluation-starts", 1200)
+    assert derive_seeds(3, "evaluation-starts", count) == longest[:count]
+    assert len(set(longest)) == 1200
+    assert all(0 <= seed < 2**31 - 1 for seed in longest)
+
+
+def test_the_first_200_seeds_are_those_of_one_draw():
+    """Which all recorded evaluations have."""
+    drawn = stream(0, "evaluation-starts").choice(2**31 - 1, size=200, replace=False)
+    assert derive_seeds(0, "evaluation-starts", 1000)[:200] == drawn.tolist()

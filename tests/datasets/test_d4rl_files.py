@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from foretell.core.episode import Episode
 from foretell.core.errors import DatasetError, ResourceError
 from foretell.datasets import d4rl_writer
 from foretell.datasets.d4rl import read_d4rl
@@ -213,3 +214,30 @@ def test_a_full_disk_is_said_before_the_work(written, tmp_path, metadata, monkey
     with pytest.raises(ResourceError, match="No space left on device for"):
         write_columns(tmp_path / "c.hdf5", columns, metadata)
     assert not (tmp_path / "c.hdf5").exists()
+
+
+def _small(values, **changed):
+    content = {"observations": np.zeros((len(values) + 1, 1), np.float32), "actions": np.zeros((len(values), 1))}
+    flags = np.zeros(len(values), bool)
+    return Episode(
+        rewards=np.asarray(values), terminations=flags, truncations=flags | (np.arange(len(values)) == len(values) - 1),
+        **(content | changed),
+    )  # fmt: skip
+
+
+def test_whole_rewards_at_first_cut_off_no_later_ones(tmp_path, metadata):
+    write_d4rl(tmp_path / "x.hdf5", [_small([1, 0, 1]), _small([0.5, 0.9, -0.7])], metadata)
+    found = read_d4rl(tmp_path / "x.hdf5").rewards
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, [1, 0, 1, 0.5, 0.9, -0.7])
+
+
+@pytest.mark.parametrize("what", ["observations", "infos"])
+def test_fractions_among_whole_numbers_are_refused(tmp_path, metadata, what):
+    def episode(kind):
+        numbers = np.array([[0.5], [1.5], [2.5]]).astype(kind)
+        return _small([0.0, 0.0], **({what: numbers} if what == "observations" else {what: {"battery": numbers[1:]}}))
+
+    with pytest.raises(DatasetError, match=r"float64 among int64.*one type"):
+        write_d4rl(tmp_path / "x.hdf5", [episode(np.int64), episode(np.float64)], metadata)
+    assert not (tmp_path / "x.hdf5").exists()

@@ -211,3 +211,23 @@ def test_our_part_of_the_metadata_is_plain_json(dataset, tmp_path):
     write_minari(dataset, "plain-v0")
     stored = json.loads((tmp_path / "minari/plain-v0/data/metadata.json").read_text())
     assert set(stored["foretell"]) == {"metadata", "extras", "next_observations"}
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        ({"g": 2.0}, "g=2.0"),
+        ({"max_episode_steps": 50}, "max_episode_steps=50"),
+        ({}, None),
+        ({"render_mode": "rgb_array"}, None),  # changes no number
+    ],
+)
+def test_an_id_is_named_where_it_stands_for_what_was_recorded_in(made, words):
+    env = gymnasium.make("Pendulum-v1", **made)
+    minari.create_dataset_from_buffers(
+        "own/made-v0", [_buffer(2, observations=np.zeros((3, 3), np.float32))], env=env
+    )  # fmt: skip
+    dataset = read_minari("own/made-v0")
+    assert dataset.metadata.environment == (None if words else "Pendulum-v1")
+    told = [note for note in dataset.notes if "no environment is named" in note]
+    assert [words in note for note in told] == ([True] if words else [])

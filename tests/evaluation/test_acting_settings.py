@@ -343,3 +343,21 @@ def test_settings_of_acting_that_are_damaged_are_refused(damage):
         del config["acting"]
     with pytest.raises(CheckpointError, match="acting"):
         restore_policy(config, tensors)
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "horizon", "first"), [("median", 1, 0), ("imitation", 1, 0), ("imitation", 3, 2)]
+)
+def test_a_window_is_told_of_its_own_first_timestep(behaviour, horizon, first, monkeypatch):
+    """A plan over several timesteps reads fewer that are past, and what stands in front is of these."""
+    model = trajectory_model(told=True)
+    policy = planner(model, PlanningConfig(beam_width=2, behaviour=behaviour, horizon=horizon), condition="return")
+    batch, _ = newest(model)
+    told = []
+    model.embed_told.register_forward_hook(lambda module, given, found: told.append(given[0]))
+    policy._choose(batch)
+    expected = torch.cat(
+        [batch.returns_to_go[:, first], batch.timesteps[:, first, None] / model.shape.max_timesteps], dim=1
+    )  # fmt: skip
+    assert len(told) == 1
+    torch.testing.assert_close(told[0], expected)

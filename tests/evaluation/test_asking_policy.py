@@ -283,3 +283,14 @@ def test_named_policies_need_an_environment_that_they_know():
 def test_the_starts_of_named_policies_are_the_shared_ones():
     found = facade.evaluate("random", environment="Pendulum-v1", episodes=2, root_seed=5)
     assert [record["start"] for record in found] == derive_seeds(5, "evaluation-starts", 200)[:2]
+
+
+def test_the_context_holds_the_actions_that_were_taken():
+    """A head without a bound may say more than the environment takes; training never showed that."""
+    model = RecordingModel([2.5, -0.5, -3.0, 0.0], context_length=K)
+    policy = ConditionedPolicy(model, scaled(1), -10.0)
+    policy.reset(1)
+    for _ in range(4):
+        policy.act(FIRST[:1])
+        policy.observe([0.0])
+    assert [seen["actions"][0, :-1, 0].tolist() for seen in model.seen] == [[], [1.0], [1.0, -0.5], [-0.5, -1.0]]

@@ -79,12 +79,12 @@ def test_terminations_move_the_window_and_are_learned():
 
 
 def test_ends_that_are_not_learned_or_not_moved_are_noticed(monkeypatch):
-    monkeypatch.setattr(TrajectoryTransformer, "_with_ends", lambda self, symbols, batch: (symbols, batch.mask))
+    monkeypatch.setattr(TrajectoryTransformer, "_with_ends", lambda self, symbols, batch: (symbols, batch))
     notices(check_terminations)
 
     def overwritten(self, symbols, batch):
         gone = batch.terminations[:, -1:] & (torch.arange(batch.mask.shape[1]) == batch.mask.shape[1] - 1)
-        return torch.where(gone[..., None], self.stop, symbols), batch.mask
+        return torch.where(gone[..., None], self.stop, symbols), batch
 
     monkeypatch.setattr(TrajectoryTransformer, "_with_ends", overwritten)
     notices(check_terminations)

@@ -71,12 +71,12 @@ def goal_of(model, batch, row):
     return [encode_slowly(edges[slot], np.float32(number)) for slot, number in enumerate(batch.goals[row].tolist())]
 
 
-def front_of(model, batch, row):
-    """What stands in front of a window, embedded: what its first timestep is told, and the goal."""
+def front_of(model, batch, row, skipped=0):
+    """What stands in front of a window, embedded: what its first timestep behind so many is told, and the goal."""
     w = {name: value.double().numpy() for name, value in model.state_dict().items()}
     found = []
     if model.config.told:
-        first = int(np.flatnonzero(batch.mask[row].numpy())[0])
+        first = int(np.flatnonzero(batch.mask[row].numpy())[skipped])
         time = int(batch.timesteps[row, first]) / model.shape.max_timesteps
         numbers = np.array([float(batch.returns_to_go[row, first, 0]), time])
         found.append(w["embed_told.weight"] @ numbers + w["embed_told.bias"])
@@ -160,7 +160,9 @@ def loss_slowly(model, batch):
     of_slot += [config.reward_weight, config.return_weight]
     for row in range(len(batch.mask)):
         tokens = [symbol for timestep in timesteps_of(model, batch, row) for symbol in timestep]
-        logits = logits_slowly(model, tokens, front_of(model, batch, row))
+        full = batch.mask[row].all() and batch.mask.shape[1] > 1
+        skipped = int(full and batch.terminations[row, -1])  # to make room for the end
+        logits = logits_slowly(model, tokens, front_of(model, batch, row, skipped))
         for k in range(1, len(tokens)):
             slot = k % model.slots
             wanted = _near(model, slot, tokens[k], config.smoothing)

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from foretell.core.returns import returns_to_go
+from foretell.sequences import normalization
 from foretell.sequences.normalization import Normalization
 from foretell.sequences.scaling import ActionRange
 from reference.making import CHOICES, make_dataset
@@ -67,6 +68,35 @@ def test_normalization_round_trip_through_json(discrete):
     data = make_dataset([5, 6], shape=CHOICES) if discrete else make_dataset([5, 6])
     fitted = Normalization.fit(data, None if discrete else ActionRange(low=(-2.0, 0.1), high=(2.0, 1 / 3)))
     assert Normalization.from_json(json.loads(json.dumps(fitted.to_json()))) == fitted
+
+
+def test_statistics_of_some_timesteps_are_in_step_with_no_episode(monkeypatch):
+    """Every 50th timestep of episodes of 50 would be the first alone."""
+    monkeypatch.setattr(normalization, "STATISTICS_ROWS", 200)
+    clock = np.tile(np.arange(50, dtype=np.float32), 200)[:, None]
+    fitted = Normalization.fit(make_dataset([50] * 200, observations=clock), None)
+    assert fitted.observation_mean[0] == pytest.approx(24.5, abs=1)
+    assert fitted.observation_std[0] == pytest.approx(14.4, abs=1)
+
+
+def test_observations_in_small_units_are_scaled_too():
+    small = (1e-7 * np.random.default_rng(0).normal(size=(300, 2))).astype(np.float32)
+    scaled = Normalization.fit(make_dataset([300], observations=small), None).observations(small)
+    np.testing.assert_allclose(scaled.std(axis=0), [1, 1], atol=1e-4)
+
+
+def test_the_return_scale_is_the_largest_that_is_left_at_any_timestep():
+    """100 first and -100 at the end are a return of 0, and -100 still to come."""
+    rewards = np.zeros(20, np.float32)
+    rewards[[0, 10]], rewards[[9, 19]] = 100.0, -100.0
+    assert Normalization.fit(make_dataset([10, 10], rewards=rewards), None).return_scale == 100.0
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_of_rewards_of_one_sign_it_is_that_of_an_episode_to_the_last_bit(sign):
+    rewards = sign * np.random.default_rng(0).random(2000).astype(np.float32)
+    data = make_dataset([700, 300, 1000], rewards=rewards)
+    assert Normalization.fit(data, None).return_scale == np.abs(data.episode_returns()).max()
 
 
 def test_data_without_reward_have_a_scale_of_one():

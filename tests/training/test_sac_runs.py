@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
+from gymnasium.envs.classic_control.pendulum import PendulumEnv
 
 from foretell import facade
 from foretell.agents.configs import SACConfig
@@ -127,3 +129,28 @@ def test_a_stop_goes_on_to_the_end_of_the_episode_and_saves(tmp_path):
     _train(tmp_path / "whole")
     weights = [load_tensors(tmp_path / name / "model.safetensors") for name in ("run", "whole")]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[1])
+
+
+class _OneFixed(PendulumEnv):
+    """A second component of the action that has one value alone, and does nothing."""
+
+    def __init__(self):
+        super().__init__()
+        self.action_space = gymnasium.spaces.Box(np.array([-2, 0.5]), np.array([2, 0.5]), dtype=np.float32)
+
+    def step(self, u):
+        return super().step(u[:1])
+
+
+def test_an_action_component_of_one_value_has_no_part_in_the_density():
+    """Its width of 0 would make it infinite."""
+    if "FixedPendulum-v0" not in gymnasium.registry:
+        gymnasium.register("FixedPendulum-v0", entry_point=_OneFixed, max_episode_steps=9)
+    config = SACConfig(total_steps=4, learning_starts=2, hidden_sizes=(8,))
+    training = sac_training.SACTraining("FixedPendulum-v0", config, 0)
+    training.begin_episode()
+    for _ in range(4):
+        training.act_and_record()
+    found = training.replay.columns["infos/action_log_probs"]
+    assert np.isfinite(found).all()
+    np.testing.assert_allclose(found[:2], -np.log(4.0), rtol=1e-6)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from foretell.core.errors import DatasetError, DivergedError, UsageError
+from foretell.values import dynamics
 from foretell.values.configs import DynamicsConfig
 from foretell.values.dynamics import DynamicsEnsemble, farthest_points
 from reference.making import CHOICES, make_dataset
@@ -194,3 +195,29 @@ def test_what_cannot_be_learned_from_is_refused():
 def test_settings_out_of_range_are_refused(changes):
     with pytest.raises(UsageError, match="expected"):
         DynamicsConfig(**changes)
+
+
+def test_candidates_are_in_step_with_no_episode(monkeypatch):
+    """Of 200 episodes of 50, every 50th timestep would be the first of each alone, where the clock stands at 0."""
+    monkeypatch.setattr(dynamics, "MOST_CANDIDATES", 200)
+    clock = np.tile(np.arange(50, dtype=np.float32), 200)
+    rng = np.random.default_rng(0)
+    data = make_dataset(
+        [50] * 200, observations=np.stack([clock, rng.normal(size=10_000).astype(np.float32)], 1),
+        next_observations=np.stack([clock + 1, np.zeros(10_000, np.float32)], 1),
+    )  # fmt: skip
+    found = DynamicsEnsemble(data, QUICK, seed=0)
+    assert found.lowest[0] < 2
+    assert found.highest[0] > 47
+
+
+def test_small_units_change_no_prediction():
+    """What is in millionths moves as what is in ones does."""
+    data, (observations, actions) = _spring(), _probe()
+    small = replace(
+        data, observations=(1e-6 * data.observations).astype(np.float32),
+        next_observations=(1e-6 * data.next_observations).astype(np.float32),
+    )  # fmt: skip
+    ones = DynamicsEnsemble(data, QUICK, seed=0).predict(observations, actions)
+    millionths = DynamicsEnsemble(small, QUICK, seed=0).predict((1e-6 * observations).astype(np.float32), actions)
+    np.testing.assert_allclose(1e6 * millionths.next_observations, ones.next_observations, atol=1e-3)

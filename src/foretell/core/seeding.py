@@ -11,6 +11,8 @@ from foretell.core.errors import UsageError
 
 WORD = 2**32
 """Smaller numbers are one word of what a sequence is seeded with."""
+DRAWN_AT_ONCE = 200
+"""Seeds of a list that come from one draw: as many as there are start states where nobody asks for more."""
 
 
 def _sequence(root_seed: int, name: str, indices: tuple[int, ...]) -> np.random.SeedSequence:
@@ -42,5 +44,14 @@ def derive_seed(root_seed: int, name: str, *indices: int) -> int:
 
 
 def derive_seeds(root_seed: int, name: str, count: int) -> list[int]:
-    """Return `count` distinct 31-bit seeds drawn from one generator; Gymnasium's `reset(seed=...)` takes them."""
-    return [int(seed) for seed in stream(root_seed, name).choice(2**31 - 1, size=count, replace=False)]
+    """Return `count` distinct 31-bit seeds, fewer of them the first of more; Gymnasium's `reset(seed=...)` takes them.
+
+    The first `DRAWN_AT_ONCE` come from one draw without replacement, which for another size has other numbers; those
+    behind them one by one from a stream of their own, what is there already left out.
+    """
+    drawn = stream(root_seed, name).choice(2**31 - 1, size=DRAWN_AT_ONCE, replace=False)
+    seeds = dict.fromkeys(map(int, drawn))
+    more = stream(root_seed, name, 1)
+    while len(seeds) < count:
+        seeds[int(more.integers(2**31 - 1))] = None
+    return list(seeds)[:count]

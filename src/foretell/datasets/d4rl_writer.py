@@ -44,10 +44,11 @@ class Column:
 
 
 def layout_of(columns: Mapping[str, np.ndarray]) -> dict[str, Column]:
-    """Return the layout of a block of columns: float columns become float32, flags bool; infos keep their type."""
+    """Return the layout of a block of columns: rewards and float columns become float32, flags bool; infos keep their
+    type."""
     layout = {}
     for name, values in columns.items():
-        keep = name.startswith("infos/") or values.dtype.kind in "iub"
+        keep = name.startswith("infos/") or (values.dtype.kind in "iub" and name != "rewards")
         layout[name] = Column(shape=values.shape[1:], dtype=values.dtype if keep else np.dtype(np.float32))
     for name in FILE_KEYS:
         layout[name] = Column(dtype=np.dtype(bool))
@@ -103,6 +104,7 @@ class D4RLWriter:
             raise DatasetError(f"{self.path}: block has {sorted(columns)}; expected the columns {sorted(self.layout)}.")
         if self._written + rows > self.num_steps:
             raise DatasetError(f"{self.path}: {self._written + rows} timesteps come; expected {self.num_steps}.")
+        self._check_types(columns)
         block = {name: np.ascontiguousarray(v, self.layout[name].dtype) for name, v in columns.items()}
         for name, values in block.items():
             expected = (rows, *self.layout[name].shape)
@@ -139,6 +141,16 @@ class D4RLWriter:
                 self._file.create_dataset(name, data=values, track_times=False)
             checksum = checksum_of({name: hdf5.load_small(self._file[name]) for name in others})
             self._file.create_dataset("foretell/checksum", data=np.bytes_(checksum.encode()), track_times=False)
+
+    def _check_types(self, columns: Mapping[str, np.ndarray]) -> None:
+        """Raise `DatasetError` where a column holds other numbers than its type can: fractions among whole numbers."""
+        for name, values in columns.items():
+            kept = self.layout[name].dtype
+            if name not in FILE_KEYS and not np.can_cast(values.dtype, kept, "same_kind"):
+                raise DatasetError(
+                    f"{self.path}: {name} are {values.dtype} among {kept}, which the first episode has; expected one "
+                    "type in all episodes. Convert them first."
+                )
 
     def _check_space(self) -> None:
         needed = sum(self.num_steps * int(np.prod(c.shape)) * c.dtype.itemsize for c in self.layout.values())

@@ -13,6 +13,8 @@ from foretell.core.episode import Episode
 from foretell.core.errors import DatasetError
 from foretell.datasets.fingerprint import BLOCK_ROWS, fingerprint
 
+ROUNDING = 1e-9
+"""Relative: by so much two sums of the same rewards may differ, taken in another order."""
 IMAGINED_FROM = "imagined_from"
 """Of imagined data, the hyperparameter that holds the fingerprint of what their world was learned from."""
 
@@ -141,14 +143,34 @@ class Dataset:
 
         Some episodes at a time: summed at once, NumPy would hold all rewards in float64.
         """
-        starts, ends, first = self.episode_starts, self.episode_ends, 0
+        starts, ends = self.episode_starts, self.episode_ends
         returns = np.empty(self.num_episodes)
-        while first < self.num_episodes:
-            last = max(first + 1, int(np.searchsorted(ends, starts[first] + BLOCK_ROWS, side="right")))
+        for first, last in self._blocks_of_episodes():
             rewards = self.rewards[starts[first] : ends[last - 1]]
             returns[first:last] = np.add.reduceat(rewards, starts[first:last] - starts[first], dtype=np.float64)
-            first = last
         return returns
+
+    def largest_return_to_go(self) -> float:
+        """Return the largest absolute return-to-go of any timestep, reward units.
+
+        It is an episode's return, to the last bit, where none is larger, as of rewards of one sign.
+        """
+        whole, largest = float(np.abs(self.episode_returns()).max()), 0.0
+        for first, last in self._blocks_of_episodes():
+            start, ends = self.episode_starts[first], self.episode_ends[first:last] - self.episode_starts[first]
+            sums = np.cumsum(self.rewards[start : start + ends[-1]], dtype=np.float64)
+            before = np.concatenate([[0.0], sums[:-1]])
+            left = np.repeat(sums[ends - 1], self.episode_lengths[first:last]) - before
+            largest = max(largest, float(np.abs(left).max()))
+        return largest if largest > whole * (1 + ROUNDING) else whole
+
+    def _blocks_of_episodes(self) -> Iterator[tuple[int, int]]:
+        """Yield numbers of episodes, first and behind the last, of some `BLOCK_ROWS` timesteps together."""
+        starts, ends, first = self.episode_starts, self.episode_ends, 0
+        while first < self.num_episodes:
+            last = max(first + 1, int(np.searchsorted(ends, starts[first] + BLOCK_ROWS, side="right")))
+            yield first, last
+            first = last
 
     def episode(self, index: int) -> Episode:
         """Return one episode, copied out of the file. Raises `DatasetError` naming it where its content is wrong."""

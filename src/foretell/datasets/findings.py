@@ -76,6 +76,11 @@ def spread_rows(dataset: Dataset, most: int, *, before: int = 0, after: int = 1)
     return dataset.episode_starts[episode] + before + chosen - (ends - counts)[episode]
 
 
+def some_rows(column: np.ndarray, most: int) -> np.ndarray:
+    """Return at most `most` rows of a column, `spread` over it; all of them where they are no more."""
+    return column[:] if len(column) <= most else column[spread(len(column), most)]
+
+
 def spread(count: int, most: int) -> np.ndarray:
     """Return at most `most` of the numbers below `count`, rising and evenly spread, in step with no episode length."""
     if count <= most:

@@ -59,10 +59,16 @@ def read_minari(dataset_id: str) -> Dataset:
     elif ours and ours["next_observations"] == "unknown":
         del table["next_observations"]
     table = convert(table, f"minari:{dataset_id}")
-    metadata = _our_metadata(ours) if ours else _their_metadata(source, stored)
+    changes = () if ours else _changes_of_environment(source)
+    metadata = _our_metadata(ours) if ours else _their_metadata(source, stored, known=not changes)
     ends = np.cumsum([len(columns["rewards"]) for columns in episodes])
     found = with_episodes(table, ends, environment=metadata.environment, horizon=None, where=f"minari:{dataset_id}")
     found["notes"] += notes.sentences()
+    if changes:
+        found["notes"] += (
+            f"recorded in {source.spec.env_spec.id} with {', '.join(changes)}, which that id does not stand for: no "
+            "environment is named. Register one that is made so, and give it with --environment.",
+        )
     return Dataset(
         name=dataset_id, infos=infos, metadata=metadata, extras=_decode(ours["extras"]) if ours else {}, **found
     )
@@ -237,10 +243,29 @@ def _spaces(dataset: Dataset) -> dict[str, Any]:
     return found
 
 
-def _their_metadata(source: Any, stored: Mapping[str, Any]) -> DatasetMetadata:
+def _changes_of_environment(source: Any) -> tuple[str, ...]:
+    """Say what the environment of the recording was made with that its id does not stand for here; nothing where the
+    id is not known."""
+    import gymnasium
+
+    spec = source.spec.env_spec
+    registered = spec and gymnasium.registry.get(spec.id)
+    if registered is None:
+        return ()
+    given = {name: value for name, value in spec.kwargs.items() if registered.kwargs.get(name, _NOTHING) != value}
+    if spec.max_episode_steps != registered.max_episode_steps:
+        given["max_episode_steps"] = spec.max_episode_steps
+    wrappers = [f"the wrapper {one.name}" for one in spec.additional_wrappers]
+    return (*(f"{name}={value!r:.60}" for name, value in given.items() if name != "render_mode"), *wrappers)
+
+
+_NOTHING = object()
+
+
+def _their_metadata(source: Any, stored: Mapping[str, Any], *, known: bool) -> DatasetMetadata:
     kept = {f"minari/{name}": stored[name] for name in ("code_permalink", "author", "author_email") if name in stored}
     return DatasetMetadata(
-        environment=source.spec.env_spec.id if source.spec.env_spec else None,
+        environment=source.spec.env_spec.id if source.spec.env_spec and known else None,
         algorithm=stored.get("algorithm_name"),
         description=stored.get("description", ""),
         versions={"minari": source.minari_version},

@@ -110,10 +110,10 @@ class ConditionedPolicy(Generic[Model]):
         self._returns[:, -1, 0] = self.asking.told(self._target, self._timestep)
         predicted = self._decide(self._timestep)
         actions = predicted.argmax(-1).numpy() if self.model.shape.discrete else predicted.numpy()
-        self._actions[:, -1] = actions
+        action_range = self.normalization.action_range
+        self._actions[:, -1] = actions if action_range is None else np.clip(actions, -1, 1)  # as they are taken
         self._timestep += 1
         self._unrewarded = True
-        action_range = self.normalization.action_range
         return actions if action_range is None else action_range.to_environment(actions)
 
     def observe(self, rewards: Sequence[float] | Float[np.ndarray, " num_envs"]) -> None:

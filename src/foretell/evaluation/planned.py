@@ -61,12 +61,12 @@ class PlanningPolicy(ConditionedPolicy[TrajectoryTransformer]):
         model, planning = self.model, self.planning
         if self._goal is not None:
             batch = replace(batch, goals=self._goal.expand(len(batch.mask), -1))
-        front = model.front(batch)
         if planning.behaviour in ("expectation", "median"):
             median = planning.behaviour == "median"
-            return model.next_actions(model.symbols(batch), batch.mask, front=front, median=median)
+            return model.next_actions(model.symbols(batch), batch.mask, front=model.front(batch), median=median)
         past = model.config.context_length - planning.horizon
         timesteps = model.symbols(batch)[:, -past - 1 :]
+        front = model.front(_newest(batch, past + 1))
         symbols = timesteps.flatten(1)[:, : (timesteps.shape[1] - 1) * model.slots + model.observation_slots]
         if planning.behaviour == "imitation":
             ahead = (planning.horizon - 1) * model.slots + model.action_slots
@@ -99,3 +99,9 @@ class PlanningPolicy(ConditionedPolicy[TrajectoryTransformer]):
             return functions.reward_units(q).view(now.shape[:2])
 
         return worth
+
+
+def _newest(batch: SequenceBatch, count: int) -> SequenceBatch:
+    """Return the newest timesteps of every window."""
+    columns = {name: column for name, column in vars(batch).items() if name != "goals"}
+    return SequenceBatch(**{name: column[:, -count:] for name, column in columns.items()}, goals=batch.goals)

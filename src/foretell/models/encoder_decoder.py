@@ -78,7 +78,7 @@ class EncoderDecoder(SequenceModel[EncoderDecoderConfig]):
         for h in range(self.config.horizon):
             predicted = self._write(token, memory, seen, None, cache)[:, -1:]
             written.append(predicted)
-            chosen = predicted.argmax(-1) if self.shape.discrete else predicted
+            chosen = predicted.argmax(-1) if self.shape.discrete else predicted.clamp(-1, 1)  # as it will be taken
             if h + 1 < self.config.horizon:
                 token = self.embed_written(action_inputs(chosen, self.shape)) + self.positions[h + 1]
         return torch.cat(written, dim=1)

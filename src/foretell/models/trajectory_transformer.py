@@ -12,7 +12,7 @@ Where we differ from the published code: docs/trajectory-transformer.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -124,7 +124,8 @@ class TrajectoryTransformer(SequenceModel[TrajectoryTransformerConfig]):
         Symbols of actions, rewards and returns weigh as the settings say, those of observations 1. The first symbol
         of a window is not predicted. After a termination the next timestep's symbols are all `stop`.
         """
-        symbols, mask = self._with_ends(self.symbols(batch), batch)
+        symbols, batch = self._with_ends(self.symbols(batch), batch)
+        mask = batch.mask
         logits = self.logits(symbols, mask, generator, front=self.front(batch))[:, :-1]
         known = mask.repeat_interleave(self.slots, 1)
         weights = self._weights().repeat(mask.shape[1])[1:] * (known[:, 1:] & known[:, :-1])
@@ -269,16 +270,17 @@ class TrajectoryTransformer(SequenceModel[TrajectoryTransformerConfig]):
 
     def _with_ends(
         self, symbols: Int[Tensor, "batch time slots"], batch: SequenceBatch
-    ) -> tuple[Int[Tensor, "batch time slots"], Bool[Tensor, "batch time"]]:
-        """Move windows that end in a termination one timestep back, and let `stop` follow them."""
-        mask = batch.mask
-        ended = batch.terminations[:, -1] & (mask.shape[1] > 1)
+    ) -> tuple[Int[Tensor, "batch time slots"], SequenceBatch]:
+        """Move windows that end in a termination one timestep back, what they are told too, and let `stop` follow."""
+        ended = batch.terminations[:, -1] & (batch.mask.shape[1] > 1)
         if not bool(ended.any()):
-            return symbols, mask
-        symbols, mask = symbols.clone(), mask.clone()
-        symbols[ended, :-1], mask[ended, :-1] = symbols[ended, 1:], mask[ended, 1:]
+            return symbols, batch
+        moved = symbols, batch.mask, batch.returns_to_go, batch.timesteps
+        symbols, mask, returns_to_go, timesteps = (one.clone() for one in moved)
+        for after, before in zip((symbols, mask, returns_to_go, timesteps), moved, strict=True):
+            after[ended, :-1] = before[ended, 1:]
         symbols[ended, -1] = self.stop
-        return symbols, mask
+        return symbols, replace(batch, mask=mask, returns_to_go=returns_to_go, timesteps=timesteps)
 
     def _spread(self, count: int, deviation: float) -> Float[Tensor, "count vocabulary vocabulary"]:
         """Return what symbols of the first `count` tables share with others; choices are no numbers and stay alone."""

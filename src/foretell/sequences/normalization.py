@@ -11,7 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from foretell.core.variation import deviation_and_variation
 from foretell.datasets.dataset import Dataset
+from foretell.datasets.findings import some_rows
 from foretell.sequences.scaling import ActionRange
 
 STATISTICS_ROWS = 1_000_000
@@ -25,7 +27,7 @@ class Normalization:
     """Statistics fitted on the data and saved in the run.
 
     `observation_mean` and `observation_std` are per dimension; for images a single 0 and 255 (1 for floats).
-    `return_scale` divides returns-to-go (reward units): the largest absolute return of an episode in the data.
+    `return_scale` divides returns-to-go (reward units): the largest absolute return-to-go in the data.
     `action_range` is None for discrete actions.
     """
 
@@ -37,15 +39,13 @@ class Normalization:
     @classmethod
     def fit(cls, dataset: Dataset, action_range: ActionRange | None) -> Normalization:
         """Measure `dataset`. A dimension that never changes is only shifted, not scaled."""
-        largest = float(np.abs(dataset.episode_returns()).max())
+        largest = dataset.largest_return_to_go()
         if len(dataset.observation_shape) == 3:  # images: bytes to [0, 1], floats as they are
             mean, std = (0.0,), (255.0 if dataset.observations.dtype == np.uint8 else 1.0,)
         else:
             most = max(1, min(STATISTICS_ROWS, STATISTICS_NUMBERS // int(np.prod(dataset.observation_shape))))
-            rows = dataset.observations[:: max(1, -(-dataset.num_steps // most))].astype(np.float64)
-            deviation = rows.std(axis=0)
-            mean = tuple(float(value) for value in rows.mean(axis=0))
-            std = tuple(float(value) if value > 1e-6 else 1.0 for value in deviation)
+            rows = some_rows(dataset.observations, most).astype(np.float64)
+            mean, std = (tuple(found.tolist()) for found in (rows.mean(axis=0), deviation_and_variation(rows)[0]))
         return cls(
             observation_mean=mean, observation_std=std, return_scale=largest or 1.0, action_range=action_range
         )  # fmt: skip

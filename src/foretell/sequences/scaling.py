@@ -58,9 +58,11 @@ class ActionRange:
         return 2 / np.where(high > low, high - low, 1.0)  # a component that never changes is -1
 
     def log_volume(self) -> float:
-        """Log of the volume ratio of environment units to [-1, 1], to turn one log-density into the other."""
+        """Log of the volume ratio of environment units to [-1, 1], to turn one log-density into the other; a
+        component of one value alone has no part in it."""
         return self._log_volume
 
     @cached_property
     def _log_volume(self) -> float:
-        return float(np.sum(np.log((np.asarray(self.high) - np.asarray(self.low)) / 2)))
+        widths = np.asarray(self.high) - np.asarray(self.low)
+        return float(np.sum(np.log(widths[widths > 0] / 2)))

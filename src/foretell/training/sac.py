@@ -124,9 +124,8 @@ class SACTraining:
         rng = self._acting_rng(step)
         if step < self.config.learning_starts:
             actions = self.action_range.to_environment(rng.uniform(-1, 1, (1, self.spec.action_dim)))
-            log_probs = -np.log(np.asarray(self.action_range.high) - np.asarray(self.action_range.low)).sum(
-                keepdims=True
-            )
+            widths = np.asarray(self.action_range.high) - np.asarray(self.action_range.low)
+            log_probs = -np.log(widths[widths > 0]).sum(keepdims=True)
         else:
             actions, log_probs = self.policy.act(self._observations.reshape(1, -1), rng)
         infos = {f"infos__{name}": values[0] for name, values in self.environments.simulator_state().items()}

@@ -14,7 +14,9 @@ from foretell.core.episode import check_finite
 from foretell.core.errors import DatasetError, UsageError
 from foretell.core.progress import Progress, silent
 from foretell.core.seeding import derive_seed
+from foretell.core.variation import deviation_and_variation
 from foretell.datasets.dataset import Dataset
+from foretell.datasets.findings import some_rows
 from foretell.values.configs import DynamicsConfig
 from foretell.values.ending import Ending
 from foretell.values.evidence import maximise_evidence
@@ -57,7 +59,7 @@ class DynamicsEnsemble(nn.Module):
         self.config, self.observation_dim = config, _vector_length(dataset)
         self.num_actions = (num_actions or dataset.num_actions) if dataset.discrete else None
         rows = _known_rows(dataset)
-        candidates = rows[:: max(1, -(-len(rows) // MOST_CANDIDATES))]
+        candidates = some_rows(rows, MOST_CANDIDATES)
         observations, targets = _observations_and_targets(dataset, candidates)
         inputs = self._inputs(observations, np.asarray(dataset.actions[candidates]))
         check_finite(inputs, f"{dataset.name}: observations and actions")
@@ -125,9 +127,8 @@ class _Units:
     """Mean and deviation of every column; a column that never changes is only shifted."""
 
     def __init__(self, columns: Float[np.ndarray, "rows columns"]):
-        deviation = columns.std(0)
-        self.varies = deviation > 1e-6
-        self.mean, self.scale = columns.mean(0), np.where(self.varies, deviation, 1.0)
+        self.scale, self.varies = deviation_and_variation(columns)
+        self.mean = columns.mean(0)
 
     def normalize(self, columns: Float[np.ndarray, "rows columns"]) -> Float[Tensor, "rows columns"]:
         return torch.from_numpy((columns - self.mean) / self.scale)
@@ -205,7 +206,7 @@ def _last_observations(dataset: Dataset, rows: np.ndarray) -> tuple[np.ndarray, 
     """The observations that terminated, and about `MOST_CANDIDATES` that did not; and which is which."""
     ended = np.asarray(dataset.terminations)[rows]
     others = rows[~ended]
-    chosen = np.concatenate([rows[ended], others[:: max(1, -(-len(others) // MOST_CANDIDATES))]])
+    chosen = np.concatenate([rows[ended], some_rows(others, MOST_CANDIDATES)])
     return _following(dataset, chosen), np.arange(len(chosen)) < np.count_nonzero(ended)
 
 

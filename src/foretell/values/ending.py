@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from foretell.core.errors import DivergedError
+from foretell.core.variation import deviation_and_variation
 
 PRIOR = 1e-6
 """Squared weights cost this much, per timestep as the errors do: enough to keep separable data finite."""
@@ -23,8 +24,7 @@ class Ending:
     """
 
     def __init__(self, observations: Float[np.ndarray, "rows obs_dim"], ended: Bool[np.ndarray, " rows"]):
-        deviation = observations.std(0)
-        self.mean, self.scale = observations.mean(0), np.where(deviation > 1e-6, deviation, 1.0)
+        self.mean, self.scale = observations.mean(0), deviation_and_variation(observations)[0]
         self.weights: np.ndarray | None = None
         if ended.any():
             self.weights = _logistic_regression(self._terms(observations), ended)

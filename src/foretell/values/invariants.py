@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
+from foretell.core.variation import deviation_and_variation
+
 UNCHANGED = 1e-4
 """A combination whose deviation over the data is below this, where its terms vary by about 1, counts as constant."""
 LARGEST_OBSERVATION = 32
@@ -25,8 +27,7 @@ class Invariants:
     def __init__(self, observations: Float[np.ndarray, "rows obs_dim"]):
         rows = observations.astype(np.float64)
         width = rows.shape[1]
-        deviation = rows.std(0)
-        self.mean, self.scale = rows.mean(0), np.where(deviation > 1e-6, deviation, 1.0)
+        self.mean, self.scale = rows.mean(0), deviation_and_variation(rows)[0]
         self.first, self.second = np.triu_indices(width)
         count = width + len(self.first)
         self.laws, self.constants = np.zeros((0, count)), np.zeros(0)

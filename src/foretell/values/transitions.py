@@ -9,7 +9,9 @@ from jaxtyping import Int
 from foretell.agents.transitions import Transitions
 from foretell.core.errors import DatasetError
 from foretell.core.seeding import stream
+from foretell.core.variation import deviation_and_variation
 from foretell.datasets.dataset import Dataset
+from foretell.datasets.findings import some_rows
 from foretell.sequences.windows import gathered
 from foretell.values.functions import ValueFunctions
 
@@ -25,13 +27,12 @@ def fit_units(functions: ValueFunctions, dataset: Dataset) -> None:
     A network output of 0 then means the mean reward, earned for as long as the discount or an episode lasts. It
     changes where learning starts, not what it converges to.
     """
-    rewards = dataset.rewards[:: max(1, -(-dataset.num_steps // STATISTICS_ROWS))].astype(np.float64)
-    deviation = float(rewards.std())
+    rewards = some_rows(dataset.rewards, STATISTICS_ROWS).astype(np.float64)
     timesteps = dataset.num_steps / dataset.num_episodes
     if functions.config.discount < 1:
         timesteps = min(timesteps, 1 / (1 - functions.config.discount))
     functions.offset.fill_(float(rewards.mean()) * timesteps)
-    functions.scale.fill_(deviation if deviation > 1e-6 else 1.0)
+    functions.scale.fill_(float(deviation_and_variation(rewards)[0]))
 
 
 class TransitionSampler:
