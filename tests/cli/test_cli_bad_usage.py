@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from cli_helpers import SMALL, contents
+
+from foretell import facade
+from foretell.core.errors import UsageError
 
 USAGE = {
     "unknown environment": (("collect", "random", "--environment", "Nope-v1", "--out", "x.hdf5"), ("'Nope-v1'",)),
@@ -232,3 +237,15 @@ def test_a_card_does_not_replace_a_dataset(foretell, data, tmp_path):
     before = contents(tmp_path)
     foretell("inspect", data, "--card", data).refusal(2, "--card")
     assert contents(tmp_path) == before
+
+
+def test_the_best_return_of_the_data_is_not_outside_them(foretell, run_copy):
+    """Of float32 rewards, what people type is another number in its last digits."""
+    returns = json.loads((run_copy / "config.json").read_text())["dataset"]
+    typed = [float(f"{returns[name]:.7g}") for name in ("lowest_return", "highest_return")]
+    assert "outside" not in foretell("evaluate", run_copy, "--episodes", 1, "--target-returns", *typed).err
+
+
+def test_a_target_that_is_a_text_is_refused(data, tmp_path):
+    with pytest.raises(UsageError, match="target '100'; expected a number"):
+        facade.train(data, tmp_path / "run", target="100")

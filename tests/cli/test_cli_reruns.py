@@ -119,3 +119,13 @@ def test_a_request_names_the_agent_and_no_environment_of_its_own(foretell, agent
     request = json.loads((tmp_path / "data.request.json").read_text())
     assert request["environment"] is None
     assert len(request["agent"]) == 64
+
+
+def test_a_run_continues_on_the_same_data_under_another_name(foretell, data, tmp_path):
+    command = ("--out", "run", *SMALL)
+    assert foretell("train", data, *command).code == 0
+    before = (tmp_path / "run" / "model.safetensors").read_bytes()
+    data.rename(tmp_path / "renamed.hdf5")
+    assert foretell("train", "renamed.hdf5", *command).code == 0
+    assert (tmp_path / "run" / "model.safetensors").read_bytes() == before
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["dataset"]["name"] == "pendulum"

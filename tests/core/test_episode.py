@@ -63,3 +63,31 @@ def test_refuses_what_cannot_be_an_episode(changed, message):
 def test_refuses_no_timesteps():
     with pytest.raises(DatasetError, match="0 timesteps; expected at least 1"):
         Episode(**columns(steps=0))
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"observations": {"image": np.zeros((3, 2))}}, "observations are dict; expected an array"),
+        ({"observations": np.arange(3.0)}, r"observations of shape \(3,\).*one-hot"),
+        ({"actions": ["left", "right"]}, "actions are <U5; expected an array of real numbers"),
+        ({"observations": [[1.0], [1.0, 2.0], [3.0]]}, "observations are no array"),
+    ],
+)
+def test_what_is_no_array_of_numbers_is_refused(changed, words):
+    content = {
+        "observations": np.zeros((3, 1)), "actions": np.zeros((2, 1)), "rewards": np.zeros(2),
+        "terminations": [False, True], "truncations": [False, False],
+    }  # fmt: skip
+    with pytest.raises(DatasetError, match=words):
+        Episode(**{**content, **changed})
+
+
+def test_small_returns_are_shown_as_what_they_are():
+    one = {
+        "observations": np.zeros((2, 1)),
+        "actions": np.zeros((1, 1)),
+        "terminations": [True],
+        "truncations": [False],
+    }
+    assert "return 0.040" in repr(Episode(rewards=[0.04], **one))

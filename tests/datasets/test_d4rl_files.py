@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from foretell.core.episode import Episode
-from foretell.core.errors import DatasetError, ResourceError
+from foretell.core.errors import DatasetError, ResourceError, UsageError
 from foretell.datasets import d4rl_writer
 from foretell.datasets.d4rl import read_d4rl
 from foretell.datasets.d4rl_writer import D4RLWriter, layout_of, write_columns, write_d4rl, write_dataset
+from foretell.datasets.dataset import DatasetMetadata
 
 
 @pytest.fixture
@@ -219,10 +220,9 @@ def test_a_full_disk_is_said_before_the_work(written, tmp_path, metadata, monkey
 def _small(values, **changed):
     content = {"observations": np.zeros((len(values) + 1, 1), np.float32), "actions": np.zeros((len(values), 1))}
     flags = np.zeros(len(values), bool)
-    return Episode(
-        rewards=np.asarray(values), terminations=flags, truncations=flags | (np.arange(len(values)) == len(values) - 1),
-        **(content | changed),
-    )  # fmt: skip
+    content |= {"rewards": np.asarray(values), "terminations": flags, "truncations": flags.copy()}
+    content["truncations"][-1] = True
+    return Episode(**(content | changed))
 
 
 def test_whole_rewards_at_first_cut_off_no_later_ones(tmp_path, metadata):
@@ -232,12 +232,68 @@ def test_whole_rewards_at_first_cut_off_no_later_ones(tmp_path, metadata):
     np.testing.assert_allclose(found, [1, 0, 1, 0.5, 0.9, -0.7])
 
 
-@pytest.mark.parametrize("what", ["observations", "infos"])
+@pytest.mark.parametrize("what", ["observations", "actions", "infos"])
 def test_fractions_among_whole_numbers_are_refused(tmp_path, metadata, what):
     def episode(kind):
         numbers = np.array([[0.5], [1.5], [2.5]]).astype(kind)
-        return _small([0.0, 0.0], **({what: numbers} if what == "observations" else {what: {"battery": numbers[1:]}}))
+        changed = {"observations": numbers, "actions": numbers[1:], "infos": {"battery": numbers[1:]}}
+        return _small([0.0, 0.0], **{what: changed[what]})
 
-    with pytest.raises(DatasetError, match=r"float64 among int64.*one type"):
-        write_d4rl(tmp_path / "x.hdf5", [episode(np.int64), episode(np.float64)], metadata)
+    kind = np.uint8 if what == "observations" else np.int64
+    with pytest.raises(DatasetError, match=r"float.* among (int64|uint8).*one type"):
+        write_d4rl(tmp_path / "x.hdf5", [episode(kind), episode(np.float64)], metadata)
     assert not (tmp_path / "x.hdf5").exists()
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"observations": np.arange(10).reshape(5, 2)},
+        {"observations": np.ones((5, 2), bool)},
+        {"actions": np.array([True, False, True, True])},
+        {"actions": np.arange(4.0).astype(">f4")[:, None]},
+        {"actions": np.arange(4)[:, None]},
+        {"actions": np.arange(8).reshape(4, 2)},
+        {"actions": np.arange(4, dtype=">i8")},
+        {"rewards": np.arange(4)},
+        {"rewards": np.ones(4, bool)},
+        {"infos": {"battery": [4, 3, 2, 1]}},
+    ],
+    ids=str,
+)
+def test_what_was_written_is_what_is_read_whatever_the_type(tmp_path, metadata, changed):
+    """A reader makes one type of every column; written otherwise, a whole file looked damaged."""
+    episode = _small(np.zeros(4), **changed)
+    write_d4rl(tmp_path / "x.hdf5", [episode, episode], metadata)
+    dataset = read_d4rl(tmp_path / "x.hdf5")
+    assert dataset.stored_fingerprint == dataset.fingerprint()
+    for name, values in changed.items():
+        found = dataset.infos["battery"] if name == "infos" else getattr(dataset, name)
+        given = values["battery"] if name == "infos" else values[: len(episode)]
+        np.testing.assert_array_equal(found[: len(episode)].squeeze(), np.squeeze(given))
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"observations": np.full((4, 1), 1e300)}, "observations' holds inf"),
+        ({"infos": {"said": np.array(["a", "b", "c"])}}, "said' has type <U1"),
+        ({"actions": np.zeros((3, 2, 2))}, "actions' has shape"),
+    ],
+)
+def test_what_could_not_be_read_is_not_written(tmp_path, metadata, changed, words):
+    with pytest.raises(DatasetError, match=words):
+        write_d4rl(tmp_path / "x.hdf5", [_small(np.zeros(3), **changed)], metadata)
+    assert not (tmp_path / "x.hdf5").exists()
+
+
+@pytest.mark.parametrize(("given", "words"), [("episode", "episodes are Episode"), ("metadata", "metadata dict")])
+def test_arguments_of_other_kinds_are_refused(tmp_path, metadata, given, words):
+    episodes = _small(np.zeros(3)) if given == "episode" else [_small(np.zeros(3))]
+    with pytest.raises(UsageError, match=words):
+        write_d4rl(tmp_path / "x.hdf5", episodes, {} if given == "metadata" else metadata)
+
+
+def test_names_of_other_kinds_are_refused():
+    with pytest.raises(UsageError, match="environment is 3; expected a text"):
+        DatasetMetadata(environment=3)

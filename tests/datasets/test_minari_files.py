@@ -8,6 +8,7 @@ import gymnasium
 import h5py
 import numpy as np
 import pytest
+from gymnasium.envs.classic_control.pendulum import PendulumEnv
 
 from foretell.core.errors import DatasetError, UsageError
 from foretell.datasets.d4rl import read_d4rl
@@ -231,3 +232,28 @@ def test_an_id_is_named_where_it_stands_for_what_was_recorded_in(made, words):
     assert dataset.metadata.environment == (None if words else "Pendulum-v1")
     told = [note for note in dataset.notes if "no environment is named" in note]
     assert [words in note for note in told] == ([True] if words else [])
+
+
+class _OfClass(PendulumEnv):
+    pass
+
+
+def test_an_environment_that_is_registered_by_its_class_is_written(dataset):
+    """Of which Minari can store nothing; its name is kept beside."""
+    if "OfClass-v0" not in gymnasium.registry:
+        gymnasium.register("OfClass-v0", entry_point=_OfClass, max_episode_steps=200)
+    named = replace(dataset, metadata=replace(dataset.metadata, environment="OfClass-v0"))
+    write_minari(named, "own/class-v0")
+    assert read_minari("own/class-v0").metadata.environment == "OfClass-v0"
+
+
+def test_what_could_not_be_written_leaves_no_folder(dataset, monkeypatch):
+    def fails(*args, **kwargs):
+        (minari.storage.datasets_root_dir.get_dataset_path("own/half-v0") / "data").mkdir(parents=True)
+        raise ValueError("no")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(minari, "create_dataset_from_buffers", fails)
+        with pytest.raises(UsageError, match="cannot be written"):
+            write_minari(dataset, "own/half-v0")
+    write_minari(dataset, "own/half-v0")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import gymnasium
 import numpy as np
@@ -12,6 +13,7 @@ from gymnasium import spaces
 from foretell import facade
 from foretell.collection.recipes import collect_random
 from foretell.core.errors import DatasetError, UsageError
+from foretell.datasets.dataset import DatasetMetadata
 from foretell.environments.making import environment_spec, make_environment, make_environments
 from foretell.evaluation.policies import UniformPolicy
 from foretell.evaluation.protocol import evaluate
@@ -164,6 +166,25 @@ def test_a_run_says_how_long_it_will_act_where_the_environment_has_no_time_limit
     data = collect_random("Endless-v0", 12, 0, tmp_path / "data.hdf5")
     with pytest.warns(UserWarning, match="Endless-v0 has no time limit: the run will act for 12 timesteps"):
         facade.train(data, tmp_path / "run", training=TrainingConfig(updates=1, batch_size=2))
+
+
+def test_episodes_without_a_time_limit_count_for_as_long_as_the_policy_can_act(tmp_path):
+    data = collect_random("Endless-v0", 12, 0, tmp_path / "data.hdf5")
+    training = TrainingConfig(updates=2, batch_size=2, evaluate_every=1)
+    with pytest.warns(UserWarning, match="2 of 2 episodes had not ended after 12 timesteps.*max_episode_steps"):
+        run = facade.train(data, tmp_path / "run", training=training, validation_episodes=2)
+    with pytest.warns(UserWarning, match="3 of 3 episodes had not ended after 12 timesteps"):
+        records = facade.evaluate(run, episodes=3)
+    assert [record["length"] for record in records] == [12] * 3
+
+
+def test_data_of_no_environment_say_how_long_and_how_far_the_run_will_act(tmp_path):
+    data = collect_random("Endless-v0", 12, 0, tmp_path / "data.hdf5")
+    unnamed = replace(data, metadata=DatasetMetadata())
+    with pytest.warns(UserWarning, match="names no environment.*act for 12 timesteps.*actions stay within"):
+        facade.train(unnamed, tmp_path / "run", training=TrainingConfig(updates=1, batch_size=2))
+    with pytest.raises(UsageError, match="its data named none, or one that could not be made"):
+        facade.evaluate(tmp_path / "run", episodes=2)
 
 
 def test_progress_ends_when_the_last_episode_does_though_nobody_knew_when():

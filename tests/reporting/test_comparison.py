@@ -236,3 +236,9 @@ def test_a_report_loads_no_torch(runs, tmp_path):
     )
     given = json.dumps(list(map(str, runs)))
     subprocess.run([sys.executable, "-c", code, given, str(tmp_path / "out")], check=True)
+
+
+def test_small_returns_have_their_decimals(tmp_path):
+    small = [{**record, "return": record["return"] / 1e5} for record in records(-300.0)]
+    write_comparison([write_run(tmp_path / "run", small)], tmp_path / "run")
+    assert f"| {(EASE.mean() - 300) / 1e5:.4f} [-0.00" in (tmp_path / "run" / "table.md").read_text()

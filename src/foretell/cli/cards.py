@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from foretell.core.decimals import decimals_of, shown
+
 
 def dataset_card_text(card: dict[str, Any]) -> str:
     """Return the card of a dataset (`datasets.card`) in lines."""
@@ -17,7 +19,7 @@ def dataset_card_text(card: dict[str, Any]) -> str:
         f"behaviour policy   {card['behaviour_policy']['algorithm'] or 'not named'}. "
         f"{card['behaviour_policy']['description']}",
         "return per episode mean {mean}, sd {sd}, {min} to {max} (reward units)".format_map(
-            {name: _decimal(returns[name]) for name in ("mean", "sd", "min", "max")}
+            {name: _decimal(returns[name], returns["min"], returns["max"]) for name in ("mean", "sd", "min", "max")}
         ),
         f"normalised score   {score:.1f} (0 is random, 100 the reference)" if score is not None else
         "normalised score   no reference scores are known for this environment",
@@ -32,8 +34,8 @@ def dataset_card_text(card: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _decimal(number: float | None) -> str:
-    return "not finite" if number is None else f"{number:.1f}"
+def _decimal(number: float | None, *beside: float | None) -> str:
+    return "not finite" if number is None else shown(number, *beside)
 
 
 def run_card_text(card: dict[str, Any]) -> str:
@@ -41,7 +43,8 @@ def run_card_text(card: dict[str, Any]) -> str:
     data, validation, told = card["dataset"], card["validation"], card["condition"]
     rows = [
         ("dataset", data and f"{data['name']}: {data['steps']:,} timesteps in {data['episodes']:,} episodes, returns "
-         f"{data['lowest_return']:.1f} to {data['highest_return']:.1f}"),
+         f"{shown(data['lowest_return'], data['highest_return'])} to "
+         f"{shown(data['highest_return'], data['lowest_return'])}"),
         ("environment", card["environment"] or "not named"),
         ("condition", told),
         ("asks for", card["target"] and _target(card["target"])),
@@ -49,7 +52,7 @@ def run_card_text(card: dict[str, Any]) -> str:
         ("parameters", f"{card['parameters']:,}"),
         ("trained", f"{card['updates']:,} {'timesteps' if card['kind'] == 'sac' else 'updates'}, seed {card['seed']}"),
         ("acts by", card["acting"] and _settings(card["acting"])),
-        ("validation", validation and f"{validation['mean_return']:.1f} on average at "
+        ("validation", validation and f"{shown(validation['mean_return'])} on average at "
          f"{'step' if 'step' in validation else 'update'} {validation.get('step', validation.get('update')):,}"),
         *(("evaluation", _evaluation(found)) for found in card["evaluations"]),
     ]  # fmt: skip
@@ -65,7 +68,7 @@ def _target(target: Mapping[str, Any]) -> str:
 
 def _evaluation(found: Mapping[str, Any]) -> str:
     asked = "" if found["target"] is None else f", asked for {found['target']:g}"
-    return f"{found['policy']}{asked}: {found['mean_return']:.1f} on average over {found['episodes']:,} episodes"
+    return f"{found['policy']}{asked}: {shown(found['mean_return'])} on average over {found['episodes']:,} episodes"
 
 
 def _settings(settings: Mapping[str, Any]) -> str:
@@ -82,8 +85,8 @@ def _ranges(column: dict[str, Any]) -> str:
 
 def _histogram(histogram: dict[str, Any]) -> list[str]:
     edges, counts = histogram["edges"], histogram["counts"]
-    top = max(counts, default=0) or 1
+    top, digits = max(counts, default=0) or 1, decimals_of(*edges)
     return [
-        f"{low:>10.1f} to {high:<10.1f} {'█' * round(40 * count / top)} {count:,}"
+        f"{low:>10.{digits}f} to {high:<10.{digits}f} {'█' * round(40 * count / top)} {count:,}"
         for low, high, count in zip(edges[:-1], edges[1:], counts)
     ]

@@ -11,6 +11,7 @@ import tyro
 from foretell.cli.flags import require_threads, use_threads
 from foretell.cli.own_environments import to_paste
 from foretell.cli.progress import watch
+from foretell.core.decimals import shown
 from foretell.core.errors import CheckpointError, UsageError
 from foretell.core.files import read_json, sha256_of, write_json
 from foretell.core.seeds_folder import runs_of_seeds
@@ -174,5 +175,5 @@ class Collect:
         """Say it in one line."""
         return (
             f"{result['path']}: {result['steps']:,} timesteps in {result['episodes']:,} episodes, mean return "
-            f"{result['mean_return']:.1f}. Next: {to_paste('foretell', 'inspect', result['path'])}"
+            f"{shown(result['mean_return'])}. Next: {to_paste('foretell', 'inspect', result['path'])}"
         )

@@ -10,6 +10,7 @@ import tyro
 
 from foretell.cli.flags import RECORDS, require_threads, use_threads
 from foretell.cli.progress import watch
+from foretell.core.decimals import decimals_of
 from foretell.core.errors import UsageError
 from foretell.core.space import require_file
 from foretell.evaluation.configs import ChunkingConfig, PlanningConfig
@@ -107,18 +108,25 @@ class Evaluate:
         """One line for each target."""
         lines = []
         for row in result["evaluations"]:
-            asked = "" if row["target_return"] is None else f"asked {row['target_return']:.1f}, "
+            asked = "" if row["target_return"] is None else f"asked {_asked(row['target_return'])}, "
             low, high = row["ci95"]
+            digits = decimals_of(low, high, *row["mean_by_seed"])
             of = f"{len(row['seeds'])} seeds, {row['episodes']} episodes each" if len(row["seeds"]) > 1 else (
                 f"{row['episodes']} episodes"
             )  # fmt: skip
             lines.append(
-                f"{asked}earned {row['mean_return']:.1f} on average, 95% interval {low:.1f} to {high:.1f} ({of})"
+                f"{asked}earned {row['mean_return']:.{digits}f} on average, 95% interval {low:.{digits}f} to "
+                f"{high:.{digits}f} ({of})"
             )
             if len(row["seeds"]) > 1:
                 each = zip(row["seeds"], row["mean_by_seed"], strict=True)
-                lines.append("  by seed: " + ", ".join(f"{seed}: {mean:.1f}" for seed, mean in each))
+                lines.append("  by seed: " + ", ".join(f"{seed}: {mean:.{digits}f}" for seed, mean in each))
         return "\n".join([*lines, f"records: {result['records']}"])
+
+
+def _asked(target: float) -> str:
+    """Return what was asked for with one decimal, or as many as it has."""
+    return f"{target:.1f}" if round(target, 1) == target else f"{target:g}"
 
 
 def _summaries(records: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import tyro
 
 from foretell.cli.cards import dataset_card_text, run_card_text
+from foretell.core.decimals import shown
 from foretell.core.errors import UsageError
 
 
@@ -115,6 +116,6 @@ class Inspect:
             return (
                 f"{result['figure']}: {'; '.join(shapes)} (layers x heads x queries x keys), in timestep "
                 f"{result['timestep']} of an episode of {episode['length']} in {episode['of']}, return "
-                f"{episode['return']:.1f}. {result['caption']}"
+                f"{shown(episode['return'])}. {result['caption']}"
             )
         return run_card_text(result) if self._is_folder else dataset_card_text(result)

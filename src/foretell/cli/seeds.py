@@ -77,7 +77,7 @@ def _asked(verb: Train) -> dict[str, Any]:
     asked: dict[str, Any] = {"algorithm": verb.algorithm}
     if verb.dataset is not None:
         data = open_dataset(verb.dataset, horizon=verb.horizon, environment=verb.environment)
-        asked["dataset"] = {"name": data.name, "fingerprint": data.fingerprint()}
+        asked["dataset"] = {"fingerprint": data.fingerprint()}
     if verb.environment is not None:
         asked["environment"] = {"name": verb.environment}
     if verb.algorithm in MODELS:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from foretell.core.decimals import shown
 from foretell.core.errors import DatasetError
 
 
@@ -35,10 +36,16 @@ class Episode:
 
     def __post_init__(self) -> None:
         for name in ("observations", "actions", "rewards", "terminations", "truncations"):
-            object.__setattr__(self, name, np.asarray(getattr(self, name)))
+            object.__setattr__(self, name, _as_numbers(getattr(self, name), f"episode's {name}"))
+        object.__setattr__(self, "infos", {name: np.asarray(values) for name, values in self.infos.items()})
         steps = len(self.actions) if self.actions.ndim else 0
         if steps == 0:
             raise DatasetError("episode has 0 timesteps; expected at least 1. Drop empty episodes when recording.")
+        if self.observations.ndim < 2:
+            raise DatasetError(
+                f"episode has observations of shape {self.observations.shape}; expected (timesteps + 1, ...) with at "
+                "least one number an observation. Write numbered ones as one-hot vectors."
+            )
         if len(self.observations) != steps + 1:
             raise DatasetError(
                 f"episode has {len(self.observations)} observations for {steps} actions; expected {steps + 1}. "
@@ -49,8 +56,9 @@ class Episode:
             if values.shape != (steps,):
                 raise DatasetError(f"episode has {name} of shape {values.shape}; expected ({steps},), one per action.")
         for name, values in self.infos.items():
-            if len(values) != steps:
-                raise DatasetError(f"episode has infos[{name!r}] of length {len(values)}; expected {steps}.")
+            if values.ndim == 0 or len(values) != steps:
+                length = len(values) if values.ndim else "none"
+                raise DatasetError(f"episode has infos[{name!r}] of length {length}; expected {steps}.")
         for name in ("observations", "actions", "rewards"):
             check_finite(getattr(self, name), f"episode's {name}")
         ends = np.asarray(self.terminations, bool) | np.asarray(self.truncations, bool)
@@ -83,8 +91,20 @@ class Episode:
         return (
             f"Episode({len(self)} timesteps, {end}, observations {self.observations.shape} "
             f"{self.observations.dtype}, actions {self.actions.shape} {self.actions.dtype}, "
-            f"return {self.total_reward:.1f})"
+            f"return {shown(self.total_reward)})"
         )
+
+
+def _as_numbers(values: object, what: str) -> np.ndarray:
+    """Return an array of real numbers. Raises `DatasetError` for anything else, a dictionary of arrays say."""
+    try:
+        found = np.asarray(values)
+    except ValueError as error:
+        raise DatasetError(f"{what} are no array ({error}); expected one of numbers.") from None
+    if found.dtype.kind not in "fiub":
+        kind = type(values).__name__ if found.dtype == object else str(found.dtype)
+        raise DatasetError(f"{what} are {kind}; expected an array of real numbers. Flatten or convert when recording.")
+    return found
 
 
 def check_finite(values: np.ndarray, what: str) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
+from foretell.core.episode import check_finite
 from foretell.core.errors import DatasetError
 from foretell.datasets.fingerprint import BLOCK_ROWS
 
@@ -56,6 +59,13 @@ def as_flags(values: np.ndarray, where: str) -> np.ndarray:
     return flags
 
 
+def as_info(values: np.ndarray, where: str) -> np.ndarray:
+    """Return an info as it is: numbers or bytes of any shape, a row a timestep."""
+    if values.dtype.kind in "OU":
+        raise DatasetError(f"{where} has type {values.dtype}; expected numbers or bytes. Convert it when recording.")
+    return values
+
+
 def _as_vector(values: np.ndarray, where: str) -> np.ndarray:
     if values.ndim == 1:
         return values
@@ -79,3 +89,23 @@ def _as_float32(values: np.ndarray, where: str) -> np.ndarray:
 
 def _native(values: np.ndarray) -> np.ndarray:
     return values if values.dtype.isnative else values.astype(values.dtype.newbyteorder("="))
+
+
+_KINDS = {
+    "observations": as_observations, "next_observations": as_observations, "actions": as_actions,
+    "rewards": as_rewards, "terminations": as_flags, "truncations": as_flags,
+}  # fmt: skip
+
+
+def as_columns(columns: Mapping[str, np.ndarray], where: str) -> dict[str, np.ndarray]:
+    """Return columns, under Foretell's names, as a dataset has them; those that are so already as they are.
+
+    Raises `DatasetError` where a column cannot be what it should, or float32 cannot hold a number of it.
+    """
+    found = {}
+    for name, values in columns.items():
+        given = np.asanyarray(values)  # mapped ones stay mapped
+        found[name] = _KINDS.get(name, as_info)(given, f"{where}{name!r}")
+        if found[name].dtype != given.dtype:
+            check_finite(found[name], f"{where}{name!r}")
+    return found

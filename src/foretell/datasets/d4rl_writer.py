@@ -21,6 +21,7 @@ from foretell.core.errors import DatasetError, UsageError
 from foretell.core.files import atomic_path
 from foretell.datasets import hdf5, stored_metadata
 from foretell.datasets.boundaries import ends_of
+from foretell.datasets.columns import as_columns
 from foretell.datasets.dataset import Dataset, DatasetMetadata
 from foretell.datasets.fingerprint import BLOCK_ROWS, ColumnHasher, checksum_of
 from foretell.datasets.hdf5_sink import Sink
@@ -44,15 +45,11 @@ class Column:
 
 
 def layout_of(columns: Mapping[str, np.ndarray]) -> dict[str, Column]:
-    """Return the layout of a block of columns: rewards and float columns become float32, flags bool; infos keep their
-    type."""
-    layout = {}
-    for name, values in columns.items():
-        keep = name.startswith("infos/") or (values.dtype.kind in "iub" and name != "rewards")
-        layout[name] = Column(shape=values.shape[1:], dtype=values.dtype if keep else np.dtype(np.float32))
-    for name in FILE_KEYS:
-        layout[name] = Column(dtype=np.dtype(bool))
-    return layout
+    """Return the layout of a block of columns: the types that a reader makes of them, so that what is read is what was
+    written; infos keep theirs."""
+    return {
+        name: Column(shape=values.shape[1:], dtype=values.dtype) for name, values in as_columns(columns, "").items()
+    }
 
 
 class D4RLWriter:
@@ -104,8 +101,9 @@ class D4RLWriter:
             raise DatasetError(f"{self.path}: block has {sorted(columns)}; expected the columns {sorted(self.layout)}.")
         if self._written + rows > self.num_steps:
             raise DatasetError(f"{self.path}: {self._written + rows} timesteps come; expected {self.num_steps}.")
-        self._check_types(columns)
-        block = {name: np.ascontiguousarray(v, self.layout[name].dtype) for name, v in columns.items()}
+        found = as_columns(columns, f"{self.path}: ")
+        self._check_types(found)
+        block = {name: np.ascontiguousarray(v, self.layout[name].dtype) for name, v in found.items()}
         for name, values in block.items():
             expected = (rows, *self.layout[name].shape)
             if values.shape != expected:
@@ -146,7 +144,7 @@ class D4RLWriter:
         """Raise `DatasetError` where a column holds other numbers than its type can: fractions among whole numbers."""
         for name, values in columns.items():
             kept = self.layout[name].dtype
-            if name not in FILE_KEYS and not np.can_cast(values.dtype, kept, "same_kind"):
+            if not np.can_cast(values.dtype, kept, "same_kind"):
                 raise DatasetError(
                     f"{self.path}: {name} are {values.dtype} among {kept}, which the first episode has; expected one "
                     "type in all episodes. Convert them first."
@@ -191,6 +189,11 @@ def write_d4rl(path: str | Path, episodes: Iterable[Episode], metadata: DatasetM
     """
     if Path(path).suffix.lower() not in ENDINGS:
         raise UsageError(f"{path}: is no name that a dataset is opened by; expected one that ends in .hdf5 or .h5.")
+    if isinstance(episodes, Episode) or not isinstance(metadata, DatasetMetadata):
+        raise UsageError(
+            f"{path}: episodes are {type(episodes).__name__}, metadata {type(metadata).__name__}; expected a list of "
+            "Episode, and DatasetMetadata."
+        )
     found = list(episodes)
     if not found:
         raise DatasetError(f"{path}: 0 episodes to write; expected at least 1. Was the recording stopped early?")

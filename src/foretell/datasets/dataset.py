@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from foretell.core.episode import Episode
-from foretell.core.errors import DatasetError
+from foretell.core.errors import DatasetError, UsageError
+from foretell.datasets.columns import as_columns
 from foretell.datasets.fingerprint import BLOCK_ROWS, fingerprint
 
 ROUNDING = 1e-9
@@ -35,6 +36,11 @@ class DatasetMetadata:
     versions: Mapping[str, str] = field(default_factory=dict)
     extra: Mapping[str, np.ndarray] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        for name in ("environment", "algorithm", "description"):
+            if not isinstance(getattr(self, name), str | None):
+                raise UsageError(f"metadata: {name} is {getattr(self, name)!r}; expected a text.")
+
     @property
     def policy_weights(self) -> dict[str, np.ndarray]:
         """Weights of the behaviour policy by tensor name; empty where the file keeps none."""
@@ -52,7 +58,10 @@ class Dataset:
     `next_observations` is None where the file kept none: final observations are then unknown. `extras` are arrays of
     the file that have no meaning here and are written back as they were. `notes` say what the reader had to assume.
 
-    Raises `DatasetError` where lengths disagree or nothing is there. Values are not looked at (`doctor.verify` does).
+    Arrays of other types become these: of a replay buffer, say, whose rewards are `(N, 1)` and whose flags are floats.
+
+    Raises `DatasetError` where lengths disagree, nothing is there, or a column cannot be what it should. Numbers are
+    not looked at (`doctor.verify` does).
     """
 
     name: str
@@ -71,6 +80,11 @@ class Dataset:
     stored_fingerprint: str | None = None
 
     def __post_init__(self) -> None:
+        for name, values in as_columns(self.columns(), f"{self.name}: ").items():
+            if not name.startswith("infos/"):
+                object.__setattr__(self, name, values)
+        object.__setattr__(self, "infos", {name: np.asanyarray(values) for name, values in self.infos.items()})
+        object.__setattr__(self, "episode_ends", np.asarray(self.episode_ends, np.int64))
         steps = len(self.observations)
         if steps == 0:
             raise DatasetError(f"{self.name}: 0 timesteps; expected at least 1. Was the recording stopped early?")
@@ -91,6 +105,14 @@ class Dataset:
                 f"{self.name}: episode ends do not rise from at least 1 to {steps}, the number of timesteps; "
                 "expected whole episodes without an empty one. Drop empty episodes when recording."
             )
+
+    def __repr__(self) -> str:
+        observations, actions = self.observations, self.actions
+        return (
+            f"Dataset({self.name!r}: {self.num_steps:,} timesteps in {self.num_episodes:,} episodes, observations "
+            f"{observations.shape} {observations.dtype}, actions {actions.shape} {actions.dtype}, environment "
+            f"{self.metadata.environment})"
+        )
 
     def columns(self) -> dict[str, np.ndarray]:
         """Return every column of N rows under its name here; infos as `infos/NAME`."""

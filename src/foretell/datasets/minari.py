@@ -7,6 +7,7 @@ lies in its metadata under `foretell`, so that the way there and back loses noth
 from __future__ import annotations
 
 import base64
+import shutil
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -87,7 +88,8 @@ def write_minari(dataset: Dataset, dataset_id: str) -> None:
         dataset = replace(dataset, infos={**dataset.infos, NEXT: dataset.next_observations})
     state = "repeated" if agree else "unknown" if dataset.next_observations is None else "infos"
     buffers = [EpisodeBuffer(**columns) for columns in _buffers(dataset)]
-    spaces = _spaces(dataset)
+    spaces, folder = _spaces(dataset), minari.storage.datasets_root_dir.get_dataset_path(dataset_id)
+    there = folder.exists()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # author, e-mail and permalink are the user's to add
@@ -96,7 +98,10 @@ def write_minari(dataset: Dataset, dataset_id: str) -> None:
                 description=dataset.metadata.description or None, jpeg_encoding=False, **spaces,
             )  # fmt: skip
     except ValueError as error:
-        raise UsageError(f"minari:{dataset_id} cannot be written ({error}); choose a free id.") from None
+        if there:
+            raise UsageError(f"minari:{dataset_id} cannot be written ({error}); choose a free id.") from None
+        shutil.rmtree(folder, ignore_errors=True)  # which Minari has begun
+        raise UsageError(f"minari:{dataset_id} cannot be written ({error}).") from None
     written.storage.update_metadata(
         {
             KEY: {
@@ -230,22 +235,24 @@ def _spaces(dataset: Dataset) -> dict[str, Any]:
     else:
         actions = spaces.Box(-np.inf, np.inf, (dataset.action_dim,), np.float32)
     environment = dataset.metadata.environment
+    found: dict[str, Any] = {"observation_space": observations, "action_space": actions}
     if environment is None or ":" in environment:
-        return {"observation_space": observations, "action_space": actions}
+        return found
     try:
         env = gymnasium.make(environment)
     except gymnasium.error.Error:
-        return {"observation_space": observations, "action_space": actions}
+        return found
     env.close()
-    found = {"env": environment, "observation_space": observations, "action_space": env.action_space}
+    found["action_space"] = env.action_space
+    if env.spec is not None and isinstance(env.spec.entry_point, str):  # Minari cannot store an environment's class
+        found["env"] = environment
     if env.observation_space.shape == dataset.observation_shape and env.observation_space.dtype == kind:
         found["observation_space"] = env.observation_space
     return found
 
 
 def _changes_of_environment(source: Any) -> tuple[str, ...]:
-    """Say what the environment of the recording was made with that its id does not stand for here; nothing where the
-    id is not known."""
+    """Say what the recording's environment was made with that its id, where it is known, does not stand for here."""
     import gymnasium
 
     spec = source.spec.env_spec

@@ -53,6 +53,11 @@ class ConditionedPolicy(Generic[Model]):
         """A copy reads with its own network."""
         return {**vars(self), "_read": None}
 
+    @property
+    def most_timesteps(self) -> int:
+        """Timesteps of an episode that it can act for."""
+        return self.model.shape.max_timesteps
+
     def reset(self, num_envs: int, target_return: float | Float[np.ndarray, " num_envs"] | None = None) -> None:
         """Start `num_envs` new episodes that ask for `target_return`; None: by the run's own rule.
 

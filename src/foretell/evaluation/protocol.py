@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -85,16 +86,28 @@ def evaluate(
 ) -> Outcome:
     """Run one whole episode from each start, all at once, and return what each earned.
 
-    An episode counts until its own end, however long the others take; what happens to it afterwards is ignored.
+    An episode counts until its own end, however long the others take; what happens to it afterwards is ignored. In an
+    environment without a time limit it counts, with a warning, for as long as the policy can act (`most_timesteps`,
+    where it has one).
     """
     count = len(starts)
     environments, horizon = make_environments(environment, count), environment_spec(environment).horizon
-    limit = horizon or NO_HORIZON_LIMIT
+    able = getattr(policy, "most_timesteps", None) if horizon is None else None
+    known = horizon or able
+    limit = known or NO_HORIZON_LIMIT
     observations = environments.reset(starts)
     policy.reset(count, target_return)
     returns, lengths, running = np.zeros(count), np.zeros(count, np.int64), np.ones(count, bool)
     timestep = 0
     while running.any():
+        if timestep == able:
+            warnings.warn(
+                f"{environment} has no time limit, and {int(running.sum())} of {count} episodes had not ended after "
+                f"{able:,} timesteps, which is as long as the policy was trained for: their returns are those up to "
+                "there. Register it with max_episode_steps, and train with it.",
+                stacklevel=2,
+            )
+            break
         if timestep == limit:
             raise UsageError(
                 f"{environment} has no time limit, and {int(running.sum())} of {count} episodes have not ended after "
@@ -106,5 +119,5 @@ def evaluate(
         lengths += running
         running &= ~(terminations | truncations)
         timestep += 1
-        progress(timestep, horizon or timestep + bool(running.any()), running=int(running.sum()))
+        progress(timestep, known or timestep + bool(running.any()), running=int(running.sum()))
     return Outcome(starts=tuple(starts), returns=returns, lengths=lengths)

@@ -44,7 +44,10 @@ def fitting_environment(config: dict[str, Any], environment: str | None) -> Envi
     trained = config["environment"]
     name = environment or trained["name"]
     if not name:
-        raise UsageError("the run's dataset names no environment; say which with --environment.")
+        raise UsageError(
+            "the run names no environment: its data named none, or one that could not be made when it was trained; say "
+            "which with --environment."
+        )
     spec = environment_spec(name)
     seen = config.get("shape", trained)["observation_shape"]
     found = (list(spec.observation_shape), spec.action_dim, spec.num_actions is None)
@@ -52,7 +55,7 @@ def fitting_environment(config: dict[str, Any], environment: str | None) -> Envi
     if found != expected:
         raise UsageError(
             f"{name} has observations {_in_words(*found)}; the run was trained for {_in_words(*expected)}. "
-            "Evaluate it where it was trained."
+            f"Evaluate it in an environment of these; where the data are of {name}, train with --environment {name}."
         )
     _refuse_other_actions(config, spec)
     return spec

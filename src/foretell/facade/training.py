@@ -106,12 +106,6 @@ def train(
         observation_shape=data.observation_shape, action_dim=spec.action_dim, discrete=data.discrete,
         max_timesteps=max(spec.horizon or 0, int(data.episode_lengths.max())),
     )  # fmt: skip
-    if spec.name and spec.horizon is None:
-        warnings.warn(
-            f"{spec.name} has no time limit: the run will act for {shape.max_timesteps:,} timesteps, as long as the "
-            "longest episode of the data, and no further. Register it with max_episode_steps.",
-            stacklevel=2,
-        )
     check_share(best_share)
     if condition not in get_args(Condition):
         raise UsageError(f"condition {condition!r}; expected one of {', '.join(get_args(Condition))}.")
@@ -147,6 +141,8 @@ def train(
         raise UsageError(f"optimizer muon moves matrices between hidden layers; this {algorithm} has none, use adamw.")
     if training.evaluate_every:
         source.check_evaluable("evaluate_every", root_seed, validation_episodes)
+    if spec.horizon is None:
+        _warn_of_no_limit(source, shape.max_timesteps)
     if target != "auto" and condition == "return":
         warn_of_unseen([target], config["dataset"])
     out = Path(out)
@@ -229,10 +225,25 @@ def _learn_values(
     return out
 
 
+def _warn_of_no_limit(source: Source, timesteps: int) -> None:
+    """Warn that nothing but the data says for how long to act, and where there is no environment, how far."""
+    name, ending = source.spec.name, "Register it with max_episode_steps."
+    found = f"{name} has no time limit"
+    if not name:
+        found = f"{source.data.name} names no environment that can be made"
+        ending = "Its actions stay within those of the data. Name one with environment."
+    warnings.warn(
+        f"{found}: the run will act for {timesteps:,} timesteps, as long as the longest episode of the data, and no "
+        f"further. {ending}",
+        stacklevel=3,
+    )
+
+
 def warn_of_unseen(targets: list[float], dataset: dict[str, Any]) -> None:
     """Warn of target returns (reward units) outside those of the data."""
     low, high = dataset["lowest_return"], dataset["highest_return"]
-    if unseen := [f"{target:g}" for target in targets if not low <= target <= high]:
+    rounding = 1e-6 * max(abs(low), abs(high))  # rewards are float32
+    if unseen := [f"{target:g}" for target in targets if not low - rounding <= target <= high + rounding]:
         warnings.warn(
             f"target return {', '.join(unseen)} is outside the returns in {dataset['name']}, {low:g} to {high:g}; the "
             "nearest that the data have at each timestep is asked for.", stacklevel=3,

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from foretell.core.decimals import decimals_of
 from foretell.core.errors import UsageError
 from foretell.core.scores import normalized_score
 from foretell.core.seeding import stream
@@ -14,7 +15,7 @@ from foretell.environments.tasks import TASKS
 from foretell.reporting.records import PolicyScores, scores_by_policy
 from foretell.reporting.run_results import RunResults
 from foretell.reporting.statistics import Estimate, estimate_difference, estimate_mean, interquartile_mean
-from foretell.reporting.tables import interval_phrase, markdown_table, mean_cell
+from foretell.reporting.tables import interval_phrase, markdown_table
 
 BOOTSTRAP_SAMPLES = 10_000
 ROOT_SEED = 0
@@ -173,15 +174,17 @@ TEXT_COLUMNS = 3
 def comparison_cells(table: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """Return the rows as people read them, one string per column."""
     rows = table["rows"]
-    return [tuple(_cells(row, first=row is rows[0], alone=len(rows) == 1)) for row in rows]
+    digits = decimals_of(*(row["mean_return"] for row in rows))
+    return [tuple(_cells(row, digits, first=row is rows[0], alone=len(rows) == 1)) for row in rows]
 
 
-def _cells(row: Mapping[str, Any], *, first: bool, alone: bool) -> list[str]:
-    cells = [row["label"], row["algorithm"], row["dataset"] or "—", asked_phrase(row["target_return"]), mean_cell(row)]
+def _cells(row: Mapping[str, Any], digits: int, *, first: bool, alone: bool) -> list[str]:
+    cells = [row["label"], row["algorithm"], row["dataset"] or "—", asked_phrase(row["target_return"])]
+    cells.append(f"{row['mean_return']:.{digits}f} [{row['ci95'][0]:.{digits}f}, {row['ci95'][1]:.{digits}f}]")
     low, high = row["difference_ci95"]
     if not alone:
-        cells.append("0" if first else f"{row['difference']:+.1f} [{low:+.1f}, {high:+.1f}]")
-    cells.append(f"{row['iqm']:.1f}")
+        cells.append("0" if first else f"{row['difference']:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]")
+    cells.append(f"{row['iqm']:.{digits}f}")
     if row["normalized_score"] is not None:
         cells.append(f"{row['normalized_score']:.1f}")
     return [*cells, f"{max(1, len(row['training_seeds']))} × {row['episodes']}"]

@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from foretell.core.decimals import decimals_of
 from foretell.core.files import atomic_path
 
 # Okabe and Ito's palette, which stays apart for every common kind of colour blindness. One colour, one meaning.
@@ -149,14 +150,18 @@ def _top(cluster: Sequence[float], gap: float) -> float:
 
 
 def format_return(value: float) -> str:
-    """Return a return as it is written in figures: a true minus sign, one digit after the point.
+    """Return a return as it is written in figures: a true minus sign, one digit after the point, of small ones more.
 
-    >>> format_return(-1228.31)
-    '−1,228.3'
+    >>> format_return(-1228.31), format_return(0.042)
+    ('−1,228.3', '0.042')
     """
-    return f"{value:,.1f}".replace("-", "−")
+    return f"{value:,.{decimals_of(value)}f}".replace("-", "−")
 
 
 def format_tick(value: float, _: int | None = None) -> str:
-    """Return a return as it is written beside an axis, whole; for matplotlib's `FuncFormatter`."""
-    return f"{value:,.0f}".replace("-", "−")
+    """Return a return as it is written beside an axis, whole where it is not small; for matplotlib's `FuncFormatter`.
+
+    >>> format_tick(-1250.4), format_tick(0.25), format_tick(3.0)
+    ('−1,250', '0.25', '3')
+    """
+    return (f"{value:,.0f}" if abs(value) >= 10 else f"{value:g}").replace("-", "−")

@@ -68,6 +68,8 @@ def target_rule(condition: Condition, target: Target, *, images: bool = False) -
     {'rule': 'learned quantile 0.75 of the return given the start state', 'return': None}
     """
     if target != "auto":
+        if isinstance(target, str):
+            raise UsageError(f"target {target!r}; expected a number, or 'auto' for a rule from the data alone.")
         Telling(condition=condition).check(np.asarray(target))
         return {"rule": "given", "return": float(target)}
     if condition == "none":

@@ -24,7 +24,7 @@ from torch import Tensor
 from foretell.core.checksums import KEY, sealed, sealed_lines
 from foretell.core.errors import CheckpointError, UsageError
 from foretell.core.files import read_json_lines, read_sealed_json, resource_errors, write_json, write_json_lines
-from foretell.core.run_settings import differences
+from foretell.core.run_settings import differences, flat
 from foretell.core.seeds_folder import runs_of_seeds
 from foretell.core.space import require_room
 from foretell.core.versions import versions
@@ -101,7 +101,10 @@ class RunFolder:
         return list(self.path.iterdir()) if self.path.exists() else []
 
     def _check_same(self, existing: dict[str, Any]) -> None:
-        if different := differences(existing, self.config):
+        asked = [
+            key for key in flat(self.config) if key != "dataset.name"
+        ]  # its fingerprint says whether it is the same
+        if different := differences(existing, self.config, asked):
             raise UsageError(
                 f"{self.path}: holds a run of another configuration ({different}). "
                 "Choose another --out, or the same settings to continue it."

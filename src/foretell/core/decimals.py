@@ -1,0 +1,29 @@
+"""How many decimals numbers are shown with: one, and more where they are small."""
+
+from __future__ import annotations
+
+import math
+
+MOST = 12
+"""Smaller numbers are shown as 0."""
+
+
+def decimals_of(*numbers: float | None) -> int:
+    """Return decimals that leave two digits of the largest of these that stand beside each other; one from 1 on.
+
+    >>> decimals_of(-1253.72), decimals_of(0.04, 0.0), decimals_of(0.5), decimals_of(0.0)
+    (1, 3, 2, 1)
+    """
+    largest = max((abs(number) for number in numbers if number is not None), default=0.0)
+    if not 0 < largest < 1:
+        return 1
+    return min(MOST, 1 - math.floor(math.log10(largest)))
+
+
+def shown(number: float, *beside: float | None) -> str:
+    """Return a number with the decimals that it and those `beside` it need.
+
+    >>> shown(-1253.72), shown(0.04, 0.001), shown(0.001, 0.04)
+    ('-1253.7', '0.040', '0.001')
+    """
+    return f"{number:.{decimals_of(number, *beside)}f}"

@@ -1,0 +1,72 @@
+"""Datasets made of arrays: what a replay buffer holds, in the types that it has."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from foretell.core.errors import DatasetError
+from foretell.datasets.d4rl import read_d4rl
+from foretell.datasets.d4rl_writer import write_dataset
+from foretell.datasets.dataset import Dataset
+
+STEPS = 6
+RNG = np.random.default_rng(0)
+BUFFER = {
+    "observations": RNG.normal(size=(STEPS, 3)), "next_observations": RNG.normal(size=(STEPS, 3)),
+    "actions": RNG.uniform(-1, 1, (STEPS, 2)), "rewards": RNG.normal(size=STEPS), "terminations": np.zeros(STEPS, bool),
+    "truncations": np.arange(STEPS) % 3 == 2, "episode_ends": np.array([3, 6]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        {"rewards": BUFFER["rewards"][:, None]},
+        {"terminations": np.zeros((STEPS, 1), np.float32), "truncations": BUFFER["truncations"].astype(np.float32)},
+        {"episode_ends": [3, 6]},
+        {name: values.tolist() for name, values in BUFFER.items()},
+    ],
+    ids=["float64", "rewards (N, 1)", "flags as floats", "ends as a list", "lists"],
+)
+def test_a_buffer_is_the_dataset_that_its_file_is(changed, tmp_path):
+    made = Dataset(name="buffer", **{**BUFFER, **changed})
+    write_dataset(tmp_path / "buffer.hdf5", made)
+    found = read_d4rl(tmp_path / "buffer.hdf5")
+    assert made.fingerprint() == found.fingerprint() == found.stored_fingerprint
+    assert made.episode_returns().tolist() == found.episode_returns().tolist()
+    assert {name: column.dtype for name, column in made.columns().items()} == {
+        name: column.dtype for name, column in found.columns().items()
+    }
+
+
+def test_whole_numbers_in_one_column_are_choices_and_fractions_are_not():
+    choices = Dataset(name="buffer", **{**BUFFER, "actions": np.arange(STEPS)[:, None] % 3})
+    assert choices.discrete
+    assert choices.num_actions == 3
+    numbers = Dataset(name="buffer", **{**BUFFER, "actions": np.arange(STEPS) / 3})
+    assert not numbers.discrete
+    assert numbers.action_dim == 1
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"observations": np.zeros(STEPS)}, r"observations' has shape \(6,\).*one-hot"),
+        ({"rewards": np.zeros((STEPS, 1, 2))}, r"rewards' has shape \(6, 1, 2\)"),
+        ({"terminations": np.full(STEPS, 0.5)}, "terminations' holds 0.5"),
+        ({"actions": np.zeros((STEPS, 1, 2))}, r"actions' has shape \(6, 1, 2\)"),
+        ({"episode_ends": [3]}, "whole episodes"),
+        ({"rewards": np.full(STEPS, 1e300)}, "rewards' holds inf"),
+    ],
+)
+def test_what_cannot_be_a_column_is_refused(changed, words):
+    with pytest.raises(DatasetError, match=words):
+        Dataset(name="buffer", **{**BUFFER, **changed})
+
+
+def test_a_dataset_is_shown_in_a_line():
+    shown = repr(Dataset(name="buffer", **BUFFER))
+    assert "6 timesteps in 2 episodes, observations (6, 3) float32" in shown
+    assert len(shown.splitlines()) == 1
