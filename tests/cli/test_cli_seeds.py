@@ -218,3 +218,15 @@ def test_more_seeds_of_other_data_are_refused(foretell, data, tmp_path):
         2, "dataset.fingerprint"
     )
     assert not (tmp_path / "several/seed-1").exists()
+
+
+def test_seeds_may_begin_with_the_weights_of_a_run(foretell, data, tmp_path):
+    assert foretell("train", data, "--out", "first", *SMALL).code == 0
+    more = ("--initial-weights", "first", *SMALL)
+    assert foretell("train", data, "--out", "several", "--seeds", "0..1", *more).code == 0
+    assert foretell("train", data, "--out", "alone", "--seed", 1, *more).code == 0
+    several, alone = (sha256_of(tmp_path / run / "model.safetensors") for run in ("several/seed-1", "alone"))
+    assert several == alone
+    foretell("train", data, "--out", "iql", "--algorithm", "iql", "--initial-weights", "first").refusal(
+        2, "--initial-weights"
+    )

@@ -80,6 +80,9 @@ class Train:
     """Train on this share of the episodes alone: those that earned most of the ones that began alike."""
     values_from: Path | None = None
     """Finished run of --algorithm iql on the same data, whose value functions are used. Default: learned first."""
+    initial_weights: Path | None = None
+    """Finished run of the same network whose weights to begin with, to train it further or on other data; its units
+    stay. Default: drawn."""
     environment: str | None = None
     """Gymnasium id. Default: the one that the dataset names; Pendulum-v1 for SAC."""
     horizon: int | None = None
@@ -137,7 +140,9 @@ class Train:
     def arguments(self, seed: int) -> tuple[str, ...]:
         """Return the command line that trains one seed of these settings on one thread."""
         plain = ("algorithm", "environment", "horizon", "root_seed", "validation_episodes")
-        asked = ("condition", "target", "best_share", "values_from") if self.algorithm in MODELS else ()
+        asked = (
+            ("condition", "target", "best_share", "values_from", "initial_weights") if self.algorithm in MODELS else ()
+        )
         parts = ["train", *([self.dataset] if self.dataset else []), "--out", str(self.out / f"seed-{seed}")]
         parts += ["--seed", str(seed), "--threads", "1", *common_flags(self, (*plain, *asked))]
         if self.algorithm in MODELS:
@@ -176,7 +181,7 @@ class Train:
             **self._of_data(), "algorithm": self.algorithm, "condition": self.condition, "target": self.target,
             "model": self.settings[self.algorithm], "training": self.training, "acting": self._acting,
             "compute": self.compute, "best_share": self.best_share, "values": self.values if learned else None,
-            "values_from": self.values_from,
+            "values_from": self.values_from, "initial_weights": self.initial_weights,
         }  # fmt: skip
 
     @property
@@ -201,8 +206,9 @@ class Train:
         learned = self.algorithm == "iql" or (offline and self.condition in ("value", "advantage"))
         if not offline:
             unused |= {
-                "--condition, --target, --best-share and --values-from": (
-                    (self.condition, self.target, self.best_share, self.values_from) != ("return", "auto", 1.0, None)
+                "--condition, --target, --best-share, --values-from and --initial-weights": (
+                    (self.condition, self.target, self.best_share, self.values_from, self.initial_weights)
+                    != ("return", "auto", 1.0, None, None)
                 ),
                 "flags of how a network is trained": self.training != TrainingConfig(),
                 "--device and --precision": self.compute != ComputeConfig(),

@@ -256,8 +256,7 @@ def _changes_of_environment(source: Any) -> tuple[str, ...]:
     import gymnasium
 
     spec = source.spec.env_spec
-    registered = spec and gymnasium.registry.get(spec.id)
-    if registered is None:
+    if spec is None or (registered := gymnasium.registry.get(spec.id)) is None:
         return ()
     given = {name: value for name, value in spec.kwargs.items() if registered.kwargs.get(name, _NOTHING) != value}
     if spec.max_episode_steps != registered.max_episode_steps:

@@ -23,7 +23,7 @@ def given_values(path: str | Path, source: Source) -> dict[str, Any]:
         raise UsageError(
             f"{path}: a run of {config.get('algorithm')}; expected one of `foretell train --algorithm iql`."
         )
-    here = _plain(source.config())
+    here = plain(source.config())
     if config["dataset"].get(IMAGINED_FROM) == source.data.fingerprint():  # of a wider world, in its own units
         same = config["normalization"]["action_range"] == here["normalization"]["action_range"]
     else:
@@ -44,7 +44,8 @@ def copy_values(run: Path, to: Path) -> None:
         shutil.copyfile(run / "model.safetensors", temporary)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return a value as JSON gives it back: tuples are lists."""
     if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items()}
-    return [_plain(inner) for inner in value] if isinstance(value, tuple | list) else value
+        return {key: plain(inner) for key, inner in value.items()}
+    return [plain(inner) for inner in value] if isinstance(value, tuple | list) else value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -24,6 +24,7 @@ from foretell.evaluation.configs import ActingConfig, acting_settings
 from foretell.evaluation.policies import ASKED, restore_values
 from foretell.evaluation.protocol import VALIDATION_STARTS
 from foretell.facade.given_values import copy_values, given_values
+from foretell.facade.initial_weights import InitialWeights
 from foretell.facade.source import Source
 from foretell.models.configs import ModelConfig, SequenceShape, TrajectoryTransformerConfig, window_length
 from foretell.models.registry import build_model, model_entry
@@ -62,6 +63,7 @@ def train(
     values: IQLConfig | None = None,
     values_from: str | Path | None = None,
     best_share: float = 1.0,
+    initial_weights: str | Path | None = None,
     environment: str | None = None,
     horizon: int | None = None,
     action_range: ActionRange | None = None,
@@ -76,7 +78,8 @@ def train(
     "auto": by a rule from the data alone), both explained in `sequences.conditions`. The conditions `value` and
     `advantage` need value functions: they are learned first, with the settings `values`, into `out/values`, or copied
     from the finished run `values_from` of the same data. `best_share` below 1 trains on that share of the episodes
-    alone, those that earned most of the ones that began alike.
+    alone, those that earned most of the ones that began alike. `initial_weights` is a finished run of the same network,
+    on these data or others, whose weights and units it begins with; the optimiser and its schedule begin anew.
 
     `acting` are settings of how the model acts, where it has any: a planner's, for the Trajectory Transformer, which
     foretells what its condition names and asks for nothing, unless its settings say `told`.
@@ -96,6 +99,7 @@ def train(
     seed, root_seed = whole("seed", seed), whole("root_seed", root_seed)
     source = Source.of(dataset, environment, horizon, action_range)
     data, spec, normalization = source.data, source.spec, source.normalization
+    initial = InitialWeights.of(initial_weights) if initial_weights else None
     model = model or model_entry(algorithm).config()
     training = training or TrainingConfig()
     place = Place.of(compute or ComputeConfig(), processes, meeting)
@@ -107,6 +111,8 @@ def train(
         max_timesteps=max(spec.horizon or 0, int(data.episode_lengths.max())),
     )  # fmt: skip
     check_share(best_share)
+    if initial:
+        shape, normalization = initial.fitted(algorithm, condition, model, shape), initial.normalization
     if condition not in get_args(Condition):
         raise UsageError(f"condition {condition!r}; expected one of {', '.join(get_args(Condition))}.")
     if planner and (condition == "advantage" or target != "auto"):
@@ -129,12 +135,14 @@ def train(
     settings: dict[str, Any] = given["values"] if given else asdict(values or IQLConfig())
     config: dict[str, Any] = {
         "kind": "sequence", "algorithm": algorithm, "condition": condition, **source.config(),
-        "shape": asdict(shape), "model": asdict(model), "training": asdict(training),
+        "normalization": normalization.to_json(), "shape": asdict(shape),
+        "model": asdict(model), "training": asdict(training),
         "values": settings if needs_values else None, "best_share": best_share,
         "values_from": sha256_of(Path(values_from) / "model.safetensors") if values_from else None,
         "target": target_rule("none" if planner else condition, target, images=len(shape.observation_shape) != 1),
         "acting": asdict(acting) if acting else None, "seed": seed,
         "validation": {"root_seed": root_seed, "episodes": validation_episodes},
+        **({"initial_weights": initial.digest} if initial else {}),
     }  # fmt: skip
     network = build_model(algorithm, asdict(model), shape, _generator(seed))
     if training.optimizer == "muon" and not network.hidden_matrices():
@@ -165,8 +173,10 @@ def train(
             else:
                 told = told_of(condition, data, normalization, functions, seed=seed)
             asking = asking_of(told, data, normalization, target, max_timesteps=shape.max_timesteps, seed=seed)
-            sampler = _sampler(source, model, told, best_share, seed)
+            sampler = _sampler(replace(source, normalization=normalization), model, told, best_share, seed)
             network.prepare(sampler)
+            if initial:
+                initial.load_into(network)
         asked = {ASKED + name: value for name, value in asking.tensors().items()}
         policy = acting_policy(network, normalization, asking, acting, condition, functions)
         updates = placed(place, algorithm, network, sampler, training, seed)
