@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from dataclasses import asdict, fields, replace
 
 import numpy as np
@@ -361,3 +362,15 @@ def test_a_window_is_told_of_its_own_first_timestep(behaviour, horizon, first, m
     )  # fmt: skip
     assert len(told) == 1
     torch.testing.assert_close(told[0], expected)
+
+
+def test_a_goal_outside_the_data_is_said():
+    """Of which only the outermost symbol is left."""
+    model = trajectory_model(goals=True)
+    edges = model.discretizer.edges[: model.observation_slots]
+    inside = scaled().observation_std[0] * edges[:, -1] + scaled().observation_mean[0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        planner(model, replace(BRIEF, goal=tuple(inside.tolist())))
+    with pytest.warns(UserWarning, match=r"goal .*component 1 lies outside those of the data"):
+        planner(model, replace(BRIEF, goal=(float(inside[0]), 1e6, float(inside[2]))))

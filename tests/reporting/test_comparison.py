@@ -238,6 +238,30 @@ def test_a_report_loads_no_torch(runs, tmp_path):
     subprocess.run([sys.executable, "-c", code, given, str(tmp_path / "out")], check=True)
 
 
+def test_rows_of_one_run_are_the_same_networks(tmp_path):
+    """Seeds that differ by 40 say nothing of what asking for more brings, if it brings 1 with each of them."""
+    found = []
+    for seed, level in enumerate((-300.0, -280.0, -260.0)):
+        found += records(level, seed=seed) + records(level + 1, seed=seed, target=-100.0)
+    path = tmp_path / "seeds"
+    for seed in range(3):
+        write_run(path / f"seed-{seed}", [], seed=seed)
+    write_json_lines(path / "evaluations.jsonl", found)
+    asked = build_comparison(read_results([path]))["rows"][1]
+    assert asked["difference_ci95"] == pytest.approx([1, 1])
+    other = write_run(tmp_path / "other", records(-279.0))  # of other networks, which seeds it has is chance
+    compared = build_comparison(read_results([path, other]))["rows"][2]
+    assert np.ptp(compared["difference_ci95"]) > 10
+
+
+def test_policies_of_one_file_may_be_of_different_runs(tmp_path):
+    found = []
+    for seed, level in enumerate((-300.0, -280.0, -260.0)):
+        found += records(level, seed=seed, policy="one") + records(level + 1, seed=seed, policy="two")
+    write_json_lines(tmp_path / "both.jsonl", found)
+    assert np.ptp(build_comparison(read_results([tmp_path / "both.jsonl"]))["rows"][1]["difference_ci95"]) > 10
+
+
 def test_small_returns_have_their_decimals(tmp_path):
     small = [{**record, "return": record["return"] / 1e5} for record in records(-300.0)]
     write_comparison([write_run(tmp_path / "run", small)], tmp_path / "run")

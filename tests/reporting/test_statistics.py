@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from foretell.core.errors import UsageError
+from foretell.core.seeding import stream
 from foretell.reporting import figures, page, statistics, style
 from foretell.reporting.statistics import estimate_difference, estimate_mean, interquartile_mean, spearman
 
@@ -130,3 +131,13 @@ def test_spearman_equals_scipys_with_ties():
 def test_spearman_is_undefined_for_one_point_and_for_constants():
     assert np.isnan(spearman(np.array([1.0]), np.array([2.0])))
     assert np.isnan(spearman(np.arange(3.0), np.ones(3)))
+
+
+def test_a_difference_of_the_same_networks_leaves_their_own_differences_out():
+    returns = np.array([[-60.0] * 5, [-40.0] * 5, [-20.0] * 5])
+    together = estimate_difference(returns + 1, returns, samples=500, generator=stream(0, "x"), same_seeds=True)
+    assert (together.low, together.high) == (1, 1)
+    apart = estimate_difference(returns + 1, returns, samples=500, generator=stream(0, "x"))
+    assert apart.low < -10
+    with pytest.raises(UsageError, match="2 seeds, reference has 3"):
+        estimate_difference(returns[:2], returns, samples=500, generator=stream(0, "x"), same_seeds=True)

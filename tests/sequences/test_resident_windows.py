@@ -55,8 +55,10 @@ def test_images_lie_as_bytes_and_come_scaled():
     data = make_dataset([4, 3], shape=shape, observations=images)
     sampler = WindowSampler(data, Normalization.fit(data, None), context_length=3, seed=0, goals=True)
     assert_equal(ResidentWindows(sampler, CPU).batch(0, 6), sampler.batch(0, 6), rtol=1e-6)
-    # 12 bytes of image, a choice of 8, what is told and the reward of 4 each, a termination of 1
-    assert resident_bytes(sampler) == 7 * (12 + 8 + 4 + 4 + 1)
+    # 12 bytes of image, a choice of 8, what is told and the reward of 4 each, a termination of 1; of goals 12 more
+    without = WindowSampler(data, sampler.normalization, context_length=3, seed=0)
+    assert resident_bytes(without) == 7 * (12 + 8 + 4 + 4 + 1)
+    assert resident_bytes(sampler) == resident_bytes(without) + 7 * 12
 
 
 def test_parts_of_a_batch_are_the_batch():

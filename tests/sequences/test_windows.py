@@ -153,25 +153,35 @@ def test_images_are_scaled_to_the_unit_interval():
     np.testing.assert_allclose(batch.observations[0], images / 255.0, atol=1e-6)
 
 
-def _numbered(**asked):
-    """A sampler of episodes of 3, 1 and 6 timesteps whose observations are their row's number."""
+def _numbered(*, known=True, **asked):
+    """A sampler of episodes of 3, 1 and 6 timesteps; observations are their row's number, what follows half more."""
     rows = np.arange(10, dtype=np.float32)[:, None]
-    return WindowSampler(make_dataset([3, 1, 6], observations=rows), scaled(), context_length=2, seed=0, **asked)
+    data = make_dataset([3, 1, 6], observations=rows, next_observations=rows + 0.5 if known else None)
+    return WindowSampler(data, scaled(), context_length=2, seed=0, **asked)
 
 
-def test_goals_lie_between_a_windows_end_and_its_episodes():
+def test_goals_lie_behind_a_windows_end_up_to_its_episodes_final_observation():
     last, later = np.array([0, 0, 2, 3, 4, 4, 4, 9]), np.array([0.0, 0.999, 0.999, 0.5, 0.0, 0.5, 0.999, 0.999])
-    batch = _numbered().windows(last, later)
+    batch = _numbered(goals=True).windows(last, later)
     assert batch.goals.dtype == torch.float32
-    assert (2 * batch.goals + 1).tolist() == [[0.0], [2.0], [2.0], [3.0], [4.0], [7.0], [9.0], [9.0]]
+    assert (2 * batch.goals + 1).tolist() == [[0.5], [2.5], [2.5], [3.5], [4.5], [7.5], [9.5], [9.5]]
     assert _numbered().windows(last).goals is None
     assert _numbered().batch(0, 4).goals is None
+
+
+def test_a_final_observation_that_is_not_known_is_no_goal():
+    """The one before it stands for it; only from there on there is none later than the present one."""
+    last, later = np.array([0, 0, 2, 3, 4, 4, 4, 9]), np.array([0.0, 0.999, 0.999, 0.5, 0.0, 0.5, 0.999, 0.999])
+    batch = _numbered(known=False, goals=True).windows(last, later)
+    assert (2 * batch.goals + 1).tolist() == [[1.0], [2.0], [2.0], [3.0], [5.0], [8.0], [9.0], [9.0]]
 
 
 def test_every_later_observation_is_as_likely_a_goal():
     batches = [_numbered(goals=True).batch(update, 400) for update in range(30)]
     ends = np.concatenate([2 * batch.observations[:, -1, 0] + 1 for batch in batches]).astype(int)
-    goals = np.concatenate([2 * batch.goals[:, 0] + 1 for batch in batches]).astype(int)
+    goals = np.concatenate([2 * batch.goals[:, 0] + 1 for batch in batches])
+    assert set((goals % 1).tolist()) == {0.5}
+    goals = goals.astype(int)
     for row, among in ((0, range(3)), (3, [3]), (4, range(4, 10)), (8, (8, 9))):
         counts = np.bincount(goals[ends == row], minlength=10)
         assert counts.sum() == counts[list(among)].sum() > 1000

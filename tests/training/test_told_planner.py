@@ -104,7 +104,7 @@ def test_targets_can_be_set_in_training(tmp_path):
 def test_what_makes_no_sense_is_refused(tmp_path):
     with pytest.raises(UsageError, match="condition none tells nothing"):
         _train(tmp_path / "run", condition="none")
-    with pytest.raises(UsageError, match="told returns and foretells none"):
+    with pytest.raises(UsageError, match="told what to earn and foretells no return"):
         _train(tmp_path / "run", acting=PlanningConfig(behaviour="return"))
     with pytest.raises(UsageError, match=r"train it with --trajectory-transformer\.told"):
         _train(tmp_path / "run", model=replace(MODEL, told=False), target=3.0)

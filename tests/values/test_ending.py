@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from foretell.values import ending as ending_module
 from foretell.values.ending import Ending
 
 
@@ -34,5 +35,38 @@ def test_wide_observations_are_read_without_products():
     observations = rng.normal(size=(400, 40))
     ended = observations[:, 3] > 1
     ending = Ending(observations, ended)
-    assert ending.weights.shape == (41,)
+    assert [weights.shape for weights in ending.reasons] == [(41,)]
     assert (ending(observations) == ended).mean() > 0.97
+
+
+def _of_two_reasons(rows=6000):
+    """A point ends in a small circle in the middle, or outside of a box: no quadratic says both, nor the box."""
+    rng = np.random.default_rng(1)
+    points = np.concatenate([rng.uniform(-2.4, 2.4, (rows, 2)), rng.normal(0, 0.25, (rows // 10, 2))])
+    goal, wall = np.linalg.norm(points, axis=1) < 0.25, np.abs(points).max(1) > 2
+    return np.concatenate([points, rng.normal(size=(len(points), 2))], 1), goal, wall
+
+
+def test_a_task_that_ends_for_several_reasons_has_a_regression_for_each():
+    observations, goal, wall = _of_two_reasons()
+    ending = Ending(observations, goal | wall)
+    fresh, goal, wall = (part[::2] for part in _of_two_reasons(9000))
+    found = ending(fresh)
+    assert len(ending.reasons) > 1
+    assert found[goal].mean() > 0.9
+    assert found[wall].mean() > 0.9
+    assert found[~(goal | wall)].mean() < 0.02
+    assert ending.recognised > 0.95
+
+
+def test_one_regression_alone_would_miss_the_circle(monkeypatch):
+    monkeypatch.setattr(ending_module, "MOST_REASONS", 1)
+    observations, goal, wall = _of_two_reasons()
+    ending = Ending(observations, goal | wall)
+    assert ending(observations)[goal].mean() < 0.2
+    assert ending.recognised < 0.95
+
+
+def test_where_one_reason_is_enough_there_is_one():
+    observations, ended = _recorded(2000)
+    assert len(Ending(observations, ended).reasons) == 1

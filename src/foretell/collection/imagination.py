@@ -59,13 +59,14 @@ def imagine(
     )  # fmt: skip
     horizon = config.horizon or spec.horizon or int(dataset.episode_lengths.max())
     blocks = _blocks(ensemble, dataset, spec, num_steps, horizon, seed)
-    block, done = next(blocks), 0
+    block, done, earned, episodes = next(blocks), 0, 0.0, 0
     with D4RLWriter(path, num_steps=num_steps, layout=layout_of(block), metadata=metadata) as writer:
         while block is not None:
             writer.append(block)
             done += len(block["rewards"])
-            episodes = int(np.count_nonzero(block["terminations"] | block["truncations"]))
-            progress(done, num_steps, mean_return=float(block["rewards"].sum(dtype=np.float64)) / episodes)
+            earned += float(block["rewards"].sum(dtype=np.float64))
+            episodes += int(np.count_nonzero(block["terminations"] | block["truncations"]))
+            progress(done, num_steps, mean_return=earned / episodes)
             block = next(blocks, None)
     return read_d4rl(path)
 

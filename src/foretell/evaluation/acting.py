@@ -23,8 +23,10 @@ def check_acting(model: ModelConfig, acting: ActingConfig | None, condition: Con
         check_planning(acting, context_length=model.context_length, goals=model.goals, told=model.told)
         if model.told and condition == "none":
             raise UsageError("told: condition none tells nothing; expected --condition return, value or advantage.")
-        if acting.behaviour == "value" and condition != "value":
-            raise UsageError("behaviour value: the run has no value functions; train it with --condition value.")
+        if acting.behaviour == "value" and condition not in ("value", "advantage"):
+            raise UsageError(
+                "behaviour value: the run has no value functions; train it with --condition value or advantage."
+            )
     if isinstance(acting, ChunkingConfig) and isinstance(model, EncoderDecoderConfig):
         check_chunking(acting, horizon=model.horizon)
 

@@ -81,7 +81,8 @@ def check_planning(planning: PlanningConfig, *, context_length: int, goals: bool
     """Raise `UsageError` where a Trajectory Transformer of this window cannot plan so."""
     if told and planning.behaviour == "return":
         raise UsageError(
-            "behaviour return: the run is told returns and foretells none; expected auto, median or expectation."
+            "behaviour return: the run is told what to earn and foretells no return; expected auto, median, "
+            "expectation, imitation, or value where it has value functions."
         )
     if planning.horizon > context_length:
         raise UsageError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -21,6 +22,8 @@ from foretell.sequences.normalization import Normalization
 from foretell.values.asking import Asking
 from foretell.values.functions import ValueFunctions
 
+NEAR = 1e-4
+"""Of a deviation of the data: by so much a goal may lie outside without a word, for what is typed is rounded."""
 BEHAVIOURS: dict[Condition, Behaviour] = {"return": "return", "value": "value", "none": "imitation"}
 """What the behaviour `auto` is under each condition; where the model is told what to earn, it is median."""
 
@@ -49,13 +52,24 @@ class PlanningPolicy(ConditionedPolicy[TrajectoryTransformer]):
             planning, context_length=model.config.context_length, goals=model.config.goals, told=model.config.told
         )
         if behaviour == "value" and functions is None:
-            raise UsageError("behaviour value: the run has no value functions; train it with --condition value.")
+            raise UsageError(
+                "behaviour value: the run has no value functions; train it with --condition value or advantage."
+            )
         self._goal = self._goal_units(planning.goal) if planning.goal else None
 
     def _goal_units(self, goal: tuple[float, ...]) -> Float[Tensor, "1 observation_slots"]:
         if len(goal) != self.model.observation_slots:
             raise UsageError(f"goal {goal}; expected {self.model.observation_slots} numbers, as an observation has.")
-        return torch.from_numpy(self.normalization.observations(np.array([goal], np.float32)))
+        units = torch.from_numpy(self.normalization.observations(np.array([goal], np.float32)))
+        edges = self.model.discretizer.edges[: self.model.observation_slots]
+        beyond = (units[0] < edges[:, 0] - NEAR) | (units[0] > edges[:, -1] + NEAR)
+        if bool(beyond.any()):
+            warnings.warn(
+                f"goal {goal}: component {int(beyond.nonzero()[0])} lies outside those of the data; the outermost of "
+                "these stands for it.",
+                stacklevel=3,
+            )
+        return units
 
     def _choose(self, batch: SequenceBatch) -> Float[Tensor, "batch action_dim"]:
         model, planning = self.model, self.planning

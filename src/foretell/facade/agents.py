@@ -47,6 +47,9 @@ def train_sac(
     )  # fmt: skip
 
 
+NAMED_MEDIUM = " D4RL would call these data expert; the name follows the report."
+
+
 def collect_sac(
     run: str | Path, path: str | Path, *, num_steps: int, seed: int = 0, progress: Progress = silent
 ) -> Dataset:
@@ -61,7 +64,7 @@ def collect_sac(
         environment=config["environment"]["name"], algorithm=f"sac ({config['agent']['form']})",
         hyperparameters={**config["agent"], "training_seed": config["seed"]},
         description=f"Recorded by a Soft Actor-Critic agent trained for {config['agent']['total_steps']:,} steps, "
-        "sampling its actions. D4RL would call these data expert; the name follows the report.",
+        "sampling its actions." + NAMED_MEDIUM * Path(path).stem.startswith("pendulum-medium"),
     )  # fmt: skip
     return collect_with_policy(
         policy, metadata, num_steps=num_steps, seed=seed, path=path, policy_weights=policy.weights(), progress=progress

@@ -41,7 +41,7 @@ def load_policy(run: str | Path, *, acting: Mapping[str, Any] | None = None) -> 
 def _restored(
     run: Path, config: Mapping[str, Any], tensors: Mapping[str, Any], acting: Mapping[str, Any] | None
 ) -> Policy:
-    needed = ACTING.get(config.get("algorithm", "")) is PlanningConfig and config["condition"] == "value"
+    needed = ACTING.get(config.get("algorithm", "")) is PlanningConfig and config["condition"] in ("value", "advantage")
     functions = restore_values(*load_run(run / "values")) if needed else None
     return restore_policy(config, tensors, functions=functions, acting=acting)
 

@@ -159,6 +159,8 @@ class TrajectoryTransformerConfig:
         if self.width % self.heads:
             raise UsageError(f"width {self.width} is not divisible by {self.heads} heads; choose a multiple.")
         _check_dropout(self.dropout)
+        if self.bins < 2:
+            raise UsageError(f"bins is {self.bins}; expected at least 2: of one, all numbers are the same symbol.")
         _check_choice("binning", self.binning, Binning)
         check_not_negative(self, "action_weight", "reward_weight", "return_weight", "table_smoothing", "smoothing")
         if not 0 < self.discount <= 1:

@@ -28,6 +28,8 @@ Records = Sequence[Mapping[str, Any]]
 class Measured:
     """One policy as it was asked for one return, or by its own rule (None), from the start states that all share."""
 
+    networks: str
+    """Whose networks act: a run's, whatever it is asked for and however it acts."""
     label: str
     target: float | None
     algorithm: str
@@ -92,22 +94,24 @@ def measure(results: Sequence[RunResults], environment: str) -> list[Measured]:
             "with the same --episodes for all makes it more.",
             stacklevel=2,
         )
-    return [_measured(label, target, records, shared) for label, target, records in groups]
+    return [_measured(*group, shared) for group in groups]
 
 
-def _groups(results: RunResults, environment: str) -> list[tuple[str, float | None, Records]]:
-    """Return the records of each policy and asked return, with a label; what the run's own rule asks comes first."""
+def _groups(results: RunResults, environment: str) -> list[tuple[str, str, float | None, Records]]:
+    """Return the records of each policy and asked return, with whose networks act and a label; what the run's own rule
+    asks comes first."""
     records = [record for record in results.records if record["environment"] == environment]
     policies = list(dict.fromkeys(record["policy"] for record in records))
     if not policies:
         raise UsageError(f"{results.path}: has no records of {environment}; run `foretell evaluate` there.")
-    groups: list[tuple[str, float | None, Records]] = []
+    groups: list[tuple[str, str, float | None, Records]] = []
     for policy in policies:
         label = results.label if len(policies) == 1 else f"{results.label}: {policy}"
+        networks = label if results.config is None else results.label
         own = [record for record in records if record["policy"] == policy]
         targets = {record["target"] for record in own}
         for target in sorted(targets, key=lambda one: (one is not None, one or 0.0)):
-            groups.append((label, target, [record for record in own if record["target"] == target]))
+            groups.append((networks, label, target, [record for record in own if record["target"] == target]))
     return groups
 
 
@@ -117,12 +121,13 @@ def _starts(records: Records) -> set[int]:
     return set.intersection(*({r["start"] for r in records if r["seed"] == seed} for seed in seeds))
 
 
-def _measured(label: str, target: float | None, records: Records, shared: set[int]) -> Measured:
+def _measured(networks: str, label: str, target: float | None, records: Records, shared: set[int]) -> Measured:
     kept = [record for record in records if record["start"] in shared]
     (scores,) = scores_by_policy(kept, label).values()
     return Measured(
-        label=label, target=target, algorithm=records[0]["algorithm"], dataset=records[0]["dataset"], scores=scores
-    )
+        networks=networks, label=label, target=target, algorithm=records[0]["algorithm"],
+        dataset=records[0]["dataset"], scores=scores,
+    )  # fmt: skip
 
 
 def _row(own: Measured, first: Measured, environment: str) -> dict[str, Any]:
@@ -132,7 +137,10 @@ def _row(own: Measured, first: Measured, environment: str) -> dict[str, Any]:
     difference = Estimate(value=0.0, low=0.0, high=0.0)
     if own is not first:
         generator = stream(ROOT_SEED, f"comparison/difference/{own.stream_name}")
-        difference = estimate_difference(returns, first.scores.returns, samples=BOOTSTRAP_SAMPLES, generator=generator)
+        difference = estimate_difference(
+            returns, first.scores.returns, samples=BOOTSTRAP_SAMPLES, generator=generator,
+            same_seeds=own.networks == first.networks and own.scores.seeds == first.scores.seeds,
+        )  # fmt: skip
     return {
         "label": own.label,
         "algorithm": own.algorithm,
@@ -158,7 +166,7 @@ def _score(mean: float, environment: str) -> float | None:
 
 def comparison_columns(table: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the heads of the columns: differences where there are two rows, scores where the task's ends are known."""
-    columns = ["run", "algorithm", "trained on", "asked return", "mean return [95% interval]"]
+    columns = ["run", "algorithm", "trained on", "asked", "mean return [95% interval]"]
     if len(table["rows"]) > 1:
         columns.append(f"difference to {table['protocol']['against']} [95%]")
     columns.append("IQM")
@@ -204,7 +212,7 @@ def comparison_sentence(table: Mapping[str, Any]) -> str:
     protocol = table["protocol"]
     columns = "; ".join(
         [f"difference to {protocol['against']} paired by start state"] * (len(table["rows"]) > 1)
-        + ["asked return: — where the run's own rule chose, or nothing is asked"]
+        + ["asked: a return, or the quantile of an advantage; — where the run's own rule chose, or nothing is asked"]
         + ["IQM: interquartile mean of the training seeds' means"]
         + ["normalised: random 0, expert 100, by the task's reference scores"]
         * (table["rows"][0]["normalized_score"] is not None)

@@ -50,13 +50,16 @@ def estimate_difference(
     *,
     samples: int,
     generator: np.random.Generator,
+    same_seeds: bool = False,
 ) -> Estimate:
     """Mean of `returns` minus mean of `reference` over the same start states, with its 95% bootstrap interval.
 
     Column n of both matrices is the same start state, so every resample takes the same columns from both: what the
-    start states do to both policies cancels. The seeds of the two are resampled independently of each other.
+    start states do to both policies cancels. The seeds of the two are resampled independently of each other; where row
+    n of both is the same network (`same_seeds`), asked for something else, together as well.
 
-    Raises `UsageError` where the numbers of start states disagree, or as `estimate_mean` does.
+    Raises `UsageError` where the numbers of start states disagree, of seeds where these are the same, or as
+    `estimate_mean` does.
     """
     returns, reference = _checked(returns, "returns"), _checked(reference, "reference")
     if returns.shape[1] != reference.shape[1]:
@@ -64,9 +67,14 @@ def estimate_difference(
             f"returns has {returns.shape[1]} start states, reference has {reference.shape[1]}; expected the same ones, "
             "in the same order. Evaluate both policies on one list of start states."
         )
+    if same_seeds and len(returns) != len(reference):
+        raise UsageError(f"returns has {len(returns)} seeds, reference has {len(reference)}; expected the same ones.")
     start_weights = _resampled_weights(returns.shape[1], samples, generator)
-    ours = _weighted_means(returns, _resampled_weights(returns.shape[0], samples, generator), start_weights)
-    theirs = _weighted_means(reference, _resampled_weights(reference.shape[0], samples, generator), start_weights)
+    seed_weights = _resampled_weights(returns.shape[0], samples, generator)
+    ours = _weighted_means(returns, seed_weights, start_weights)
+    if not same_seeds:
+        seed_weights = _resampled_weights(reference.shape[0], samples, generator)
+    theirs = _weighted_means(reference, seed_weights, start_weights)
     return _estimate(returns.mean() - reference.mean(), ours - theirs)
 
 

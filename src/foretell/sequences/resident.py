@@ -61,13 +61,13 @@ class ResidentWindows:
         places = last[:, None] + torch.arange(1 - self.sampler.context_length, 1, device=self.device)
         mask = places >= starts
         places = torch.maximum(places, starts)
-        found = {name: _padded(values[places], mask) for name, values in self._columns.items() if name != "pictures"}
+        windowed = {name: values for name, values in self._columns.items() if name not in ("pictures", "goals")}
+        found = {name: _padded(values[places], mask) for name, values in windowed.items()}
         if "pictures" in self._columns:
             found["observations"] = _padded(self._scaled(self._columns["pictures"][places]), mask)
-        goals = None
-        if len(rows) > 1:
-            pictures = self._columns.get("pictures")
-            goals = self._columns["observations"][rows[1]] if pictures is None else self._scaled(pictures[rows[1]])
+        goals = self._columns["goals"][rows[1]] if len(rows) > 1 else None
+        if goals is not None and goals.dtype == torch.uint8:
+            goals = self._scaled(goals)
         return SequenceBatch(mask=mask, timesteps=torch.where(mask, places - starts, 0), goals=goals, **found)
 
     def _draw(self, update: int, batch_size: int) -> Int[np.ndarray, "parts batch"]:

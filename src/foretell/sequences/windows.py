@@ -50,7 +50,7 @@ class WindowSampler:
         `told` is what each timestep is told in place of its return-to-go, in the networks' units. `eligible` are the
         rows that may be a window's last; None for all. Of a batch, the first half of the windows end at rows drawn from
         `emphasized` alone, where there are any. `goals` adds to each window an observation that its episode came to
-        at its end or later, all of them equally likely.
+        later, all of them equally likely, the final one, where it is known, among them.
         """
         if context_length < 1:
             raise UsageError(f"context_length is {context_length}; expected at least 1 timestep.")
@@ -70,6 +70,8 @@ class WindowSampler:
         self._actions = np.asarray(dataset.actions)
         self._rewards = np.asarray(dataset.rewards)
         self._terminations = np.asarray(dataset.terminations)
+        following = dataset.next_observations if goals else None
+        self._following = None if following is None else np.asarray(following)
         self._ends = dataset.episode_ends
         self._starts = dataset.episode_starts
         lengths = self._ends - self._starts
@@ -155,7 +157,10 @@ class WindowSampler:
         """
         observations = self._observations[rows]
         pictures = observations.dtype == np.uint8
-        return {
+        found = {} if not self._goals else {"goals": self.goals_of(np.arange(rows.start, rows.stop))}
+        if not pictures:
+            found = {name: self.normalization.observations(values) for name, values in found.items()}
+        return found | {
             "pictures" if pictures else "observations": (
                 np.ascontiguousarray(observations) if pictures else self.normalization.observations(observations)
             ),
@@ -181,16 +186,23 @@ class WindowSampler:
     def goal_rows(
         self, last: Int[np.ndarray, " batch"], later: Float[np.ndarray, " batch"]
     ) -> Int[np.ndarray, " batch"]:
-        """Return the rows of the goals: as far from `last` to the episode's last row as `later` says, 0 to below 1."""
+        """Return the rows that led to the goals: as far from `last` to the episode's last as `later` says, 0 to 1."""
         ends = self._ends[self._episode_of(last)]
         return last + ((ends - last) * later).astype(np.int64)
+
+    def goals_of(self, rows: Int[np.ndarray, " batch"]) -> np.ndarray:
+        """Return the observations that followed these rows, as they lie; for a final one that is not known, the one
+        before."""
+        if self._following is not None:
+            return gathered(self._following, rows)
+        return gathered(self._observations, np.minimum(rows + 1, self._ends[self._episode_of(rows)] - 1))
 
     def windows(
         self, last: Int[np.ndarray, " batch"], later: Float[np.ndarray, " batch"] | None = None
     ) -> SequenceBatch:
         """Return the windows that end with the given rows of the dataset.
 
-        `later` says how far from there to the episode's last timestep, 0 to below 1, each goal lies.
+        `later` says how far from there to the episode's last timestep, 0 to below 1, that lies which led to the goal.
         """
         columns, timesteps, ends, mask, padded = self._read(last)
         observations, actions, rewards, terminations, *told = columns
@@ -200,7 +212,6 @@ class WindowSampler:
             returns = told[0].astype(np.float32, copy=False)
         else:
             returns = self.normalization.returns(self._returns_to_go(rewards, last, ends))
-        goals = None if later is None else gathered(self._observations, self.goal_rows(last, later))
         return SequenceBatch(
             observations=_tensor(_padded(self.normalization.observations(observations), hidden)),
             actions=_tensor(_padded(self.normalization.actions(actions), hidden)),
@@ -209,7 +220,9 @@ class WindowSampler:
             rewards=_tensor(rewards.astype(np.float32, copy=False)),
             terminations=_tensor(_padded(terminations.astype(bool, copy=False), hidden)),
             mask=_tensor(mask),
-            goals=None if goals is None else _tensor(self.normalization.observations(goals)),
+            goals=None
+            if later is None
+            else _tensor(self.normalization.observations(self.goals_of(self.goal_rows(last, later)))),
         )
 
     def _columns(self) -> list[np.ndarray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +28,10 @@ MOST_PRODUCTS = 500
 """Products of inputs in the polynomial part at most; more would cost time and hardly ever be needed."""
 MOST_CANDIDATES = 20_000
 """Timesteps, evenly spread over the data, among which those far apart are looked for."""
+
+
+WARN_BELOW = 0.9
+"""Share of the recorded terminations that a world has to recognise, for nothing to be said."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +76,12 @@ class DynamicsEnsemble(nn.Module):
             x, y = x[chosen], y[chosen]
         self.invariants = Invariants(observations)
         self.ending = Ending(*_last_observations(dataset, rows))
+        if self.ending.recognised < WARN_BELOW:
+            warnings.warn(
+                f"{dataset.name}: of the recorded terminations {self.ending.recognised:.0%} are recognised by what was "
+                "observed then; imagined episodes will go on where the others ended.",
+                stacklevel=2,
+            )
         self.lowest, self.highest = observations.min(0), observations.max(0)
         self.process = GaussianProcess(x.shape[1], y.shape[1], _degree(x.shape[1], config.degree))
         self.process.scale_features(x)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from foretell.core.errors import DivergedError
 from foretell.core.variation import deviation_and_variation
@@ -14,26 +14,36 @@ LARGEST_OBSERVATION = 32
 """Components above which only the components themselves are read, not their products."""
 STEPS = 100
 """Newton steps at most; some ten are needed."""
+MOST_REASONS, ROUNDS = 6, 10
+"""Regressions at most, and rounds in which terminations are shared out among them."""
+MISSED = 0.01
+"""Of the recorded terminations, so many may be recognised by no regression."""
 
 
 class Ending:
-    """Whether an observation is one that terminates: logistic regression on components and products of two.
+    """Whether an observation is one that terminates: logistic regressions on components and products of two.
 
-    Tasks end where something leaves a range, falls or touches: a bound on components or squares. Never, where the data
-    have no termination. Raises `DivergedError` where the numbers stop being finite.
+    Tasks end where something leaves a range, falls or touches: a bound on components or squares. A task that ends for
+    several reasons (a goal is reached, or a wall) has one regression for each: where a single one leaves out recorded
+    terminations, more of them share these out. Never, where the data have no termination.
+
+    `recognised` is the share of the recorded terminations that it recognises. Raises `DivergedError` where the numbers
+    stop being finite.
     """
 
     def __init__(self, observations: Float[np.ndarray, "rows obs_dim"], ended: Bool[np.ndarray, " rows"]):
         self.mean, self.scale = observations.mean(0), deviation_and_variation(observations)[0]
-        self.weights: np.ndarray | None = None
+        self.reasons: list[np.ndarray] = []
+        self.recognised = 1.0
         if ended.any():
-            self.weights = _logistic_regression(self._terms(observations), ended)
+            self.reasons = _reasons(self._terms(observations), ended)
+            self.recognised = float(self(observations[ended]).mean())
 
     def __call__(self, observations: Float[np.ndarray, "rows obs_dim"]) -> Bool[np.ndarray, " rows"]:
-        """Return whether termination is the likelier answer."""
-        if self.weights is None:
+        """Return whether termination is the likelier answer, for one reason or another."""
+        if not self.reasons:
             return np.zeros(len(observations), bool)
-        return self._terms(observations) @ self.weights > 0
+        return _any(self._terms(observations), self.reasons)
 
     def _terms(self, observations: np.ndarray) -> np.ndarray:
         numbers = (observations - self.mean) / self.scale
@@ -42,6 +52,67 @@ class Ending:
             first, second = np.triu_indices(numbers.shape[1])
             columns.append(numbers[:, first] * numbers[:, second])
         return np.concatenate(columns, 1)
+
+
+def _reasons(terms: Float[np.ndarray, "rows terms"], ended: Bool[np.ndarray, " rows"]) -> list[np.ndarray]:
+    """Return as many regressions as recognise the recorded terminations, all but `MISSED`, or `MOST_REASONS` of them.
+
+    A further one begins with half of the terminations that none recognises, which lie together: around the one that is
+    farthest from their mean, or the one that is nearest to it, whichever leads to fewer mistakes.
+    """
+    found = [_logistic_regression(terms, ended)]
+    while len(found) < MOST_REASONS:
+        missed = np.flatnonzero(ended & ~_any(terms, found))
+        if len(missed) <= MISSED * ended.sum():
+            break
+        far = _squared_distances(terms[missed], terms[missed].mean(0))
+        tried = [_shared_out(terms, ended, found, missed, missed[around(far)]) for around in (np.argmax, np.argmin)]
+        best = min(tried, key=lambda reasons: _mistakes(terms, ended, reasons))
+        if _mistakes(terms, ended, best) >= _mistakes(terms, ended, found):
+            break
+        found = best
+    return found
+
+
+def _shared_out(
+    terms: np.ndarray, ended: np.ndarray, reasons: list[np.ndarray], missed: Int[np.ndarray, " missed"], around: int
+) -> list[np.ndarray]:
+    """Return the reasons with one more, which begins with the missed terminations nearest to row `around`.
+
+    Then each termination counts as the reason that is surest of it, and all are learned again, each from its own and
+    from what did not terminate (hard assignments), until nothing changes or for `ROUNDS`.
+    """
+    near = missed[np.argsort(_squared_distances(terms[missed], terms[around]))[: -(-len(missed) // 2)]]
+    share, before = np.zeros(len(ended), bool), None
+    share[near] = True
+    reasons = [*reasons, _of(terms, ended, share)]
+    for _ in range(ROUNDS):
+        surest = np.argmax([terms @ weights for weights in reasons], axis=0)[ended]
+        if before is not None and np.array_equal(surest, before):
+            break
+        before, shares = surest, [np.zeros(len(ended), bool) for _ in reasons]
+        for reason, mine in enumerate(shares):
+            mine[ended] = surest == reason
+        reasons = [_of(terms, ended, mine) for mine in shares if mine.any()]
+    return reasons
+
+
+def _squared_distances(rows: np.ndarray, to: np.ndarray) -> Float[np.ndarray, " rows"]:
+    return ((rows - to) ** 2).sum(1)
+
+
+def _of(terms: np.ndarray, ended: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """Return the regression that tells this share of the terminations from what did not terminate."""
+    rows = share | ~ended
+    return _logistic_regression(terms[rows], share[rows])
+
+
+def _any(terms: Float[np.ndarray, "rows terms"], reasons: list[np.ndarray]) -> Bool[np.ndarray, " rows"]:
+    return np.max([terms @ weights for weights in reasons], axis=0) > 0
+
+
+def _mistakes(terms: np.ndarray, ended: np.ndarray, reasons: list[np.ndarray]) -> int:
+    return int(np.count_nonzero(_any(terms, reasons) != ended))
 
 
 def _logistic_regression(terms: Float[np.ndarray, "rows terms"], ended: Bool[np.ndarray, " rows"]) -> np.ndarray:
