@@ -43,3 +43,9 @@ def test_the_first_200_seeds_are_those_of_one_draw():
     """Which all recorded evaluations have."""
     drawn = stream(0, "evaluation-starts").choice(2**31 - 1, size=200, replace=False)
     assert derive_seeds(0, "evaluation-starts", 1000)[:200] == drawn.tolist()
+
+
+def test_lists_of_other_names_and_roots_share_no_seeds_beyond_the_first_draw_either():
+    lists = [derive_seeds(*asked, 400)[200:] for asked in ((0, "evaluation"), (0, "validation"), (1, "evaluation"))]
+    assert len({seed for found in lists for seed in found}) == 600
+    assert max(map(max, lists)) > 2**30

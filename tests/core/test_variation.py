@@ -25,3 +25,10 @@ def test_rounding_is_no_variation():
         assert not deviation_and_variation(around + 1e-7 * around * rng.normal(size=100))[1]
     assert deviation_and_variation(1000 + 1e-5 * rng.normal(size=100))[1]
     assert not deviation_and_variation(np.zeros(5))[1]
+
+
+def test_negative_numbers_are_as_large_as_positive_ones():
+    around = -1e-3 + 1e-12 * np.random.default_rng(0).normal(size=100)
+    assert not deviation_and_variation(around)[1]
+    assert not deviation_and_variation(-around)[1]
+    assert deviation_and_variation(np.array([-1e-9, 1e-9]))[1]

@@ -297,3 +297,41 @@ def test_arguments_of_other_kinds_are_refused(tmp_path, metadata, given, words):
 def test_names_of_other_kinds_are_refused():
     with pytest.raises(UsageError, match="environment is 3; expected a text"):
         DatasetMetadata(environment=3)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (np.int8([1]), np.int64([1000])),
+        (np.int32([1]), np.int64([2**40])),
+        (np.array([b"h"]), np.array([b"hello"])),
+        (np.float32([1]), np.float64([1e300])),
+        (np.float16([1]), np.float64([70000])),
+    ],
+)
+def test_numbers_that_the_first_episodes_type_cannot_hold_are_refused(tmp_path, metadata, first, second):
+    """A block each, so that nothing else joins them to one type before."""
+    layout = layout_of(_columns(_small([0.0], infos={"battery": first})))
+
+    def write():
+        with D4RLWriter(tmp_path / "x.hdf5", num_steps=2, layout=layout, metadata=metadata) as writer:
+            for values in (first, second):
+                writer.append(_columns(_small([0.0], infos={"battery": values})))
+
+    with pytest.raises(DatasetError, match="cannot hold them"):
+        write()
+    assert not (tmp_path / "x.hdf5").exists()
+
+
+def _columns(episode):
+    names = ("actions", "rewards", "terminations", "truncations")
+    return {
+        **{name: getattr(episode, name) for name in names}, "observations": episode.observations[:-1],
+        **{f"infos/{name}": values for name, values in episode.infos.items()},
+    }  # fmt: skip
+
+
+def test_numbers_that_it_can_hold_are_kept(tmp_path, metadata):
+    episodes = [_small([0.0], infos={"battery": values}) for values in (np.int8([1]), np.int64([100]))]
+    write_d4rl(tmp_path / "x.hdf5", episodes, metadata)
+    assert read_d4rl(tmp_path / "x.hdf5").infos["battery"].tolist() == [1, 100]

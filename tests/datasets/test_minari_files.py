@@ -14,6 +14,7 @@ from foretell.core.errors import DatasetError, UsageError
 from foretell.datasets.d4rl import read_d4rl
 from foretell.datasets.d4rl_writer import write_d4rl, write_dataset
 from foretell.datasets.minari import read_minari, write_minari
+from foretell.datasets.recorded_environment import changes_of_environment
 from foretell.datasets.registry import open_dataset
 
 minari = pytest.importorskip("minari")
@@ -257,3 +258,39 @@ def test_what_could_not_be_written_leaves_no_folder(dataset, monkeypatch):
         with pytest.raises(UsageError, match="cannot be written"):
             write_minari(dataset, "own/half-v0")
     write_minari(dataset, "own/half-v0")
+
+
+@pytest.mark.parametrize("made", [{"g": 10.0}, {"g": 10}])
+def test_a_keyword_of_its_usual_value_changes_nothing(made):
+    env = gymnasium.make("Pendulum-v1", **made)
+    minari.create_dataset_from_buffers("own/usual-v0", [_buffer(2, observations=np.zeros((3, 3), np.float32))], env=env)
+    assert read_minari("own/usual-v0").metadata.environment == "Pendulum-v1"
+
+
+@pytest.mark.parametrize(
+    ("wrapper", "named"),
+    [
+        (gymnasium.wrappers.RecordEpisodeStatistics, True),
+        (lambda env: gymnasium.wrappers.TransformReward(env, abs), False),
+    ],
+)
+def test_wrappers_that_change_numbers_are_another_environment(wrapper, named):
+    changes = changes_of_environment(wrapper(gymnasium.make("Pendulum-v1")).spec)
+    assert changes == (() if named else ("the wrapper TransformReward",))
+
+
+def test_registered_keywords_are_compared_as_they_are_stored():
+    """A tuple comes back as a list."""
+    if "Tupled-v0" not in gymnasium.registry:
+        gymnasium.register("Tupled-v0", entry_point=_OfClass, max_episode_steps=9, kwargs={"sizes": (3, 4)})
+    spec = gymnasium.spec("Tupled-v0")
+    assert changes_of_environment(replace(spec, kwargs={"sizes": [3, 4]})) == ()
+    assert changes_of_environment(replace(spec, kwargs={"sizes": [3, 5]})) == ("sizes=[3, 5]",)
+    assert changes_of_environment(replace(spec, id="Nowhere-v0")) == ()
+
+
+def test_a_dataset_that_is_there_survives_another_of_its_name(dataset):
+    write_minari(dataset, "own/taken-v0")
+    with pytest.raises(UsageError, match="choose a free id"):
+        write_minari(dataset, "own/taken-v0")
+    assert read_minari("own/taken-v0").num_steps == dataset.num_steps

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from foretell.core.errors import DatasetError
+from foretell.datasets import dataset as dataset_module
 from foretell.datasets.d4rl import read_d4rl
 from foretell.datasets.d4rl_writer import write_dataset
 from foretell.datasets.dataset import Dataset
@@ -70,3 +71,25 @@ def test_a_dataset_is_shown_in_a_line():
     shown = repr(Dataset(name="buffer", **BUFFER))
     assert "6 timesteps in 2 episodes, observations (6, 3) float32" in shown
     assert len(shown.splitlines()) == 1
+
+
+def test_numbers_are_not_looked_at_where_the_type_is_right():
+    """A file of a hundred million timesteps is opened without reading it."""
+    holes = np.full((STEPS, 3), np.nan, np.float32)
+    assert np.isnan(Dataset(name="buffer", **{**BUFFER, "observations": holes}).observations).all()
+
+
+@pytest.mark.parametrize("block", [1, 4, 7, 1000])
+def test_the_largest_return_to_go_is_that_of_a_slow_sum(block, monkeypatch):
+    monkeypatch.setattr(dataset_module, "BLOCK_ROWS", block)
+    rng, ends = np.random.default_rng(3), np.array([3, 4, 9, 10, 16, 23])
+    for scale in (1.0, np.linspace(5, 0.1, 23), np.linspace(0.1, 5, 23)):
+        rewards = (rng.normal(size=23) * scale).astype(np.float32)
+        steps = {name: np.zeros((23, 1)) for name in ("observations", "actions")}
+        made = Dataset(
+            name="x", **steps, rewards=rewards, terminations=np.zeros(23), truncations=np.isin(np.arange(1, 24), ends),
+            next_observations=None, episode_ends=ends,
+        )  # fmt: skip
+        starts = [0, *ends[:-1]]
+        slow = [abs(rewards[t:end].astype(float).sum()) for start, end in zip(starts, ends) for t in range(start, end)]
+        assert made.largest_return_to_go() == pytest.approx(max(slow))

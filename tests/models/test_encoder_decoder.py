@@ -269,3 +269,16 @@ def test_more_actions_than_are_written_are_refused():
         ChunkingPolicy(model, scaled(), ASKING, ChunkingConfig(actions_taken=3))
     with pytest.raises(UsageError, match="expected at least 1"):
         ChunkingConfig(actions_taken=0)
+
+
+@torch.no_grad()
+def test_what_is_written_is_read_as_it_will_be_taken():
+    """A linear head may write more than 1; the next action is written after 1."""
+    model = small_model("encoder-decoder", horizon=2, action_head="linear")
+    for parameter in model.action_head.parameters():
+        parameter.fill_(5.0)
+    read = []
+    model.embed_written.register_forward_hook(lambda module, given, found: read.append(given[0]))
+    assert float(model.write(random_batch(model.shape)).abs().max()) > 1
+    assert len(read) == 1
+    assert float(read[0].abs().max()) <= 1

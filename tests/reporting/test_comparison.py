@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from page_helpers import Page
 
 from foretell.core.checksums import sealed
 from foretell.core.errors import CheckpointError, UsageError
 from foretell.core.files import write_json, write_json_lines
+from foretell.reporting import comparison_figures
 from foretell.reporting.comparison import build_comparison
 from foretell.reporting.comparison_report import write_comparison
 from foretell.reporting.run_results import read_results
@@ -266,3 +269,79 @@ def test_small_returns_have_their_decimals(tmp_path):
     small = [{**record, "return": record["return"] / 1e5} for record in records(-300.0)]
     write_comparison([write_run(tmp_path / "run", small)], tmp_path / "run")
     assert f"| {(EASE.mean() - 300) / 1e5:.4f} [-0.00" in (tmp_path / "run" / "table.md").read_text()
+
+
+def test_names_that_look_alike_as_files_have_figures_of_their_own(tmp_path):
+    asked = records(-700.0, target=-600.0) + records(-300.0, target=-250.0)
+    paths = [write_run(tmp_path / name, asked) for name in ("a b", "a-b", "日本", "中国")]
+    drawn = write_comparison(paths, tmp_path / "out")
+    figures = [path for path in drawn if path.name.startswith("asked") and path.suffix == ".svg"]
+    assert len(set(figures)) == 4
+    page = Page((tmp_path / "out" / "report.html").read_text())
+    assert len(set(page.ids)) == len(page.ids)
+
+
+@pytest.mark.parametrize("name", ["a$b_{$c", "a$x$", "_hidden", "long-" * 30])
+def test_any_name_of_a_folder_can_be_drawn(tmp_path, name):
+    paths = [write_run(tmp_path / name, records(-300.0)), write_run(tmp_path / "other", records(-200.0))]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        drawn = write_comparison(paths, tmp_path / "out")
+    assert all(path.stat().st_size for path in drawn)
+
+
+def test_labels_take_two_lines_at_most_and_keep_dollars():
+    assert comparison_figures._short("word " * 40).count("\n") == 1
+    assert comparison_figures._short("lr$10^{-3}$") == r"lr\$10^{-3}\$"
+
+
+def test_seeds_without_records_are_named(tmp_path):
+    path = write_seeds(tmp_path / "seeds", -300.0, seeds=2)
+    write_run(path / "seed-2", [], seed=2)
+    with pytest.warns(UserWarning, match="no records of seed-2.*foretell evaluate"):
+        (row,) = build_comparison(read_results([path]))["rows"]
+    assert row["training_seeds"] == [0, 1]
+
+
+def test_a_file_without_records_is_refused(tmp_path):
+    (tmp_path / "empty.jsonl").write_text("\n")
+    with pytest.raises(CheckpointError, match="holds no evaluation records"):
+        read_results([tmp_path / "empty.jsonl"])
+
+
+def test_one_run_may_be_given_by_itself(tmp_path):
+    run = write_run(tmp_path / "run", records(-300.0))
+    assert write_comparison(str(run), tmp_path / "out") == write_comparison([run], tmp_path / "out")
+
+
+def test_figures_are_of_the_shared_start_states_too(tmp_path):
+    """Of a start that one target lacks there is a table, and there are figures."""
+    asked = records(-700.0, target=-600.0) + records(-300.0, target=-250.0, starts=STARTS[1:])
+    with pytest.warns(UserWarning, match="19 start states"):
+        drawn = write_comparison([write_run(tmp_path / "run", asked)], tmp_path / "run")
+    assert tmp_path / "run" / "figures" / "asked-run.png" in drawn
+
+
+def test_what_is_drawn_is_what_the_table_says(tmp_path, monkeypatch):
+    """Points, intervals and lines, in the order of the rows."""
+    paths = [write_run(tmp_path / "a", records(-300.0)), write_seeds(tmp_path / "b", -200.0)]
+    table, axes = build_comparison(read_results(paths)), []
+    monkeypatch.setattr(
+        comparison_figures, "write_figure", lambda stem, size, paint: axes.append(_painted(paint)) or []
+    )
+    comparison_figures.draw_returns(tmp_path / "returns", table)
+    comparison_figures.draw_curves(tmp_path / "learning", read_results(paths))
+    bars = [line.get_xdata() for line in axes[0].lines if len(line.get_xdata()) == 2 and line.get_linewidth() == 3]
+    points = [line.get_xdata()[0] for line in axes[0].lines if line.get_marker() == "o"]
+    assert [list(bar) for bar in bars] == [row["ci95"] for row in table["rows"]]
+    assert points == [row["mean_return"] for row in table["rows"]]
+    assert [label.get_text() for label in axes[0].get_yticklabels()] == ["a", "b"]
+    learned = [(list(line.get_xdata()), list(line.get_ydata())) for line in axes[1].lines]
+    assert learned == [([1000, 2000], [-900, -300]), ([1000, 2000], [-899, -299])]
+
+
+def _painted(paint):
+    figure = Figure()
+    axes = figure.add_subplot()
+    paint(figure, axes)
+    return axes

@@ -206,7 +206,7 @@ def test_other_numbers_are_another_run_and_a_run_of_before_is_one_on_the_cpu(tmp
     write_json(out / "config.json", sealed(old))
     (out / "events.jsonl").unlink()
     assert facade.train(make_dataset([9]), out, **made) == out
-    with pytest.raises(UsageError, match="precision None there"):
+    with pytest.raises(UsageError, match="precision 'float32' there"):
         facade.train(make_dataset([9]), out, **made, compute=ComputeConfig(precision="bfloat16"))
 
 

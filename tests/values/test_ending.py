@@ -70,3 +70,9 @@ def test_one_regression_alone_would_miss_the_circle(monkeypatch):
 def test_where_one_reason_is_enough_there_is_one():
     observations, ended = _recorded(2000)
     assert len(Ending(observations, ended).reasons) == 1
+
+
+def test_small_units_change_no_answer():
+    observations, ended = _recorded()
+    small = Ending(1e-8 * observations, ended)
+    assert (small(1e-8 * observations) == Ending(observations, ended)(observations)).all()

@@ -254,3 +254,11 @@ def test_a_batch_is_the_same_whichever_was_read_before(monkeypatch):
             assert torch.equal(getattr(found, name), column), (update, name)
     assert len(sampler.batch(0, 3).rewards) == 3
     assert not torch.equal(alone[0].observations, alone[1].observations)
+
+
+@pytest.mark.parametrize("unit", [1e-7, 1.0])
+def test_rewards_in_small_units_have_unit_deviation_too(unit):
+    rewards = (unit * np.random.default_rng(0).normal(size=40)).astype(np.float32)
+    functions = ValueFunctions(IQLConfig(hidden_sizes=(4,)), scaled(2), 3, 2, torch.Generator().manual_seed(0))
+    fit_units(functions, make_dataset([20, 20], rewards=rewards))
+    assert float(functions.scale) == pytest.approx(float(rewards.std()), rel=1e-4)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from foretell.cli.progress import watch
 from foretell.core.errors import UsageError
+from foretell.core.files import sha256_of
 from foretell.core.seeds_folder import REPORT, require_the_same, runs_of_seeds
-from foretell.datasets.registry import open_dataset
 from foretell.models.registry import MODELS
 
 if TYPE_CHECKING:
@@ -74,8 +74,13 @@ def _require_folder_of_seeds(verb: Train) -> None:
 
 def _asked(verb: Train) -> dict[str, Any]:
     """Return what `config.json` of every seed will say that follows from flags and data alone."""
-    asked: dict[str, Any] = {"algorithm": verb.algorithm}
+    asked: dict[str, Any] = {
+        "algorithm": verb.algorithm,
+        "validation": {"root_seed": verb.root_seed, "episodes": verb.validation_episodes},
+    }
     if verb.dataset is not None:
+        from foretell.datasets.registry import open_dataset
+
         data = open_dataset(verb.dataset, horizon=verb.horizon, environment=verb.environment)
         asked["dataset"] = {"fingerprint": data.fingerprint()}
     if verb.environment is not None:
@@ -85,6 +90,7 @@ def _asked(verb: Train) -> dict[str, Any]:
         asked |= {
             "condition": verb.condition, "best_share": verb.best_share, "training": asdict(verb.training),
             "model": asdict(network["model"]), "precision": verb.compute.precision,
+            "values_from": verb.values_from and sha256_of(verb.values_from / "model.safetensors"),
             "target": {"return": None if verb.target == "auto" else verb.target},
         }  # fmt: skip
         if network["acting"] is not None:

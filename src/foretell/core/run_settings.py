@@ -10,6 +10,8 @@ MEANT = {
     "processes": 1,
 }  # fmt: skip
 """What runs meant that began before there was another choice, and say nothing."""
+WITHOUT_EFFECT = ("dataset.name",)
+"""May differ between starts of one run, and between its seeds: whether data are the same, their fingerprint says."""
 SHOWN = 3
 """Differences that are told; where there are more, it is another run altogether."""
 

@@ -102,8 +102,7 @@ class D4RLWriter:
         if self._written + rows > self.num_steps:
             raise DatasetError(f"{self.path}: {self._written + rows} timesteps come; expected {self.num_steps}.")
         found = as_columns(columns, f"{self.path}: ")
-        self._check_types(found)
-        block = {name: np.ascontiguousarray(v, self.layout[name].dtype) for name, v in found.items()}
+        block = {name: self._as_kept(name, values) for name, values in found.items()}
         for name, values in block.items():
             expected = (rows, *self.layout[name].shape)
             if values.shape != expected:
@@ -140,15 +139,21 @@ class D4RLWriter:
             checksum = checksum_of({name: hdf5.load_small(self._file[name]) for name in others})
             self._file.create_dataset("foretell/checksum", data=np.bytes_(checksum.encode()), track_times=False)
 
-    def _check_types(self, columns: Mapping[str, np.ndarray]) -> None:
-        """Raise `DatasetError` where a column holds other numbers than its type can: fractions among whole numbers."""
-        for name, values in columns.items():
-            kept = self.layout[name].dtype
-            if not np.can_cast(values.dtype, kept, "same_kind"):
-                raise DatasetError(
-                    f"{self.path}: {name} are {values.dtype} among {kept}, which the first episode has; expected one "
-                    "type in all episodes. Convert them first."
-                )
+    def _as_kept(self, name: str, values: np.ndarray) -> np.ndarray:
+        """Return a column in its type. Raises `DatasetError` where that cannot hold its numbers: fractions among whole
+        numbers, larger ones, longer texts."""
+        kept = self.layout[name].dtype
+        if values.dtype == kept:
+            return np.ascontiguousarray(values)
+        if np.can_cast(values.dtype, kept, "same_kind"):
+            with np.errstate(over="ignore"):
+                found = np.ascontiguousarray(values, kept)
+            if np.isfinite(found).all() if kept.kind == "f" else np.array_equal(found, values):
+                return found
+        raise DatasetError(
+            f"{self.path}: {name} are {values.dtype} among {kept}, which the first episode has and which cannot hold "
+            "them; expected one type in all episodes. Convert them first."
+        )
 
     def _check_space(self) -> None:
         needed = sum(self.num_steps * int(np.prod(c.shape)) * c.dtype.itemsize for c in self.layout.values())

@@ -177,13 +177,16 @@ class Dataset:
 
         It is an episode's return, to the last bit, where none is larger, as of rewards of one sign.
         """
-        whole, largest = float(np.abs(self.episode_returns()).max()), 0.0
+        largest = whole = float(np.abs(self.episode_returns()).max())
+        starts, ends = self.episode_starts, self.episode_ends
         for first, last in self._blocks_of_episodes():
-            start, ends = self.episode_starts[first], self.episode_ends[first:last] - self.episode_starts[first]
-            sums = np.cumsum(self.rewards[start : start + ends[-1]], dtype=np.float64)
-            before = np.concatenate([[0.0], sums[:-1]])
-            left = np.repeat(sums[ends - 1], self.episode_lengths[first:last]) - before
-            largest = max(largest, float(np.abs(left).max()))
+            rewards = self.rewards[starts[first] : ends[last - 1]]
+            if rewards.min() >= 0 or rewards.max() <= 0:
+                continue  # what is left only becomes less
+            sums, begin = np.cumsum(rewards, dtype=np.float64), starts[first:last] - starts[first]
+            together = sums[ends[first:last] - starts[first] - 1]
+            for extreme in (np.minimum, np.maximum):  # of what was earned up to and with each timestep
+                largest = max(largest, float(np.abs(together - extreme.reduceat(sums, begin)).max()))
         return largest if largest > whole * (1 + ROUNDING) else whole
 
     def _blocks_of_episodes(self) -> Iterator[tuple[int, int]]:

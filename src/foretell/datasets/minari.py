@@ -21,6 +21,7 @@ from foretell.datasets import stored_metadata
 from foretell.datasets.columns import as_flags
 from foretell.datasets.d4rl import convert, with_episodes
 from foretell.datasets.dataset import Dataset, DatasetMetadata
+from foretell.datasets.recorded_environment import changes_of_environment
 
 KEY = "foretell"
 NEXT = "next_observations"
@@ -60,7 +61,7 @@ def read_minari(dataset_id: str) -> Dataset:
     elif ours and ours["next_observations"] == "unknown":
         del table["next_observations"]
     table = convert(table, f"minari:{dataset_id}")
-    changes = () if ours else _changes_of_environment(source)
+    changes = () if ours else changes_of_environment(source.spec.env_spec)
     metadata = _our_metadata(ours) if ours else _their_metadata(source, stored, known=not changes)
     ends = np.cumsum([len(columns["rewards"]) for columns in episodes])
     found = with_episodes(table, ends, environment=metadata.environment, horizon=None, where=f"minari:{dataset_id}")
@@ -249,23 +250,6 @@ def _spaces(dataset: Dataset) -> dict[str, Any]:
     if env.observation_space.shape == dataset.observation_shape and env.observation_space.dtype == kind:
         found["observation_space"] = env.observation_space
     return found
-
-
-def _changes_of_environment(source: Any) -> tuple[str, ...]:
-    """Say what the recording's environment was made with that its id, where it is known, does not stand for here."""
-    import gymnasium
-
-    spec = source.spec.env_spec
-    if spec is None or (registered := gymnasium.registry.get(spec.id)) is None:
-        return ()
-    given = {name: value for name, value in spec.kwargs.items() if registered.kwargs.get(name, _NOTHING) != value}
-    if spec.max_episode_steps != registered.max_episode_steps:
-        given["max_episode_steps"] = spec.max_episode_steps
-    wrappers = [f"the wrapper {one.name}" for one in spec.additional_wrappers]
-    return (*(f"{name}={value!r:.60}" for name, value in given.items() if name != "render_mode"), *wrappers)
-
-
-_NOTHING = object()
 
 
 def _their_metadata(source: Any, stored: Mapping[str, Any], *, known: bool) -> DatasetMetadata:

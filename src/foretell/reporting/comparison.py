@@ -63,7 +63,7 @@ def build_comparison(results: Sequence[RunResults], environment: str | None = No
         "evaluation_starts": len(first.scores.starts),
         "bootstrap_samples": BOOTSTRAP_SAMPLES,
         "root_seed": ROOT_SEED,
-        "against": first.label,
+        "against": first.label if first.target is None else f"{first.label} asked {asked_phrase(first.target)}",
     }
     return {"protocol": protocol, "rows": [_row(one, first, name) for one in measured]}
 
@@ -81,7 +81,7 @@ def _environment_of(results: Sequence[RunResults], environment: str | None) -> s
 def measure(results: Sequence[RunResults], environment: str) -> list[Measured]:
     """Return every policy and asked return of the results, over the start states that all of them have."""
     groups = [group for one in results for group in _groups(one, environment)]
-    shared = set.intersection(*(_starts(records) for *_, records in groups))
+    shared = shared_starts(results, environment)
     longest = max(len({record["start"] for record in records}) for *_, records in groups)
     if not shared:
         raise UsageError(
@@ -95,6 +95,11 @@ def measure(results: Sequence[RunResults], environment: str) -> list[Measured]:
             stacklevel=2,
         )
     return [_measured(*group, shared) for group in groups]
+
+
+def shared_starts(results: Sequence[RunResults], environment: str) -> set[int]:
+    """Return the start states that every policy has, for every asked return and with every seed."""
+    return set.intersection(*(_starts(records) for one in results for *_, records in _groups(one, environment)))
 
 
 def _groups(results: RunResults, environment: str) -> list[tuple[str, str, float | None, Records]]:
@@ -191,7 +196,8 @@ def _cells(row: Mapping[str, Any], digits: int, *, first: bool, alone: bool) -> 
     cells.append(f"{row['mean_return']:.{digits}f} [{row['ci95'][0]:.{digits}f}, {row['ci95'][1]:.{digits}f}]")
     low, high = row["difference_ci95"]
     if not alone:
-        cells.append("0" if first else f"{row['difference']:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]")
+        more = decimals_of(row["difference"], low, high)
+        cells.append("0" if first else f"{row['difference']:+.{more}f} [{low:+.{more}f}, {high:+.{more}f}]")
     cells.append(f"{row['iqm']:.{digits}f}")
     if row["normalized_score"] is not None:
         cells.append(f"{row['normalized_score']:.1f}")
@@ -204,7 +210,7 @@ def asked_phrase(target: float | None) -> str:
     >>> asked_phrase(None), asked_phrase(-150.0)
     ('—', '-150')
     """
-    return "—" if target is None else f"{target:g}"
+    return "—" if target is None else f"{target:.10g}"
 
 
 def comparison_sentence(table: Mapping[str, Any]) -> str:

@@ -22,6 +22,7 @@ from foretell.reporting.style import (
     RETURN_LABEL,
     format_return,
     format_tick,
+    literal,
     set_title,
     wrapped,
     write_figure,
@@ -66,7 +67,15 @@ def draw_returns(stem: Path, table: Mapping[str, Any]) -> DrawnFigure:
 
 def _label(row: Mapping[str, Any]) -> str:
     asked = "" if row["target_return"] is None else f", asked {asked_phrase(row['target_return'])}"
-    return "\n".join(wrapped(row["label"] + asked, LABEL_WIDTH))
+    return _short(row["label"] + asked)
+
+
+def _short(label: str) -> str:
+    """Return a label on at most two lines; what is longer ends in dots."""
+    first, *rest = wrapped(" ".join(label.split()), LABEL_WIDTH) or [label]
+    if len(rest) > 1:
+        rest = [rest[0][: LABEL_WIDTH - 1] + "…"]
+    return literal("\n".join([first, *rest]))
 
 
 def draw_curves(stem: Path, results: Sequence[RunResults]) -> DrawnFigure | None:
@@ -82,17 +91,17 @@ def draw_curves(stem: Path, results: Sequence[RunResults]) -> DrawnFigure | None
             color = METHOD_COLORS[number % len(METHOD_COLORS)]
             dashes = METHOD_DASHES[number // len(METHOD_COLORS) % len(METHOD_DASHES)]
             axes.fill_between(places, means.min(axis=0), means.max(axis=0), color=color, alpha=0.15, linewidth=0)
-            line = "\n".join(wrapped(label, LABEL_WIDTH))
+            line = f" {_short(label)}"  # of a label that begins with _ matplotlib makes none
             axes.plot(places, means.mean(axis=0), color=color, linestyle=dashes, marker=".", label=line)
         finish_curve(axes, "updates" + (", of SAC environment steps" if _has_sac(results) else ""))
-        figure.legend(loc="outside lower left", ncols=2)
+        figure.legend(loc="outside lower left")
         set_title(figure, title, width=48)
 
     caption = (
         "Mean return on the validation start states, which are not those of the table; of several seeds their mean, "
         "and a band from the lowest to the highest."
     )
-    extra = 0.2 * ((len(curves) + 1) // 2)
+    extra = 0.06 + sum(0.06 + LINE_INCHES * (_short(label).count("\n") + 1) for label in curves)
     paths = write_figure(stem, (CURVE_SIZE[0], CURVE_SIZE[1] + extra), paint)
     return DrawnFigure(name=stem.name, title=title, caption=caption, paths=tuple(paths))
 

@@ -19,6 +19,7 @@ from foretell.reporting.comparison import (
     comparison_columns,
     comparison_sentence,
     render_comparison,
+    shared_starts,
 )
 from foretell.reporting.comparison_figures import draw_curves, draw_returns
 from foretell.reporting.figures import DrawnFigure
@@ -28,7 +29,9 @@ from foretell.reporting.run_results import RunResults, read_results
 FIGURE_BOOTSTRAP_SAMPLES = 2_000
 
 
-def write_comparison(runs: Sequence[str | Path], out: str | Path, environment: str | None = None) -> list[Path]:
+def write_comparison(
+    runs: Sequence[str | Path] | str | Path, out: str | Path, environment: str | None = None
+) -> list[Path]:
     """Write `table.json`, `table.md`, `figures/` and `report.html` of runs beside each other; return their paths.
 
     `runs` are run folders, folders of several seeds, and files of evaluation records (`.jsonl`), all evaluated; the
@@ -38,6 +41,7 @@ def write_comparison(runs: Sequence[str | Path], out: str | Path, environment: s
     Raises `UsageError` where `runs` is empty, one of them is none, or they cannot be compared, `CheckpointError` where
     one was not evaluated or a file is damaged.
     """
+    runs = [runs] if isinstance(runs, str | Path) else runs
     if not runs:
         raise UsageError("no runs; expected at least one run folder, folder of seeds or file of evaluation records.")
     results, folder = read_results([Path(run) for run in runs]), Path(out)
@@ -48,7 +52,9 @@ def write_comparison(runs: Sequence[str | Path], out: str | Path, environment: s
     figures = [draw_returns(folder / "figures" / "returns", table)]
     if curves := draw_curves(folder / "figures" / "learning", results):
         figures.append(curves)
-    figures += [drawn for one in results for drawn in _draw_asked(one, name, folder / "figures")]
+    shared = shared_starts(results, name)
+    for number, one in enumerate(results):
+        figures += _draw_asked(one, name, shared, folder / "figures", number)
     outputs = [folder / file for file in ("table.json", "table.md", "report.html")]
     write_json(outputs[0], table)
     write_text(outputs[1], render_comparison(table))
@@ -56,18 +62,23 @@ def write_comparison(runs: Sequence[str | Path], out: str | Path, environment: s
     return [*outputs, *(path for figure in figures for path in figure.paths)]
 
 
-def _draw_asked(results: RunResults, environment: str, folder: Path) -> list[DrawnFigure]:
+def _draw_asked(
+    results: RunResults, environment: str, shared: set[int], folder: Path, number: int
+) -> list[DrawnFigure]:
     """Draw achieved against asked return for every policy that was asked for several, in units of the return."""
     if (results.config or {}).get("condition") != "return":
         return []
-    records = [record for record in results.records if record["environment"] == environment]
-    drawn = []
+    records = [
+        record for record in results.records if record["environment"] == environment and record["start"] in shared
+    ]
+    drawn: list[DrawnFigure] = []
     for policy in dict.fromkeys(record["policy"] for record in records):
         points = asked_achieved(records, policy, samples=FIGURE_BOOTSTRAP_SAMPLES, root_seed=ROOT_SEED)
         if points is None or len(points.asked) < 2:
             continue
         name = results.label if policy == records[0]["policy"] else f"{results.label}-{policy}"
-        stem = folder / f"asked-{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}"
+        plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name)  # several names may become one
+        stem = folder / (f"asked-{plain}" if plain == name else f"asked-{number}-{len(drawn)}-{plain}")
         drawn.append(draw_asked(stem, name, points, support=_support(results.config), default_target=None))
     return drawn
 

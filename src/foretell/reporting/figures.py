@@ -130,7 +130,7 @@ def draw_learning_curve(
 
 
 def finish_curve(axes: Axes, label: str) -> None:
-    """Name the axes of a learning curve, and write its numbers without fractions."""
+    """Name the axes of a learning curve, and write numbers beside them as people do."""
     axes.set_xlabel(label)
     axes.set_ylabel(RETURN_LABEL)
     axes.set_xlim(left=0)

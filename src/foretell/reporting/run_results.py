@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -60,11 +61,14 @@ def _read(path: Path) -> RunResults:
             "`foretell reproduce`."
         )
     require_alike(seeds)
+    found = _records_of(path, seeds)
+    if seeds:
+        _warn_of_missing(path, seeds, found)
     logs = [run / "events.jsonl" for run in runs]
     return RunResults(
         path=path,
         label=label,
-        records=_records_of(path, seeds),
+        records=found,
         config=read_sealed_json(runs[0] / "config.json"),
         events=[read_events(log) for log in logs if log.exists()],
     )
@@ -80,10 +84,22 @@ def _records_of(path: Path, seeds: Sequence[Path]) -> list[Mapping[str, Any]]:
     return found
 
 
+def _warn_of_missing(path: Path, seeds: Sequence[Path], records: Sequence[Mapping[str, Any]]) -> None:
+    recorded = {record["seed"] for record in records}
+    missing = [run.name for run in seeds if int(run.name.removeprefix("seed-")) not in recorded]
+    if missing:
+        warnings.warn(
+            f"{path}: there are no records of {', '.join(missing)}; the report is of the others alone. Run `foretell "
+            f"evaluate {path}` for all.",
+            stacklevel=2,
+        )
+
+
 def _records_of_one(run: Path) -> list[Mapping[str, Any]]:
     """Return what was recorded of a run by itself, else of its seed beside all the others'."""
     if (run / RECORDS).exists():
         return _records(run / RECORDS)
+    run = run.resolve()
     beside = run.parent / RECORDS
     if run not in runs_of_seeds(run.parent) or not beside.exists():
         return []
@@ -96,4 +112,6 @@ def _records(path: Path) -> list[Mapping[str, Any]]:
     check_records(records, str(path))
     if missing := [number for number, record in enumerate(records, start=1) if "environment" not in record]:
         raise CheckpointError(f"{path}: record {missing[0]} lacks 'environment'. {MEND}")
+    if not records:
+        raise CheckpointError(f"{path}: holds no evaluation records. Run `foretell evaluate` again.")
     return [*records]

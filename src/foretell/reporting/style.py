@@ -87,7 +87,12 @@ def write_figure(stem: Path, size: tuple[float, float], paint: Callable[[Figure,
 
 def set_title(figure: Figure, title: str, *, width: int) -> None:
     """Write the title from the figure's left edge, wrapped at `width` letters; a dataset's name is never broken."""
-    figure.suptitle("\n".join(wrapped(title, width)), x=0.01, ha="left", fontsize=12, fontweight="bold")
+    figure.suptitle(literal("\n".join(wrapped(title, width))), x=0.01, ha="left", fontsize=12, fontweight="bold")
+
+
+def literal(text: str) -> str:
+    """Return a name of somebody's own so that matplotlib writes it as it is: no formula between dollar signs."""
+    return text.replace("$", r"\$")
 
 
 def wrapped(title: str, width: int) -> list[str]:

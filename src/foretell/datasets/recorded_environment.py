@@ -1,0 +1,50 @@
+"""Whether an id stands for the environment that data were recorded in."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from typing import Any
+
+HARMLESS = ("RecordEpisodeStatistics", "RecordVideo", "OrderEnforcing", "PassiveEnvChecker", "HumanRendering")
+"""Wrappers that change neither observations nor rewards nor when an episode ends."""
+LOOKS = ("render_mode",)
+"""Keywords that change what is to be seen of it, and nothing else."""
+_NOTHING = object()
+
+
+def changes_of_environment(spec: Any) -> tuple[str, ...]:
+    """Say what the recording's environment was made with that its id, where it is known, does not stand for here.
+
+    `spec` is Gymnasium's `EnvSpec` of the recording, as it was stored: lists stand for tuples.
+    """
+    import gymnasium
+
+    if spec is None or (registered := gymnasium.registry.get(spec.id)) is None:
+        return ()
+    there, here = _stored(spec.kwargs), _stored(registered.kwargs)
+    given = {name: value for name, value in there.items() if name not in LOOKS and here.get(name, _NOTHING) != value}
+    usual = _defaults(registered) if given else {}
+    given = {name: value for name, value in given.items() if name in here or usual.get(name, _NOTHING) != value}
+    if spec.max_episode_steps != registered.max_episode_steps:
+        given["max_episode_steps"] = spec.max_episode_steps
+    wrappers = [f"the wrapper {one.name}" for one in spec.additional_wrappers if one.name not in HARMLESS]
+    return (*(f"{name}={value!r:.60}" for name, value in given.items()), *wrappers)
+
+
+def _stored(values: dict[str, Any]) -> dict[str, Any]:
+    """Return keywords as JSON has them; what it has no form for, as text."""
+    return json.loads(json.dumps(values, default=str))
+
+
+def _defaults(registered: Any) -> dict[str, Any]:
+    """Return what the environment's keywords are where nobody says; nothing where it cannot be loaded here."""
+    from gymnasium.envs.registration import load_env_creator
+
+    entry = registered.entry_point
+    try:
+        maker = load_env_creator(entry) if isinstance(entry, str) else entry
+        parameters = inspect.signature(maker).parameters.values()
+        return _stored({one.name: one.default for one in parameters if one.default is not inspect.Parameter.empty})
+    except (ImportError, AttributeError, TypeError, ValueError):
+        return {}
