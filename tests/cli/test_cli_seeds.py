@@ -230,3 +230,12 @@ def test_seeds_may_begin_with_the_weights_of_a_run(foretell, data, tmp_path):
     foretell("train", data, "--out", "iql", "--algorithm", "iql", "--initial-weights", "first").refusal(
         2, "--initial-weights"
     )
+
+
+def test_more_seeds_of_other_initial_weights_are_refused(foretell, data, tmp_path):
+    assert foretell("train", data, "--out", "first", *SMALL).code == 0
+    assert foretell("train", data, "--out", "several", "--seeds", "0", *SMALL).code == 0
+    more = ("train", data, "--out", "several", "--seeds", "1", *SMALL, "--initial-weights")
+    foretell(*more, "first").refusal(2, "seed-0", "initial_weights None there")
+    foretell(*more, "nowhere").refusal(4, "nowhere", "holds no finished run")
+    assert not (tmp_path / "several/seed-1").exists()

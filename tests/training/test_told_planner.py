@@ -108,3 +108,13 @@ def test_what_makes_no_sense_is_refused(tmp_path):
         _train(tmp_path / "run", acting=PlanningConfig(behaviour="return"))
     with pytest.raises(UsageError, match=r"train it with --trajectory-transformer\.told"):
         _train(tmp_path / "run", model=replace(MODEL, told=False), target=3.0)
+
+
+def test_values_that_only_rank_may_pick_actions_too(tmp_path):
+    """Told advantages, a run has value functions; other ways of acting do without them."""
+    values = IQLConfig(updates=5, batch_size=8, hidden_sizes=(8,), evaluate_every=0)
+    run = _train(tmp_path / "run", condition="advantage", values=values)
+    policy = facade.load_policy(run, acting={"behaviour": "value"})
+    assert policy.functions is not None
+    assert np.isfinite(_earned(policy, 0.9)).all()
+    assert facade.load_policy(run).functions is None

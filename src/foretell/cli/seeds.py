@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from foretell.cli.progress import watch
-from foretell.core.errors import UsageError
+from foretell.core.errors import CheckpointError, UsageError
 from foretell.core.files import sha256_of
 from foretell.core.seeds_folder import REPORT, require_the_same, runs_of_seeds
 from foretell.models.registry import MODELS
@@ -72,6 +73,15 @@ def _require_folder_of_seeds(verb: Train) -> None:
         require_the_same(verb.out, _asked(verb))
 
 
+def _weights_of(run: Path | None) -> str | None:
+    """Return the fingerprint of a run's weights. Raises `CheckpointError` where it has none yet."""
+    if run is None:
+        return None
+    if not (weights := run / "model.safetensors").is_file():
+        raise CheckpointError(f"{run}: holds no finished run; expected one. Train it first.")
+    return sha256_of(weights)
+
+
 def _asked(verb: Train) -> dict[str, Any]:
     """Return what `config.json` of every seed will say that follows from flags and data alone."""
     asked: dict[str, Any] = {
@@ -90,7 +100,7 @@ def _asked(verb: Train) -> dict[str, Any]:
         asked |= {
             "condition": verb.condition, "best_share": verb.best_share, "training": asdict(verb.training),
             "model": asdict(network["model"]), "precision": verb.compute.precision,
-            "values_from": verb.values_from and sha256_of(verb.values_from / "model.safetensors"),
+            "values_from": _weights_of(verb.values_from), "initial_weights": _weights_of(verb.initial_weights),
             "target": {"return": None if verb.target == "auto" else verb.target},
         }  # fmt: skip
         if network["acting"] is not None:

@@ -116,7 +116,8 @@ class ConditionedPolicy(Generic[Model]):
         predicted = self._decide(self._timestep)
         actions = predicted.argmax(-1).numpy() if self.model.shape.discrete else predicted.numpy()
         action_range = self.normalization.action_range
-        self._actions[:, -1] = actions if action_range is None else np.clip(actions, -1, 1)  # as they are taken
+        taken = actions if action_range is None else np.minimum(np.maximum(actions, -1), 1)
+        self._actions[:, -1] = taken
         self._timestep += 1
         self._unrewarded = True
         return actions if action_range is None else action_range.to_environment(actions)

@@ -60,11 +60,12 @@ def collect_sac(
             f"{run}: a run of {config.get('algorithm')}; expected one of SAC (`foretell train --algorithm sac`)."
         )
     policy = restore_sac(config, tensors)
+    note = NAMED_MEDIUM if Path(path).stem.startswith("pendulum-medium") else ""
     metadata = DatasetMetadata(
         environment=config["environment"]["name"], algorithm=f"sac ({config['agent']['form']})",
         hyperparameters={**config["agent"], "training_seed": config["seed"]},
         description=f"Recorded by a Soft Actor-Critic agent trained for {config['agent']['total_steps']:,} steps, "
-        "sampling its actions." + NAMED_MEDIUM * Path(path).stem.startswith("pendulum-medium"),
+        f"sampling its actions.{note}",
     )  # fmt: skip
     return collect_with_policy(
         policy, metadata, num_steps=num_steps, seed=seed, path=path, policy_weights=policy.weights(), progress=progress

@@ -41,7 +41,10 @@ def load_policy(run: str | Path, *, acting: Mapping[str, Any] | None = None) -> 
 def _restored(
     run: Path, config: Mapping[str, Any], tensors: Mapping[str, Any], acting: Mapping[str, Any] | None
 ) -> Policy:
-    needed = ACTING.get(config.get("algorithm", "")) is PlanningConfig and config["condition"] in ("value", "advantage")
+    behaviour = {**(config.get("acting") or {}), **(acting or {})}.get("behaviour")
+    needed = ACTING.get(config.get("algorithm", "")) is PlanningConfig and (
+        config["condition"] == "value" or (config["condition"] == "advantage" and behaviour == "value")
+    )
     functions = restore_values(*load_run(run / "values")) if needed else None
     return restore_policy(config, tensors, functions=functions, acting=acting)
 

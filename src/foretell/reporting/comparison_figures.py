@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from foretell.reporting.comparison import asked_phrase
 from foretell.reporting.figures import CURVE_SIZE, DrawnFigure, finish_curve, series
@@ -18,10 +17,10 @@ from foretell.reporting.style import (
     INK,
     METHOD_COLORS,
     METHOD_DASHES,
-    OURS,
     RETURN_LABEL,
+    draw_estimate,
+    finish_rows,
     format_return,
-    format_tick,
     literal,
     set_title,
     wrapped,
@@ -43,16 +42,10 @@ def draw_returns(stem: Path, table: Mapping[str, Any]) -> DrawnFigure:
     def paint(figure: Figure, axes: Axes) -> None:
         axes.axvline(rows[0]["mean_return"], color=INK, linestyle="--", linewidth=1.2, zorder=1.5)
         for height, row in enumerate(rows):
-            axes.plot(row["ci95"], [height, height], color=OURS, linewidth=3, solid_capstyle="butt")
-            axes.plot(row["mean_return"], height, "o", color=OURS, markersize=6.5, mec="white", mew=0.8, zorder=3)
+            draw_estimate(axes, height, row)
             place = axes.get_yaxis_transform()
             axes.text(1.02, height, format_return(row["mean_return"]), va="center", fontsize=10, transform=place)
-        axes.set_yticks(range(len(rows)), labels, fontsize=10, color=INK)
-        axes.set_ylim(len(rows) - 0.4, -0.6)
-        axes.tick_params(axis="y", length=0)
-        axes.spines["left"].set_visible(False)
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=4))
-        axes.xaxis.set_major_formatter(FuncFormatter(format_tick))
+        finish_rows(axes, labels)
         axes.set_xlabel("mean " + RETURN_LABEL)
         set_title(figure, title, width=60)
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter
 
 from foretell.reporting.figures import DrawnFigure
 from foretell.reporting.league_plan import OPTIMUM, REFERENCES
@@ -19,11 +19,12 @@ from foretell.reporting.style import (
     INK,
     METHOD_COLORS,
     METHOD_DASHES,
-    OURS,
     RANDOM_COLOR,
     RETURN_LABEL,
     SAC_COLOR,
     SUPPORT_COLOR,
+    draw_estimate,
+    finish_rows,
     format_return,
     format_tick,
     set_title,
@@ -62,12 +63,7 @@ def draw_league(stem: Path, league: League) -> DrawnFigure:
     def paint(axes: Axes, dataset: str) -> None:
         _paint_levels(axes, league)
         _paint_methods(axes, league, dataset)
-        axes.set_yticks(range(len(labels)), labels, fontsize=10, color=INK)
-        axes.set_ylim(len(labels) - 0.4, -0.6)
-        axes.tick_params(axis="y", length=0)
-        axes.spines["left"].set_visible(False)
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=4))
-        axes.xaxis.set_major_formatter(FuncFormatter(format_tick))
+        finish_rows(axes, labels)
 
     title = _title(league, f"What each method earns on {league.protocol['environment']}, by the data it learned from")
     paths = _draw_panels(stem, league, title, paint, xlabel="mean " + RETURN_LABEL, height=height)
@@ -129,8 +125,7 @@ def _paint_methods(axes: Axes, league: League, dataset: str) -> None:
         row = league.row(method.name, dataset)
         _write_value(axes, height, None if row is None else row["mean_return"], bold=row is not None and row is best)
         if row is not None:
-            axes.plot(row["ci95"], [height, height], color=OURS, linewidth=3, solid_capstyle="butt")
-            axes.plot(row["mean_return"], height, "o", color=OURS, markersize=6.5, mec="white", mew=0.8, zorder=3)
+            draw_estimate(axes, height, row)
     height, mean = len(league.plan.methods), league.data_means.get(dataset)
     _write_value(axes, height, mean, bold=False)
     if mean is not None:

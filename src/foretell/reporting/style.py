@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from foretell.core.decimals import decimals_of
 from foretell.core.files import atomic_path
@@ -83,6 +85,22 @@ def write_figure(stem: Path, size: tuple[float, float], paint: Callable[[Figure,
             with atomic_path(paths[-1]) as temporary:
                 figure.savefig(temporary, format=suffix[1:], dpi=PNG_DPI, metadata=metadata)
     return paths
+
+
+def draw_estimate(axes: Axes, height: float, row: Mapping[str, Any]) -> None:
+    """Draw a table row's mean return as a point, and its 95% interval as a bar."""
+    axes.plot(row["ci95"], [height, height], color=OURS, linewidth=3, solid_capstyle="butt")
+    axes.plot(row["mean_return"], height, "o", color=OURS, markersize=6.5, mec="white", mew=0.8, zorder=3)
+
+
+def finish_rows(axes: Axes, labels: Sequence[str]) -> None:
+    """Name the rows of a table that was drawn from the top down, at heights 0, 1, 2, ..."""
+    axes.set_yticks(range(len(labels)), labels, fontsize=10, color=INK)
+    axes.set_ylim(len(labels) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=4))
+    axes.xaxis.set_major_formatter(FuncFormatter(format_tick))
 
 
 def set_title(figure: Figure, title: str, *, width: int) -> None:
