@@ -35,11 +35,11 @@ guard(
     "if False:",
     f"{BAD}::test_missing_empty_foreign_and_truncated_files",
 )
-guard("regular files alone", HDF5, "os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC", "os.O_RDONLY | os.O_CLOEXEC",
+guard("regular files alone", HDF5, "system.open_plain(path, os.O_RDONLY)", "os.open(path, os.O_RDONLY)",
       f"{DAMAGED}::test_a_pipe_is_not_waited_for")  # fmt: skip
 guard("no plug-ins", HDF5, "        h5pl.remove(0)\n", "        pass\n",
       f"{DAMAGED}::test_plug_ins_are_off_while_a_file_is_open_and_on_again_after")  # fmt: skip
-guard("what was opened is what is mapped", HDF5, 'h5py.File(f"/dev/fd/{handle}", "r", locking=False)',
+guard("what was opened is what is mapped", HDF5, 'h5py.File(system.name_of(handle, path), "r", locking=False)',
       'h5py.File(path, "r", locking=False)', f"{DAMAGED}::test_what_is_mapped_is_what_was_opened")  # fmt: skip
 guard("memory that is missing is not the file's fault", HDF5, "errno.ENOMEM or", "0 and",
       "core/test_memory.py::test_a_file_is_not_blamed_for_memory_that_is_missing")  # fmt: skip

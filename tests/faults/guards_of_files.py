@@ -13,25 +13,27 @@ DAMAGED = "training/test_damaged_runs.py"
 RUNS = "training/test_sequence_runs.py"
 WRITTEN = "datasets/test_d4rl_files.py"
 
-FILES, CHECKPOINTS, RUN = "core/files.py", "training/checkpoints.py", "training/run_folder.py"
+FILES, SYSTEM = "core/files.py", "core/system.py"
+CHECKPOINTS, RUN = "training/checkpoints.py", "training/run_folder.py"
 
 guard("fsync of a file before its rename", FILES, "            flush(temporary)\n", "", OPERATIONS)
 guard("fsync of a folder after a rename", FILES, "            flush(path.parent)\n", "", OPERATIONS)
 guard("fsync of a folder that was made", FILES, "        flush(folder.parent)\n", "", OPERATIONS)
-guard("fsync itself", FILES, "        os.fsync(handle)\n", "        pass\n", OPERATIONS)
+guard("fsync itself", SYSTEM, "        os.fsync(handle)\n", "        pass\n", OPERATIONS)
 guard("fsync after a checkpoint is in place", CHECKPOINTS, "        flush(folder)\n", "", OPERATIONS)
 guard("fsync of events before a checkpoint counts them", RUN, "        self._flush_events()\n", "",
       f"{DAMAGED}::test_events_are_on_the_disk_before_a_checkpoint_counts_them")  # fmt: skip
 guard("files are written beside their place", FILES, "            yield temporary\n            flush(temporary)\n"
-      "            os.replace(temporary, path)\n", "            yield path\n            flush(path)\n",
+      "            handle = system.let_go_to_rename(handle)\n            system.replace(temporary, path)\n",
+      "            yield path\n            flush(path)\n",
       f"{WRITTEN}::test_a_failed_write_leaves_what_was_there", OPERATIONS)  # fmt: skip
-guard("temporary files go", FILES, "temporary.unlink(missing_ok=True)", "pass",
+guard("temporary files go", SYSTEM, "path.unlink(missing_ok=True)", "pass",
       f"{WRITTEN}::test_a_failed_write_leaves_what_was_there")  # fmt: skip
 guard("errors of the disk are told as such", FILES,
       "    except OSError as error:\n        if error.errno in (errno.ENOSPC",
       "    except ZeroDivisionError as error:\n        if error.errno in (errno.ENOSPC",
       f"{SEALED}::test_every_error_of_the_disk_is_named_with_its_path")  # fmt: skip
-guard("one process in a folder", "core/locks.py", "fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)", "pass",
+guard("one process in a folder", "core/locks.py", "system.lock(handle, wait=False)", "pass",
       f"{RUNS}::test_a_folder_in_use_is_refused")  # fmt: skip
 
 guard("no NaN in JSON that is written", FILES, "json.dumps(value, indent=2, allow_nan=False)",
@@ -44,7 +46,9 @@ guard("half characters in JSON", FILES, 'if "\\\\ud" in text.lower():', "if Fals
 guard("size of JSON text", FILES, "if len(text) > MAX_JSON_BYTES:", "if False:", NO_JSON)
 guard("size of JSON files", FILES, "if path.stat().st_size > MAX_JSON_BYTES:", "if False:",
       f"{SEALED}::test_json_that_is_too_large_is_not_read")  # fmt: skip
-guard("pipes are not waited for", FILES, "flags | os.O_NONBLOCK", "flags", f"{SEALED}::test_a_pipe_is_not_waited_for")
+PIPES = f"{SEALED}::test_a_pipe_is_not_waited_for", "datasets/test_damaged_datasets.py::test_a_pipe_is_not_waited_for"
+guard("pipes are not waited for", SYSTEM, '"O_BINARY", "O_NONBLOCK"', '"O_BINARY"', *PIPES)
+guard("pipes are not waited for by JSON", FILES, "opener=system.open_plain", "opener=os.open", PIPES[0])
 guard("checksum of JSON", FILES, "if not holds(found):", "if False:",
       f"{DAMAGED}::test_a_changed_digit_of_the_configuration_is_refused")  # fmt: skip
 guard("checksum of lines", "core/checksums.py", "if not holds(record, owner, number, total if whole else None):",

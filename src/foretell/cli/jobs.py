@@ -14,7 +14,6 @@ import multiprocessing
 import multiprocessing.queues
 import os
 import queue
-import shlex
 import signal
 import sys
 import threading
@@ -27,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from foretell.cli.progress import PLAIN_SECONDS, Meter, bars, details
+from foretell.core import system
 from foretell.core.errors import ForetellError, StoppedError
 from foretell.core.stopping import stop_if_asked
 
@@ -57,7 +57,7 @@ class Job:
     @property
     def command(self) -> str:
         """The command line, as a person would type it."""
-        return shlex.join(["foretell", *self.arguments])
+        return system.command_line(["foretell", *self.arguments])
 
 
 def run_jobs(jobs: Sequence[Job], workers: int, *, quiet: bool = False) -> None:

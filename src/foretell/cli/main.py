@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gc
+import io
 import json
 import signal
 import sys
 import threading
 import warnings
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import tyro
 
@@ -77,10 +78,18 @@ def run_verb(arguments: Sequence[str] | None) -> tuple[Any, dict[str, Any]]:
 def entry() -> None:
     """Console script."""
     gc.set_threshold(YOUNG)
+    replaced(sys.stdout)
+    replaced(sys.stderr)
     keep_within_the_container()
     code = main()
     gc.freeze()  # at its end Python looks for what may go, and lets a million objects go one by one: half a second
     sys.exit(code)
+
+
+def replaced(stream: TextIO | Any) -> None:
+    """Have characters that a stream cannot hold replaced: a pipe on Windows takes 256, and bars are none of them."""
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="replace")
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:

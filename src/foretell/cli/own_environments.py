@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import importlib
 import os
-import shlex
 import sys
 from dataclasses import replace
 from typing import Any
 
 from foretell.core.errors import UsageError
+from foretell.core.system import command_line
 
 MODULES = "FORETELL_MODULES"
 """Environment variable: modules to import, with commas between them. Workers find it in theirs."""
@@ -39,7 +39,7 @@ def with_own_environments(verb: Any) -> Any:
 def to_paste(*words: str) -> str:
     """Return a command to go on with, as a shell reads it: with the modules that this one imported."""
     modules = os.environ.get(MODULES)
-    return (f"{MODULES}={shlex.quote(modules)} " if modules else "") + shlex.join(words)
+    return (f"{MODULES}={command_line([modules])} " if modules else "") + command_line(words)
 
 
 def _import(module: str) -> None:

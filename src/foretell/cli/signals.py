@@ -5,14 +5,13 @@ How: `core/stopping.py`. A second signal ends the command at once.
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from foretell.core import stopping
+from foretell.core import stopping, system
 
 AGAIN_SECONDS, LOOKS = 0.05, 200
 """From a signal in the middle of an import to the next look; and the number of looks, then it counts anyway."""
@@ -55,4 +54,4 @@ def _importing(frame: FrameType | None) -> bool:
 
 def _send(number: int) -> None:
     if signal.getsignal(number) is _note:  # else nobody waits for it any more
-        os.kill(os.getpid(), number)
+        system.signal_this_process(number)

@@ -19,8 +19,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from foretell.core import system
 from foretell.core.checksums import KEY, holds, opened_lines, sealed_lines
 from foretell.core.errors import CheckpointError, ResourceError, UsageError
+from foretell.core.system import flush
 from foretell.core.temporaries import make_temporary
 
 MAX_JSON_BYTES = 1 << 20
@@ -42,13 +44,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
         try:
             yield temporary
             flush(temporary)
-            os.replace(temporary, path)
+            handle = system.let_go_to_rename(handle)
+            system.replace(temporary, path)
             flush(path.parent)
         finally:
-            try:
-                temporary.unlink(missing_ok=True)
-            finally:
-                os.close(handle)
+            system.close_and_remove(handle, temporary)
 
 
 def refuse_to_overwrite(path: str | Path) -> None:
@@ -71,15 +71,6 @@ def make_folder(path: Path) -> None:
     for folder in reversed(missing):
         folder.mkdir(exist_ok=True)
         flush(folder.parent)
-
-
-def flush(path: Path) -> None:
-    """Bring a file or a folder to the disk. An error is not tried again: the kernel would then say that all is well."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 @contextlib.contextmanager
@@ -114,7 +105,7 @@ def free_space(path: Path) -> str:
 def write_text(path: Path, text: str) -> None:
     """Write `text` whole or not at all."""
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -143,7 +134,7 @@ def owner_of(folder: Path) -> str:
 
 def read_bytes(path: Path) -> bytes:
     """Return what a file holds. Raises `OSError`, also where it is no file that ends: a pipe, a device."""
-    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as handle:
+    with open(path, "rb", opener=system.open_plain) as handle:
         if not stat.S_ISREG(os.fstat(handle.fileno()).st_mode):
             raise OSError(errno.EINVAL, "not a regular file")
         return handle.read()

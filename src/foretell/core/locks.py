@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from foretell.core import system
 from foretell.core.errors import LockedError, UsageError
 from foretell.core.files import make_folder, resource_errors
 
@@ -21,14 +21,14 @@ def folder_lock(folder: Path) -> Iterator[None]:
     """
     folder = Path(folder)
     handle, ours = _locked(folder)
+    theirs = False
     try:
         yield
     except UsageError:
-        if ours:
-            (folder / ".lock").unlink(missing_ok=True)
+        theirs = True
         raise
     finally:
-        os.close(handle)
+        _let_go(handle, folder, remove=ours and theirs)
 
 
 @contextlib.contextmanager
@@ -47,12 +47,10 @@ def early_lock(folder: Path) -> Iterator[None]:
         yield
     finally:
         if _EARLY.pop(key, None) is not None:
-            if ours:
-                (folder / ".lock").unlink(missing_ok=True)
+            _let_go(handle, folder, remove=ours)
             for one in made:
                 with contextlib.suppress(OSError):  # not empty: somebody else's by now
                     one.rmdir()
-            os.close(handle)
 
 
 @contextlib.contextmanager
@@ -65,10 +63,10 @@ def a_turn(folder: Path) -> Iterator[None]:
     folder = Path(folder)
     with resource_errors(folder):
         make_folder(folder)
-        handle = os.open(folder, os.O_RDONLY)
+        handle = system.open_for_turns(folder)
     try:
         with contextlib.suppress(OSError):
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            system.lock(handle)
         yield
     finally:
         os.close(handle)
@@ -76,6 +74,13 @@ def a_turn(folder: Path) -> Iterator[None]:
 
 _EARLY: dict[tuple[int, int], tuple[int, bool]] = {}
 """Locks to be taken over, by device and inode: the open file, and whether it was made for the lock."""
+
+
+def _let_go(handle: int, folder: Path, *, remove: bool) -> None:
+    if remove:
+        system.close_and_remove(handle, folder / ".lock")
+    else:
+        os.close(handle)
 
 
 def _identity(file: int | Path) -> tuple[int, int]:
@@ -95,7 +100,7 @@ def _locked(folder: Path) -> tuple[int, bool]:
             os.close(handle)
             return early
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            system.lock(handle, wait=False)
             if _identity(handle) == _identity(path):
                 return handle, ours
         except FileNotFoundError:

@@ -6,11 +6,11 @@ import contextlib
 import errno
 import os
 import re
-import resource
 from collections.abc import Iterator
 from pathlib import Path
 
 from foretell.core.errors import ResourceError
+from foretell.core.system import resource
 
 _PYTORCH = re.compile(r"tried to allocate ([\d.]+ ?\w+)", re.IGNORECASE)
 _NUMPY = re.compile(r"Unable to allocate ([\d.]+ \w+)")
@@ -66,8 +66,9 @@ def memory_errors() -> Iterator[None]:
 def limits() -> dict[str, int]:
     """Return the limits that hold for this process in bytes, by what sets them; none where nothing does."""
     found = {}
-    for name, kind in (("ulimit -v", resource.RLIMIT_AS), ("ulimit -d", resource.RLIMIT_DATA)):
-        if (soft := resource.getrlimit(kind)[0]) != resource.RLIM_INFINITY:
+    kinds = (("ulimit -v", "RLIMIT_AS"), ("ulimit -d", "RLIMIT_DATA")) if resource else ()
+    for name, kind in kinds:
+        if (soft := resource.getrlimit(getattr(resource, kind))[0]) != resource.RLIM_INFINITY:
             found[name] = soft
     if (container := container_limit()) is not None:
         found["the control group"] = container
@@ -77,8 +78,10 @@ def limits() -> dict[str, int]:
 def container_limit(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int | None:
     """Return the bytes that the control groups of this process may hold together, None where that is not limited."""
     found = []
+    if resource is None:
+        return None
     try:
-        entries = [line.split(":", 2) for line in own.read_text().splitlines()]
+        entries = [line.split(":", 2) for line in own.read_text(encoding="utf-8").splitlines()]
     except OSError:
         return None
     for _, controllers, path in entries:
@@ -98,8 +101,10 @@ def keep_within_the_container() -> None:
     On a machine with a GPU nothing is done.
     """
     container = container_limit()
+    if container is None:
+        return
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    if container is None or soft != resource.RLIM_INFINITY or any(gpu.exists() for gpu in GPUS):
+    if soft != resource.RLIM_INFINITY or any(gpu.exists() for gpu in GPUS):
         return
     most = int(container * (1 - RESERVE))
     resource.setrlimit(resource.RLIMIT_DATA, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import tempfile
 from pathlib import Path
+
+from foretell.core import system
 
 
 def make_temporary(path: Path) -> tuple[int, Path]:
@@ -22,8 +23,8 @@ def make_temporary(path: Path) -> tuple[int, Path]:
     while True:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=beginning, suffix=path.suffix)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            os.fchmod(handle, 0o644)
+            system.lock(handle)
+            Path(name).chmod(0o644)
             if os.fstat(handle).st_nlink:
                 return handle, Path(name)
             os.close(handle)  # it was taken for abandoned before it was locked
@@ -35,9 +36,10 @@ def make_temporary(path: Path) -> tuple[int, Path]:
 
 def _remove_if_abandoned(path: Path) -> None:
     with contextlib.suppress(FileNotFoundError, BlockingIOError):
-        handle = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+        handle = system.open_plain(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.unlink(path)
-        finally:
+            system.lock(handle, wait=False)
+        except BaseException:
             os.close(handle)
+            raise
+        system.close_and_remove(handle, path)

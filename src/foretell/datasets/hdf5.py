@@ -18,6 +18,7 @@ import h5py
 import numpy as np
 from h5py import h5g, h5pl
 
+from foretell.core import system
 from foretell.core.errors import DatasetError
 from foretell.core.memory import is_short
 from foretell.datasets import hdf5_rules as rules
@@ -42,9 +43,9 @@ def open_arrays(path: Path) -> Iterator[dict[str, h5py.Dataset | np.ndarray]]:
     path = Path(path)
     with _descriptor(path) as handle, _no_plugins():
         held = os.fstat(handle).st_size
-        _check_start(path, os.pread(handle, len(SIGNATURE), 0))
+        _check_start(path, system.read_at(handle, len(SIGNATURE), 0))
         try:
-            with h5py.File(f"/dev/fd/{handle}", "r", locking=False) as file:
+            with h5py.File(system.name_of(handle, path), "r", locking=False) as file:
                 arrays = _walk(file, path)
                 rules.check_sizes(arrays, held, path)
                 for name, array in arrays.items():
@@ -78,7 +79,7 @@ def load_small(array: h5py.Dataset | np.ndarray) -> np.ndarray:
 def _descriptor(path: Path) -> Iterator[int]:
     missing = DatasetError(f"{path}: no such file; expected a dataset in D4RL's HDF5 form. Is the path right?")
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe would wait for its other end
+        handle = system.open_plain(path, os.O_RDONLY)  # a pipe would wait for its other end
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR):
             raise missing from None

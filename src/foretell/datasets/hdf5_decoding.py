@@ -11,7 +11,6 @@ import faulthandler
 import json
 import mmap
 import os
-import resource
 import signal
 import warnings
 from collections.abc import Mapping
@@ -22,6 +21,7 @@ import h5py
 import numpy as np
 
 from foretell.core.errors import DatasetError
+from foretell.core.system import resource
 
 PATIENCE = 8
 """Seconds for decoding, and one more for every `BYTES_PER_SECOND`."""
@@ -38,6 +38,9 @@ def decoded(arrays: Mapping[str, h5py.Dataset], path: Path) -> dict[str, np.ndar
     apart = {name: array for name, array in arrays.items() if array.dtype == object or array.id.get_offset() is None}
     if not apart:
         return {}
+    if not hasattr(os, "fork"):  # Windows: whatever happens to the library happens to this process
+        return {name: np.asarray(np.bytes_(array[()]) if array.dtype == object else array[()])
+                for name, array in apart.items()}  # fmt: skip
     places, end = {}, 0
     for name, array in apart.items():
         if array.dtype != object:

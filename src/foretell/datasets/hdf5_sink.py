@@ -11,12 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from foretell.core import system
+
 
 class Sink:
     """A file object for h5py. The first error, of whatever kind, is kept; nothing is written after it."""
 
     def __init__(self, path: Path):
-        self._handle = os.open(path, os.O_RDWR)
+        self._handle = system.open_plain(path, os.O_RDWR)
         self._place = 0
         self._error: BaseException | None = None
 
@@ -49,7 +51,7 @@ class Sink:
     def readinto(self, buffer: Any) -> int:
         """Fill the buffer from the place on; what lies behind the end of the file is zeros."""
         target = memoryview(buffer).cast("B")
-        found = os.pread(self._handle, len(target), self._place).ljust(len(target), b"\0")
+        found = system.read_at(self._handle, len(target), self._place).ljust(len(target), b"\0")
         target[:] = found
         self._place += len(found)
         return len(found)
@@ -71,7 +73,7 @@ class Sink:
     def _write(self, data: memoryview) -> None:
         place = self._place
         while data:
-            written = os.pwrite(self._handle, data, place)
+            written = system.write_at(self._handle, data, place)
             data, place = data[written:], place + written
 
     def _try(self, function: Callable[..., Any], *arguments: Any) -> None:

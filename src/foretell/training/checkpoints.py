@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, save_file
+from safetensors.torch import load, save, save_file
 from torch import Tensor
 
 from foretell.core.checksums import KEY, sealed
@@ -19,7 +18,6 @@ from foretell.core.errors import CheckpointError, DivergedError, ResourceError
 from foretell.core.files import (
     MAX_JSON_BYTES,
     atomic_path,
-    flush,
     free_space,
     make_folder,
     parse_json,
@@ -30,6 +28,7 @@ from foretell.core.files import (
     write_json,
 )
 from foretell.core.memory import asked_for
+from foretell.core.system import OPEN_FILES_STAY, flush, replace
 
 KEPT = 3
 """Newest checkpoints that stay; an older one goes only after a newer one was verified."""
@@ -49,9 +48,16 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], owner: str = "") -> 
     kept = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     with atomic_path(path) as temporary:
         try:  # one entry of metadata: several would be written in any order, and equal runs be unequal bytes
-            save_file(kept, temporary, metadata={KEY: f"{_digest(kept, owner)} {owner}"})
+            _write(kept, temporary, {KEY: f"{_digest(kept, owner)} {owner}"})
         except SafetensorError as error:
             raise ResourceError(f"{path}: {error}; {free_space(path)}. Free some and run again.") from error
+
+
+def _write(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
+    if OPEN_FILES_STAY:  # `save_file` renames another file to `path`, which is open
+        path.write_bytes(save(tensors, metadata))
+    else:
+        save_file(tensors, path, metadata)
 
 
 def load_tensors(path: Path, owner: str | None = None) -> dict[str, Tensor]:
@@ -119,7 +125,7 @@ def save_checkpoint(folder: Path, update: int, state: Mapping[str, Tensor], fact
     with resource_errors(final):
         if final.exists():
             shutil.rmtree(final)
-        os.rename(building, final)
+        replace(building, final)
         flush(folder)
     _verified(final)
     let_go(folder, update)

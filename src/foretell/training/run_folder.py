@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import platform
 import re
 import time
@@ -27,6 +26,7 @@ from foretell.core.files import read_json_lines, read_sealed_json, resource_erro
 from foretell.core.run_settings import differences, flat
 from foretell.core.seeds_folder import runs_of_seeds
 from foretell.core.space import require_room
+from foretell.core.system import flush
 from foretell.core.versions import versions
 from foretell.models.native.building import kernels
 from foretell.training.checkpoints import KEPT, let_go, load_newest, load_tensors, save_checkpoint, save_tensors
@@ -174,8 +174,8 @@ class RunFolder:
             write_json_lines(self._events_path, self._events, growing=True)
         else:
             line = sealed_lines([record], self._checksum, growing=True, first=len(self._events))
-            with resource_errors(self._events_path), self._events_path.open("a", encoding="utf-8") as handle:
-                handle.write(line)
+            with resource_errors(self._events_path), self._events_path.open("ab") as handle:
+                handle.write(line.encode())
         with resource_errors(self.path):
             for name, value in measurements.items():
                 self.tensorboard.add_scalar(f"{event}/{name}", value, next(iter(at.values())))
@@ -187,8 +187,8 @@ class RunFolder:
     def _flush_events(self) -> None:
         """Bring the events to the disk before a checkpoint counts them."""
         if self._events:
-            with resource_errors(self._events_path), self._events_path.open("rb") as handle:
-                os.fsync(handle.fileno())
+            with resource_errors(self._events_path):
+                flush(self._events_path)
 
     @property
     def tensorboard(self) -> Any:

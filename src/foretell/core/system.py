@@ -1,0 +1,157 @@
+"""What operating systems do each in their own way: locks, files that are open, reading at a place, limits.
+
+Foretell runs on Linux, macOS and Windows. Whoever needs more of the system than Python's `open` asks here, and finds
+what the system has: where `fcntl` is missing (Windows), locks are `msvcrt`'s, folders cannot be opened, and a file that
+is open can be neither renamed nor removed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import importlib
+import os
+import shlex
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+
+def _module(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return None
+
+
+fcntl, msvcrt, resource = map(_module, ("fcntl", "msvcrt", "resource"))
+OPEN_FILES_STAY = fcntl is None
+"""Whether a file that is open can be neither renamed nor removed."""
+_PLAIN = sum(getattr(os, name, 0) for name in ("O_BINARY", "O_NONBLOCK"))
+_LOCKED_BYTE = 1 << 40
+"""Windows locks bytes, and nobody else may read or write those: one far behind the end of any file."""
+_SECONDS, _LOOKS = 0.05, 60
+"""Between two looks at a file that somebody else has open, a virus scanner say, and how many until it counts."""
+
+
+def open_plain(path: str | Path, flags: int) -> int:
+    """Open a file as bytes, without waiting for the other end of a pipe; return its handle. Raises `OSError`."""
+    return os.open(path, flags | _PLAIN)
+
+
+def lock(handle: int, *, wait: bool = True) -> None:
+    """Lock an open file until it is closed. Raises `BlockingIOError` where another holds it and `wait` is False."""
+    if fcntl is not None:
+        fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return
+    place = os.lseek(handle, 0, os.SEEK_CUR)
+    try:
+        while True:
+            os.lseek(handle, _LOCKED_BYTE, os.SEEK_SET)
+            try:
+                msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+                return
+            except OSError as error:
+                if error.errno not in (errno.EACCES, errno.EDEADLK):
+                    raise
+                if not wait:
+                    raise BlockingIOError(errno.EAGAIN, "locked by another process") from None
+            time.sleep(_SECONDS)
+    finally:
+        os.lseek(handle, place, os.SEEK_SET)
+
+
+def open_for_turns(folder: Path) -> int:
+    """Return the handle of something to lock for all who work in this folder; nothing is left there."""
+    if fcntl is not None:
+        return os.open(folder, os.O_RDONLY)
+    name = hashlib.sha256(os.path.normcase(folder.resolve()).encode()).hexdigest()[:24]
+    return open_plain(Path(tempfile.gettempdir()) / f"foretell-{name}.lock", os.O_RDWR | os.O_CREAT)
+
+
+def let_go_to_rename(handle: int) -> int | None:
+    """Return the handle of a file that is about to be renamed; None where it had to be closed for that."""
+    if not OPEN_FILES_STAY:
+        return handle
+    os.close(handle)
+    return None
+
+
+def close_and_remove(handle: int | None, path: Path) -> None:
+    """Remove a file, where it is still there, and let go of the handle that locks it. Raises `OSError`."""
+    if OPEN_FILES_STAY:
+        if handle is not None:
+            os.close(handle)
+        with contextlib.suppress(FileNotFoundError, PermissionError):  # the next to lock it was faster
+            path.unlink()
+        return
+    try:
+        path.unlink(missing_ok=True)
+    finally:
+        if handle is not None:
+            os.close(handle)
+
+
+def replace(path: Path, final: Path) -> None:
+    """Rename a file or a folder to its final name. Raises `OSError`.
+
+    On Windows somebody who looks at either for a moment is waited for.
+    """
+    for looks_left in reversed(range(_LOOKS if OPEN_FILES_STAY else 1)):
+        try:
+            os.replace(path, final)
+            return
+        except PermissionError:
+            if not looks_left:
+                raise
+        time.sleep(_SECONDS)
+
+
+def flush(path: Path) -> None:
+    """Bring a file or a folder to the disk. An error is not tried again: the kernel would then say that all is well."""
+    if OPEN_FILES_STAY and path.is_dir():
+        return  # its entries are the file system's own care there
+    handle = open_plain(path, os.O_RDWR if OPEN_FILES_STAY else os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def read_at(handle: int, size: int, place: int) -> bytes:
+    """Return up to `size` bytes from a place in a file."""
+    if hasattr(os, "pread"):
+        return os.pread(handle, size, place)
+    os.lseek(handle, place, os.SEEK_SET)
+    return os.read(handle, size)
+
+
+def write_at(handle: int, data: memoryview, place: int) -> int:
+    """Write at a place in a file; return how many bytes were."""
+    if hasattr(os, "pwrite"):
+        return os.pwrite(handle, data, place)
+    os.lseek(handle, place, os.SEEK_SET)
+    return os.write(handle, data)
+
+
+def command_line(words: Sequence[str]) -> str:
+    """Return a command as it is typed into a shell of this system."""
+    return shlex.join(words) if fcntl is not None else subprocess.list2cmdline(words)
+
+
+def signal_this_process(number: int) -> None:
+    """Send a signal to this process, as another would; it interrupts what its first thread waits for."""
+    if fcntl is not None:
+        os.kill(os.getpid(), number)
+    else:  # to kill is there to end
+        signal.raise_signal(number)
+
+
+def name_of(handle: int, path: Path) -> str:
+    """Return a name by which the very file that is open can be opened again; its path where there is none."""
+    return f"/dev/fd/{handle}" if fcntl is not None else str(path)
