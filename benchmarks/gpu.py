@@ -69,7 +69,7 @@ def _row(place: Place, sampler: WindowSampler, updates: int, repetitions: int) -
         peer_name="transformers DecisionTransformerModel, eager, float32" if peer else None,
         peer_version=installed("transformers") if peer else None,
         bound=f"{BOUND_RATIO:g} times the peer, {BUDGET:,} updates in {BOUND_SECONDS // 60} minutes",
-        holds=fields.get("ratio", 0.0) >= BOUND_RATIO and needed <= BOUND_SECONDS,
+        holds=fields["ratio"] >= BOUND_RATIO and needed <= BOUND_SECONDS if peer else None,
         extra={f"seconds_for_{BUDGET}_updates": needed, "roofline": limit, "share_of_roofline": fields["ours"] / limit},
         **fields,
     )  # fmt: skip

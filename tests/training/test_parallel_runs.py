@@ -150,6 +150,9 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch):
     assert Place.of(ComputeConfig(device="cuda:1")).device == torch.device("cuda", 1)
     with pytest.raises(UsageError, match="cuda:0 to cuda:1"):
         Place.of(ComputeConfig(device="cuda:2"))
+    first = Processes(Launch(rank=0, count=3, local_rank=0, local_count=3))  # it speaks, so it has to know
+    with pytest.raises(UsageError, match="for 3 processes: PyTorch finds GPUs cuda:0 to cuda:1"):
+        Place.of(ComputeConfig(device="cuda"), first)
     second = Processes(Launch(rank=3, count=4, local_rank=1, local_count=2))
     assert Place.of(ComputeConfig(device="cuda"), second).device == torch.device("cuda", 1)
     with pytest.raises(UsageError, match="one GPU each"):

@@ -93,6 +93,20 @@ def test_those_that_end_are_waited_for_no_more():
         _same(one, other)
 
 
+def test_one_thread_takes_all_updates_and_ends_with_them(monkeypatch):
+    taken, plain = set(), Together.update
+
+    def noted(self, updates):
+        taken.add(threading.current_thread())
+        return plain(self, updates)
+
+    monkeypatch.setattr(Together, "update", noted)
+    assert _meet([_training(seed) for seed in range(3)], [3, 9, 6]) == [None] * 3
+    (thread,) = taken
+    thread.join(10)
+    assert not thread.is_alive()
+
+
 def test_one_that_is_not_finite_ends_alone():
     members, other = [_training(seed) for seed in range(3)], _training(2)
     gather = members[1].windows.gather

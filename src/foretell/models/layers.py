@@ -41,15 +41,15 @@ def dropout(inputs: Tensor, probability: float, generator: torch.Generator | Non
 def kept_units(inputs: Tensor, probability: float, generator: torch.Generator) -> Tensor:
     """Return what `dropout` multiplies these units by: 0, or what scales up those that stay."""
     keep, scale = _drawn(inputs, probability, generator)
-    return keep.mul_(scale)
+    return torch.where(keep, scale, 0.0)
 
 
-def _drawn(inputs: Tensor, probability: float, generator: torch.Generator) -> tuple[Tensor, float]:
-    """Return 1 for each unit that stays, 0 for the others, and what scales up those that stay."""
+def _drawn(inputs: Tensor, probability: float, generator: torch.Generator) -> tuple[Bool[Tensor, ...], float]:
+    """Return which units stay, and what scales those up."""
     words = torch.empty(-(-inputs.numel() // 4), dtype=torch.int64, device=inputs.device)
     bits = words.random_(-(2**63), None, generator=generator).view(torch.int16)[: inputs.numel()]
     dropped = round(probability * 65536)
-    return (bits.view(inputs.shape) >= dropped - 32768).to(inputs.dtype), 65536 / (65536 - dropped)
+    return bits.view(inputs.shape) >= dropped - 32768, 65536 / (65536 - dropped)
 
 
 def causal_mask(mask: Bool[Tensor, "batch tokens"]) -> Bool[Tensor, "batch 1 tokens tokens"]:

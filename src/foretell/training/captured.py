@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
@@ -48,6 +49,7 @@ class Replayed:
         stream = self._stream
         with torch.cuda.device(stream.device):
             if self._graph is None and self._warm == WARM_UP:
+                gc.collect()  # graphs of before: they hold one another and much memory, and may not end in a capture
                 self._graph = torch.cuda.CUDAGraph()
                 self._enter(self._graph)
                 with torch.cuda.graph(self._graph, stream=stream):

@@ -52,7 +52,7 @@ class Place:
         if index and not processes.alone:
             raise UsageError(f"--device {name}: {processes.launch.count} processes take one GPU each; give {kind}.")
         number = int(index) if index else processes.launch.local_rank
-        if number >= found:
+        if max(number, processes.launch.local_count - 1) >= found:  # refused in each: the first alone speaks
             there = f"PyTorch finds GPUs cuda:0 to cuda:{found - 1}" if found else "PyTorch finds no GPU"
             more = "" if processes.alone else f" for {processes.launch.local_count} processes"
             raise UsageError(f"--device {name}{more}: {there}; expected one that is there, or --device cpu.")

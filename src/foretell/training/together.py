@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor
@@ -66,7 +67,8 @@ def _measured(member: CapturedTraining, update: int) -> Measured | BaseException
 class Meeting:
     """Where runs, each in a thread of its own, meet before every update, and one of them takes it for all.
 
-    Nobody computes on the device while an update of all is taken: who evaluates or saves is waited for.
+    Nobody computes on the device while an update of all is taken: who evaluates or saves is waited for. All updates are
+    taken in a thread of their own: a graph can be captured only by a thread in which the libraries have been at work.
     """
 
     def __init__(self, runs: int):
@@ -78,6 +80,7 @@ class Meeting:
         self._asked: dict[CapturedTraining, int] = {}
         self._found: dict[CapturedTraining, Measured | BaseException] = {}
         self._together: Together | None = None
+        self._taker = ThreadPoolExecutor(1, thread_name_prefix="updates of all")
 
     def update(self, training: CapturedTraining, update: int) -> Measured:
         """Take an update of this training, when all others that are expected have asked for theirs."""
@@ -96,6 +99,8 @@ class Meeting:
         with self._condition:
             self._gone.add(threading.current_thread())  # an ident may be another thread's later
             self._take_if_all_are_here()
+            if len(self._gone) >= self._expected:
+                self._taker.shutdown(wait=False)
 
     def expect_fewer(self, runs: int) -> None:
         """Wait no more for threads that will never come."""
@@ -116,13 +121,17 @@ class Meeting:
         members, updates = tuple(self._asked), list(self._asked.values())
         self._asked = {}
         try:
-            if self._together is None or not self._together.is_of(members):
-                self._together = None  # what it held is free before the next one is made
-                self._together = Together(members)
-            order = dict(zip(members, updates, strict=True))
-            members = self._together.members
-            answers = self._together.update([order[member] for member in members])
+            self._found.update(self._taker.submit(self._taken, members, updates).result())
         except BaseException as error:
-            answers = [error] * len(members)
-        self._found.update(zip(members, answers, strict=True))
+            self._found.update((member, error) for member in members)
         self._condition.notify_all()
+
+    def _taken(
+        self, members: Sequence[CapturedTraining], updates: Sequence[int]
+    ) -> dict[CapturedTraining, Measured | BaseException]:
+        if self._together is None or not self._together.is_of(members):
+            self._together = None
+            self._together = Together(members)
+        order = dict(zip(members, updates, strict=True))
+        answers = self._together.update([order[member] for member in self._together.members])
+        return dict(zip(self._together.members, answers, strict=True))
