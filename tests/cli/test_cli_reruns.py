@@ -129,3 +129,14 @@ def test_a_run_continues_on_the_same_data_under_another_name(foretell, data, tmp
     assert foretell("train", "renamed.hdf5", *command).code == 0
     assert (tmp_path / "run" / "model.safetensors").read_bytes() == before
     assert json.loads((tmp_path / "run" / "config.json").read_text())["dataset"]["name"] == "pendulum"
+
+
+def test_how_often_a_run_is_saved_may_change_on_its_way(foretell, data, tmp_path):
+    foretell("train", data, "--out", "run", "--checkpoint-every", 4, *SMALL)
+    weights = tmp_path / "run" / "model.safetensors"
+    before = weights.read_bytes()
+    weights.unlink()  # as if it had been killed behind update 8
+    assert foretell("train", data, "--out", "run", "--checkpoint-every", 3, *SMALL).code == 0
+    assert weights.read_bytes() == before
+    assert [path.name[-2:] for path in sorted((tmp_path / "run" / "checkpoints").iterdir())] == ["04", "08", "09"]
+    foretell("train", data, "--out", "run", *SMALL, "--log-every", 2).refusal(2, "another configuration", "log_every")

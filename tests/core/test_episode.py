@@ -53,6 +53,7 @@ def flags(*values):
         ({"truncations": flags(0, 0, 0)}, "neither a termination nor a truncation"),
         ({"terminations": flags(0, 1, 0)}, "ends at timestep 1 but has 3"),
         ({"infos": {"qpos": np.zeros(2)}}, r"infos\['qpos'\] of length 2"),
+        ({"infos": {"qpos": [[1.0], [1.0, 2.0], [3.0]]}}, r"infos\['qpos'\] are no array"),
     ],
 )
 def test_refuses_what_cannot_be_an_episode(changed, message):

@@ -60,6 +60,12 @@ def test_whole_numbers_in_one_column_are_choices_and_fractions_are_not():
         ({"actions": np.zeros((STEPS, 1, 2))}, r"actions' has shape \(6, 1, 2\)"),
         ({"episode_ends": [3]}, "whole episodes"),
         ({"rewards": np.full(STEPS, 1e300)}, "rewards' holds inf"),
+        ({"rewards": [[1.0]] * (STEPS - 1) + [[1.0, 2.0]]}, "rewards' are no array"),
+        ({"infos": {"step": [[1.0]] * (STEPS - 1) + [[1.0, 2.0]]}}, "infos/step' are no array"),
+        ({"infos": {"time": np.zeros(STEPS, "M8[s]")}}, r"infos/time' has type datetime64\[s\]"),
+        ({"infos": {"phase": np.zeros(STEPS, complex)}}, "infos/phase' has type complex128"),
+        ({"episode_ends": [[3], [6]]}, r"episode ends are int64 of shape \(2, 1\)"),
+        ({"episode_ends": [3.0, 6.0]}, "episode ends are float64"),
     ],
 )
 def test_what_cannot_be_a_column_is_refused(changed, words):

@@ -37,7 +37,8 @@ class Episode:
     def __post_init__(self) -> None:
         for name in ("observations", "actions", "rewards", "terminations", "truncations"):
             object.__setattr__(self, name, _as_numbers(getattr(self, name), f"episode's {name}"))
-        object.__setattr__(self, "infos", {name: np.asarray(values) for name, values in self.infos.items()})
+        infos = {name: as_array(values, f"episode's infos[{name!r}]") for name, values in self.infos.items()}
+        object.__setattr__(self, "infos", infos)
         steps = len(self.actions) if self.actions.ndim else 0
         if steps == 0:
             raise DatasetError("episode has 0 timesteps; expected at least 1. Drop empty episodes when recording.")
@@ -95,12 +96,17 @@ class Episode:
         )
 
 
-def _as_numbers(values: object, what: str) -> np.ndarray:
-    """Return an array of real numbers. Raises `DatasetError` for anything else, a dictionary of arrays say."""
+def as_array(values: object, what: str) -> np.ndarray:
+    """Return an array, as it lies where it is one. Raises `DatasetError` for lists of different lengths."""
     try:
-        found = np.asarray(values)
+        return np.asanyarray(values)
     except ValueError as error:
         raise DatasetError(f"{what} are no array ({error}); expected one of numbers.") from None
+
+
+def _as_numbers(values: object, what: str) -> np.ndarray:
+    """Return an array of real numbers. Raises `DatasetError` for anything else, a dictionary of arrays say."""
+    found = np.asarray(as_array(values, what))
     if found.dtype.kind not in "fiub":
         kind = type(values).__name__ if found.dtype == object else str(found.dtype)
         raise DatasetError(f"{what} are {kind}; expected an array of real numbers. Flatten or convert when recording.")

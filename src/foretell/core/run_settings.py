@@ -10,14 +10,22 @@ MEANT = {
     "processes": 1,
 }  # fmt: skip
 """What runs meant that began before there was another choice, and say nothing."""
-WITHOUT_EFFECT = ("dataset.name",)
-"""May differ between starts of one run, and between its seeds: whether data are the same, their fingerprint says."""
 SHOWN = 3
 """Differences that are told; where there are more, it is another run altogether."""
 
 
+def without_effect(key: str) -> bool:
+    """Whether this setting may differ between starts of one run, and between its seeds: no number follows from it.
+
+    Whether data are the same, their fingerprint says and not their name; how often a run is saved is of no matter to it.
+    """
+    return key == "dataset.name" or key.endswith(".checkpoint_every")
+
+
 def differences(there: Mapping[str, Any], here: Mapping[str, Any], keys: Collection[str] | None = None) -> str:
     """Say what the settings of one run are that are others `here`, of `keys` (dotted) or of all of `here`; else "".
+
+    Those without an effect are passed over.
 
     >>> differences({"model": {"width": 8}, "seed": 0}, {"model": {"width": 9}, "seed": 0})
     'model.width 8 there, 9 here'
@@ -26,7 +34,7 @@ def differences(there: Mapping[str, Any], here: Mapping[str, Any], keys: Collect
     found = [
         f"{key} {before.get(key)!r} there, {after.get(key)!r} here"
         for key in (flat(here) if keys is None else keys)
-        if before.get(key) != after.get(key)
+        if not without_effect(key) and before.get(key) != after.get(key)
     ]
     return "; ".join(found[:SHOWN])
 

@@ -10,7 +10,7 @@ from typing import Any
 from foretell.core.checksums import KEY
 from foretell.core.errors import UsageError
 from foretell.core.files import read_sealed_json
-from foretell.core.run_settings import WITHOUT_EFFECT, differences, flat
+from foretell.core.run_settings import differences, flat
 
 REPORT = ("table.json", "table.md", "report.html", "figures")
 """What a report leaves in the folder."""
@@ -53,7 +53,7 @@ def require_alike(runs: Sequence[Path]) -> None:
     for run, other in zip(runs[1:], configs[1:], strict=True):
         first = configs[0]
         keys = dict.fromkeys((*flat(first), *flat(other)))
-        unlike = "seed", KEY, *WITHOUT_EFFECT
+        unlike = "seed", KEY
         asked = [key for key in keys if key not in unlike and not key.startswith("versions.")]
         if different := differences(first, other, asked):
             raise UsageError(

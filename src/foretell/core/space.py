@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from pathlib import Path
 
+from foretell.core import system
 from foretell.core.errors import ResourceError
 from foretell.core.files import resource_errors
+from foretell.core.temporaries import make_temporary
 
 
 def require_file(path: Path, needed: int = 2**20, what: str = "records") -> None:
@@ -21,8 +22,7 @@ def require_room(folder: Path, needed: int, what: str = "checkpoints and weights
     Raises `ResourceError` where it cannot, has not, or does not say what is free: work would be lost at its first save.
     """
     with resource_errors(folder):
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        system.close_and_remove(*make_temporary(folder / "room"))
         free = shutil.disk_usage(folder).free
     if free < needed:
         raise ResourceError(

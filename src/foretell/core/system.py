@@ -12,6 +12,7 @@ import errno
 import hashlib
 import importlib
 import os
+import secrets
 import shlex
 import signal
 import subprocess
@@ -42,6 +43,18 @@ _SECONDS, _LOOKS = 0.05, 60
 def open_plain(path: str | Path, flags: int) -> int:
     """Open a file as bytes, without waiting for the other end of a pipe; return its handle. Raises `OSError`."""
     return os.open(path, flags | _PLAIN)
+
+
+def make_file(folder: Path, beginning: str, ending: str) -> tuple[int, Path]:
+    """Make a file of which nobody knows; return its handle and where it lies. Raises `OSError`.
+
+    Eight characters are between `beginning` and `ending`. On Windows `tempfile` tries for ever in a folder that cannot
+    be written.
+    """
+    while True:
+        path = folder / f"{beginning}{secrets.token_hex(4)}{ending}"
+        with contextlib.suppress(FileExistsError):
+            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _PLAIN, 0o644), path
 
 
 def lock(handle: int, *, wait: bool = True) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 from pathlib import Path
 
 from foretell.core import system
@@ -17,20 +16,20 @@ def make_temporary(path: Path) -> tuple[int, Path]:
     """
     beginning = f".{path.name[:40]}."
     for entry in os.listdir(path.parent):
-        as_long = len(entry) == len(beginning) + 8 + len(path.suffix)  # as tempfile makes them
+        as_long = len(entry) == len(beginning) + 8 + len(path.suffix)
         if as_long and entry.startswith(beginning) and entry.endswith(path.suffix):
             _remove_if_abandoned(path.parent / entry)
     while True:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=beginning, suffix=path.suffix)
+        handle, made = system.make_file(path.parent, beginning, path.suffix)
         try:
             system.lock(handle)
-            Path(name).chmod(0o644)
+            made.chmod(0o644)
             if os.fstat(handle).st_nlink:
-                return handle, Path(name)
+                return handle, made
             os.close(handle)  # it was taken for abandoned before it was locked
         except BaseException:
             os.close(handle)
-            Path(name).unlink(missing_ok=True)
+            made.unlink(missing_ok=True)
             raise
 
 

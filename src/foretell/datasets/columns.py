@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from foretell.core.episode import check_finite
+from foretell.core.episode import as_array, check_finite
 from foretell.core.errors import DatasetError
 from foretell.datasets.fingerprint import BLOCK_ROWS
 
@@ -61,7 +61,7 @@ def as_flags(values: np.ndarray, where: str) -> np.ndarray:
 
 def as_info(values: np.ndarray, where: str) -> np.ndarray:
     """Return an info as it is: numbers or bytes of any shape, a row a timestep."""
-    if values.dtype.kind in "OU":
+    if values.dtype.kind not in "fiubS":
         raise DatasetError(f"{where} has type {values.dtype}; expected numbers or bytes. Convert it when recording.")
     return values
 
@@ -104,7 +104,7 @@ def as_columns(columns: Mapping[str, np.ndarray], where: str) -> dict[str, np.nd
     """
     found = {}
     for name, values in columns.items():
-        given = np.asanyarray(values)  # mapped ones stay mapped
+        given = as_array(values, f"{where}{name!r}")  # mapped ones stay mapped
         found[name] = _KINDS.get(name, as_info)(given, f"{where}{name!r}")
         if found[name].dtype != given.dtype:
             check_finite(found[name], f"{where}{name!r}")

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from foretell.core.episode import Episode
+from foretell.core.episode import Episode, as_array
 from foretell.core.errors import DatasetError, UsageError
 from foretell.datasets.columns import as_columns
 from foretell.datasets.fingerprint import BLOCK_ROWS, fingerprint
@@ -80,11 +80,18 @@ class Dataset:
     stored_fingerprint: str | None = None
 
     def __post_init__(self) -> None:
-        for name, values in as_columns(self.columns(), f"{self.name}: ").items():
+        columns = as_columns(self.columns(), f"{self.name}: ")
+        for name, values in columns.items():
             if not name.startswith("infos/"):
                 object.__setattr__(self, name, values)
-        object.__setattr__(self, "infos", {name: np.asanyarray(values) for name, values in self.infos.items()})
-        object.__setattr__(self, "episode_ends", np.asarray(self.episode_ends, np.int64))
+        object.__setattr__(self, "infos", {name: columns[f"infos/{name}"] for name in self.infos})
+        given = as_array(self.episode_ends, f"{self.name}: episode ends")
+        if given.ndim != 1 or given.dtype.kind not in "iu":
+            raise DatasetError(
+                f"{self.name}: episode ends are {given.dtype} of shape {given.shape}; expected a row of whole numbers, "
+                "one behind each episode's last timestep."
+            )
+        object.__setattr__(self, "episode_ends", np.asarray(given, np.int64))
         steps = len(self.observations)
         if steps == 0:
             raise DatasetError(f"{self.name}: 0 timesteps; expected at least 1. Was the recording stopped early?")

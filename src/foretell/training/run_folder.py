@@ -23,7 +23,7 @@ from torch import Tensor
 from foretell.core.checksums import KEY, sealed, sealed_lines
 from foretell.core.errors import CheckpointError, UsageError
 from foretell.core.files import read_json_lines, read_sealed_json, resource_errors, write_json, write_json_lines
-from foretell.core.run_settings import differences, flat
+from foretell.core.run_settings import differences
 from foretell.core.seeds_folder import runs_of_seeds
 from foretell.core.space import require_room
 from foretell.core.system import flush
@@ -101,10 +101,7 @@ class RunFolder:
         return list(self.path.iterdir()) if self.path.exists() else []
 
     def _check_same(self, existing: dict[str, Any]) -> None:
-        asked = [
-            key for key in flat(self.config) if key != "dataset.name"
-        ]  # its fingerprint says whether it is the same
-        if different := differences(existing, self.config, asked):
+        if different := differences(existing, self.config):
             raise UsageError(
                 f"{self.path}: holds a run of another configuration ({different}). "
                 "Choose another --out, or the same settings to continue it."
