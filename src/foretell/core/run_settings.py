@@ -17,7 +17,7 @@ SHOWN = 3
 def without_effect(key: str) -> bool:
     """Whether this setting may differ between starts of one run, and between its seeds: no number follows from it.
 
-    Whether data are the same, their fingerprint says and not their name; how often a run is saved is of no matter to it.
+    Whether data are the same, their fingerprint says and not their name; a run is the same however often it is saved.
     """
     return key == "dataset.name" or key.endswith(".checkpoint_every")
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
@@ -32,8 +35,14 @@ METHOD_DASHES = ("-", (0, (4, 1.2)), (0, (1.2, 1.2)))
 
 RETURN_LABEL = "return per episode (reward units)"
 
+OTHER_LETTERS = (
+    "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans CJK KR", "Source Han Sans SC", "WenQuanYi Micro Hei",
+    "Microsoft YaHei", "SimHei", "Yu Gothic", "Malgun Gothic", "PingFang SC", "Hiragino Sans", "Apple SD Gothic Neo",
+    "Arial Unicode MS",
+)  # fmt: skip
+"""Fonts for letters that matplotlib's own has not, in the names of datasets and runs; those of them that there are."""
+
 STYLE = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib: the same letters on every machine
     "font.size": 11,
     "axes.labelsize": 11,
     "axes.labelcolor": INK,
@@ -76,7 +85,8 @@ def write_figure(stem: Path, size: tuple[float, float], paint: Callable[[Figure,
     """
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # a user's own matplotlibrc must not change the figures
-        matplotlib.rcParams.update({**STYLE, "svg.hashsalt": stem.name})
+        matplotlib.rcParams.update({**STYLE, "font.family": _fonts(), "svg.hashsalt": stem.name})
+        logging.getLogger(font_manager.__name__).setLevel(logging.ERROR)  # else it tells of weights that a font lacks
         figure = Figure(figsize=size, layout="constrained")
         paint(figure, figure.add_subplot())
         paths = []
@@ -85,6 +95,16 @@ def write_figure(stem: Path, size: tuple[float, float], paint: Callable[[Figure,
             with atomic_path(paths[-1]) as temporary:
                 figure.savefig(temporary, format=suffix[1:], dpi=PNG_DPI, metadata=metadata)
     return paths
+
+
+@cache
+def _fonts() -> list[str]:
+    """Return the fonts that letters are looked for in, one after the other."""
+    there = set(font_manager.get_font_names())
+    return [
+        "DejaVu Sans",
+        *(font for font in OTHER_LETTERS if font in there),
+    ]  # first, matplotlib's own: on every machine
 
 
 def draw_estimate(axes: Axes, height: float, row: Mapping[str, Any]) -> None:
