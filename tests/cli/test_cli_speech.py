@@ -7,10 +7,12 @@ import resource
 import subprocess
 import sys
 import threading
+from importlib.metadata import version
 
 import pytest
 from cli_helpers import SMALL, parse
 
+from foretell import __version__
 from foretell.cli import main as command_line
 from foretell.cli.collect import Collect
 from foretell.cli.evaluate import Evaluate
@@ -81,6 +83,15 @@ def test_help_has_defaults_and_examples(foretell, verb):
     assert "(default: " in answer.out
     assert f"  foretell {verb}" in answer.out
     assert len(_examples(verb)) >= 1
+
+
+def test_the_version_comes_with_those_of_what_it_needs(foretell):
+    answer = foretell("--version")
+    assert answer.code == 0
+    lines = answer.out.splitlines()
+    assert lines[0] == f"foretell {__version__}"
+    assert [line.split()[0] for line in lines[1:]] == ["python", "numpy", "gymnasium", "torch", "h5py", "safetensors"]
+    assert f"torch {version('torch')}" in lines
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -219,7 +219,7 @@ def test_every_verb_flag_in_the_docs_is_a_flag(capsys):
 
     from foretell.cli import main
 
-    known = {"--help"}
+    known = {"--help", "--version"}
     for verb in ("collect", "inspect", "train", "evaluate", "report", "reproduce"):
         with pytest.raises(SystemExit):
             tyro.cli(main.Verb, prog="foretell", args=[verb, "--help"])

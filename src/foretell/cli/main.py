@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import io
 import json
+import platform
 import signal
 import sys
 import threading
@@ -26,6 +27,7 @@ from foretell.core.errors import DatasetError, ForetellError, ResourceError, Usa
 from foretell.core.files import UNFIT
 from foretell.core.launching import launch
 from foretell.core.memory import keep_within_the_container, memory_errors
+from foretell.core.versions import versions
 
 Verb = (
     Annotated[Collect, tyro.conf.subcommand("collect")]
@@ -38,11 +40,14 @@ Verb = (
 YOUNG = 10_000
 """Objects made before the garbage collector looks at the youngest (Python's own: 700 to 2,000). To load PyTorch makes a
 million, all of which stay, and to look at them again and again takes a while."""
-DESCRIPTION = "Foretell: recorded experience in, policies out, by sequence modelling."
+DESCRIPTION = "Foretell: recorded experience in, policies out, by sequence modelling. --version says what is installed."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb; return the exit code."""
+    """Run one verb, or say what is installed; return the exit code."""
+    if (sys.argv[1:] if arguments is None else list(arguments)) == ["--version"]:
+        print(_versions())
+        return 0
     warnings.showwarning, threading.excepthook = _show_warning, _show_thread_error
     try:
         with noted(signal.SIGINT, signal.SIGTERM):
@@ -73,6 +78,14 @@ def run_verb(arguments: Sequence[str] | None) -> tuple[Any, dict[str, Any]]:
     verb = with_own_environments(verb)
     with memory_errors():
         return verb, verb.run()
+
+
+def _versions() -> str:
+    """Return what a report of a problem has to say first."""
+    found = versions("torch", "h5py", "safetensors")
+    name, python = found.pop("foretell"), found.pop("python")
+    rest = "".join(f"\n{package} {number}" for package, number in found.items())
+    return f"foretell {name}\npython {python} on {platform.platform()}{rest}"
 
 
 def entry() -> None:

@@ -70,7 +70,7 @@ def lock(handle: int, *, wait: bool = True) -> None:
                 msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
                 return
             except OSError as error:
-                if error.errno not in (errno.EACCES, errno.EDEADLK):
+                if error.errno not in (errno.EACCES, errno.EDEADLK, 0):  # Wine gives no number
                     raise
                 if not wait:
                     raise BlockingIOError(errno.EAGAIN, "locked by another process") from None

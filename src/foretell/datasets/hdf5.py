@@ -81,7 +81,7 @@ def _descriptor(path: Path) -> Iterator[int]:
     try:
         handle = system.open_plain(path, os.O_RDONLY)  # a pipe would wait for its other end
     except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR):
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR) or path.is_dir():
             raise missing from None
         raise DatasetError(f"{path}: cannot be opened ({error.strerror}); expected a file that can be read.") from None
     try:
