@@ -141,3 +141,17 @@ def test_a_difference_of_the_same_networks_leaves_their_own_differences_out():
     assert apart.low < -10
     with pytest.raises(UsageError, match="2 seeds, reference has 3"):
         estimate_difference(returns[:2], returns, samples=500, generator=stream(0, "x"), same_seeds=True)
+
+
+@pytest.mark.parametrize("cells", [1, 40, 10**9])
+def test_intervals_do_not_depend_on_how_many_resamples_lie_in_memory(cells, monkeypatch):
+    returns = np.random.default_rng(0).normal(-150, 30, size=(2, 3, 20))
+    expected = [
+        estimate_mean(returns[0], samples=500, generator=np.random.default_rng(1)),
+        estimate_difference(*returns, samples=500, generator=np.random.default_rng(1)),
+    ]
+    monkeypatch.setattr(statistics, "CELLS", cells)
+    assert expected == [
+        estimate_mean(returns[0], samples=500, generator=np.random.default_rng(1)),
+        estimate_difference(*returns, samples=500, generator=np.random.default_rng(1)),
+    ]

@@ -9,6 +9,8 @@ from jaxtyping import Float
 
 from foretell.core.errors import UsageError
 
+CELLS = 4_000_000
+"""Numbers of resamples that lie in memory at a time as more than counts."""
 LEVEL = 0.95
 """Every printed interval holds this share of the bootstrap distribution."""
 
@@ -39,9 +41,9 @@ def estimate_mean(
     Estimate(value=-150.0, low=-150.0, high=-150.0)
     """
     returns = _checked(returns, "returns")
-    seed_weights = _resampled_weights(returns.shape[0], samples, generator)
-    start_weights = _resampled_weights(returns.shape[1], samples, generator)
-    return _estimate(returns.mean(), _weighted_means(returns, seed_weights, start_weights))
+    of_seeds = _resampled(returns.shape[0], samples, generator)
+    of_starts = _resampled(returns.shape[1], samples, generator)
+    return _estimate(returns.mean(), _weighted_means(returns, of_seeds, of_starts))
 
 
 def estimate_difference(
@@ -69,12 +71,12 @@ def estimate_difference(
         )
     if same_seeds and len(returns) != len(reference):
         raise UsageError(f"returns has {len(returns)} seeds, reference has {len(reference)}; expected the same ones.")
-    start_weights = _resampled_weights(returns.shape[1], samples, generator)
-    seed_weights = _resampled_weights(returns.shape[0], samples, generator)
-    ours = _weighted_means(returns, seed_weights, start_weights)
+    of_starts = _resampled(returns.shape[1], samples, generator)
+    of_seeds = _resampled(returns.shape[0], samples, generator)
+    ours = _weighted_means(returns, of_seeds, of_starts)
     if not same_seeds:
-        seed_weights = _resampled_weights(reference.shape[0], samples, generator)
-    theirs = _weighted_means(reference, seed_weights, start_weights)
+        of_seeds = _resampled(reference.shape[0], samples, generator)
+    theirs = _weighted_means(reference, of_seeds, of_starts)
     return _estimate(returns.mean() - reference.mean(), ours - theirs)
 
 
@@ -129,15 +131,29 @@ def _ranks(values: np.ndarray) -> np.ndarray:
     return (below + through - 1) / 2
 
 
-def _resampled_weights(count: int, samples: int, generator: np.random.Generator) -> np.ndarray:
-    """Return `(samples, count)` weights that sum to 1 a row: how often each of `count` things was drawn, of `count`."""
-    drawn = generator.integers(count, size=(samples, count))  # counted, they are multinomial, in a third of the time
-    drawn += count * np.arange(samples)[:, None]
-    return np.bincount(drawn.ravel(), minlength=samples * count).reshape(samples, count) / count
+def _resampled(count: int, samples: int, generator: np.random.Generator) -> np.ndarray:
+    """Return `(samples, count)` whole numbers: how often each of `count` things was drawn, of `count` draws a row."""
+    found = np.empty((samples, count), np.uint16 if count < 1 << 16 else np.uint32)
+    for rows in _blocks(samples, count):
+        drawn = generator.integers(count, size=(len(found[rows]), count))  # counted, they are multinomial, in a third
+        drawn += count * np.arange(len(drawn))[:, None]  # of the time
+        found[rows] = np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape)
+    return found
 
 
-def _weighted_means(returns: np.ndarray, seed_weights: np.ndarray, start_weights: np.ndarray) -> np.ndarray:
-    return np.sum((seed_weights @ returns) * start_weights, axis=1)
+def _weighted_means(returns: np.ndarray, of_seeds: np.ndarray, of_starts: np.ndarray) -> np.ndarray:
+    """Return the mean of each resample: rows are weighted by how often each seed and each start was drawn."""
+    seeds, starts = returns.shape
+    means = np.empty(len(of_starts))
+    for rows in _blocks(*of_starts.shape):
+        means[rows] = np.sum((of_seeds[rows] / seeds @ returns) * (of_starts[rows] / starts), axis=1)
+    return means
+
+
+def _blocks(samples: int, count: int) -> list[slice]:
+    """Return slices of the resamples, as many together as memory is small for."""
+    rows = max(1, CELLS // count)
+    return [slice(first, first + rows) for first in range(0, samples, rows)]
 
 
 def _estimate(value: float, resampled: np.ndarray) -> Estimate:
