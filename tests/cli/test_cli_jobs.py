@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import queue
 import shlex
 from dataclasses import replace
@@ -192,6 +193,27 @@ def test_a_failed_job_ends_the_work_with_its_own_error(tmp_path):
     with pytest.raises(DatasetError, match=r"first: .*no such file"):
         run_jobs(jobs, 1, quiet=True)
     assert not missing.exists()
+
+
+def _work_unheard(*arguments):
+    """Body of a worker on a system where nobody hears of being ended."""
+    module.system.ENDS_ARE_HEARD = False
+    module._work(*arguments)
+
+
+def test_where_ends_are_not_heard_a_worker_saves_when_it_is_told(tmp_path, pendulum_random):
+    context = multiprocessing.get_context("spawn")
+    requests, messages, enough = context.SimpleQueue(), context.Queue(), context.Event()
+    worker = context.Process(target=_work_unheard, args=(requests, messages, enough), daemon=True)
+    worker.start()
+    train = "train", str(pendulum_random.path), "--out", str(tmp_path / "run"), "--updates", "1000000", "--width", "8"
+    requests.put(("train", (*train, "--context-length", "2", "--layers", "1", "--checkpoint-every", "1000000")))
+    while messages.get(timeout=100)[1] != "progress" or not (tmp_path / "run" / "config.json").exists():
+        pass
+    enough.set()
+    worker.join(60)
+    assert worker.exitcode == 0
+    assert list((tmp_path / "run" / "checkpoints").glob("update-*"))
 
 
 def test_more_seeds_extend_an_experiment_and_other_settings_do_not(tmp_path, monkeypatch):

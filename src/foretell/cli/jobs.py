@@ -69,14 +69,16 @@ def run_jobs(jobs: Sequence[Job], workers: int, *, quiet: bool = False) -> None:
     waiting = [job for job in jobs if job.name not in done]
     context = multiprocessing.get_context("spawn")
     requests, messages = [context.SimpleQueue() for _ in range(min(workers, len(waiting)))], context.Queue()
+    enough = context.Event()
     with _environment(WORKER_ENVIRONMENT):
-        processes = [context.Process(target=_work, args=(one, messages), daemon=True) for one in requests]
+        processes = [context.Process(target=_work, args=(one, messages, enough), daemon=True) for one in requests]
         for process in processes:
             process.start()
     try:
         _Dispatcher(jobs, done, waiting, requests, messages, processes, quiet=quiet).run()
     finally:
-        for process in processes:
+        enough.set()
+        for process in processes if system.ENDS_ARE_HEARD else ():
             process.terminate()
         for process in processes:  # each finishes its update and saves; what does not end is ended: files stay whole
             process.join(GRACE_SECONDS)
@@ -225,13 +227,15 @@ def _overall(share: float, seconds: float) -> str:
     return f"{100 * share:.0f}% after {seconds:,.0f} s{left}"
 
 
-def _work(requests: Any, messages: multiprocessing.queues.Queue) -> None:
+def _work(requests: Any, messages: multiprocessing.queues.Queue, enough: Any) -> None:
     """Body of a worker: run verbs until the parent ends it."""
     from foretell.cli import main, progress, signals
 
     gc.set_threshold(main.YOUNG)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal; the parent decides
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    if not system.ENDS_ARE_HEARD:
+        threading.Thread(target=_end_when_told, args=(enough,), daemon=True).start()
     current = [""]
     warnings.showwarning = lambda message, *_, **__: messages.put((current[0], "warning", str(message)))
     warnings.simplefilter("always", UserWarning)  # the parent says each once
@@ -265,6 +269,12 @@ def _end_with_parent() -> None:
     assert parent is not None
     parent.join()
     os._exit(1)
+
+
+def _end_when_told(enough: Any) -> None:
+    """Where the parent cannot send a signal, take its word for one."""
+    enough.wait()
+    system.signal_this_process(signal.SIGTERM)
 
 
 @contextlib.contextmanager

@@ -33,6 +33,8 @@ def _module(name: str) -> Any:
 fcntl, msvcrt, resource = map(_module, ("fcntl", "msvcrt", "resource"))
 OPEN_FILES_STAY = fcntl is None
 """Whether a file that is open can be neither renamed nor removed."""
+ENDS_ARE_HEARD = fcntl is not None
+"""Whether a process that another one ends hears of it first."""
 _PLAIN = sum(getattr(os, name, 0) for name in ("O_BINARY", "O_NONBLOCK"))
 _LOCKED_BYTE = 1 << 40
 """Windows locks bytes, and nobody else may read or write those: one far behind the end of any file."""
