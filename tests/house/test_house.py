@@ -69,6 +69,10 @@ def test_data_environments_and_reports_do_not_import_torch():
     assert loaded is False
 
 
+def test_type_checkers_are_told_to_read_the_annotations():
+    assert (SOURCE / "py.typed").is_file()
+
+
 def test_settings_and_the_names_of_models_do_not_import_torch():
     places = [path.relative_to(SOURCE).with_suffix("").parts for path in SOURCE.rglob("configs.py")]
     modules = [".".join(["foretell", *place]) for place in places]
