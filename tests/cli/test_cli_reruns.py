@@ -140,3 +140,17 @@ def test_how_often_a_run_is_saved_may_change_on_its_way(foretell, data, tmp_path
     assert weights.read_bytes() == before
     assert [path.name[-2:] for path in sorted((tmp_path / "run" / "checkpoints").iterdir())] == ["04", "08", "09"]
     foretell("train", data, "--out", "run", *SMALL, "--log-every", 2).refusal(2, "another configuration", "log_every")
+
+
+def test_validation_starts_tell_runs_apart_where_something_is_evaluated(foretell, data):
+    assert foretell("train", data, "--out", "run", "--root-seed", 7, *SMALL).code == 0
+    assert foretell("train", data, "--out", "run", *SMALL).code == 0
+    evaluated = ("train", data, "--out", "evaluated", *SMALL, "--evaluate-every", 10, "--validation-episodes", 2)
+    assert foretell(*evaluated, "--root-seed", 7).code == 0
+    foretell(*evaluated).refusal(2, "another configuration", "validation.root_seed 7 there, 0 here")
+
+
+def test_the_part_to_keep_is_refused_where_all_is_recorded(foretell, tmp_path):
+    for recipe in (("random", "--steps", 200), ("sac-replay",)):
+        foretell("collect", *recipe, "--keep", "first", "--out", "data.hdf5").refusal(2, "--keep first", "sac-replay")
+    assert not (tmp_path / "data.hdf5").exists()

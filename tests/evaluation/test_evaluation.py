@@ -120,6 +120,11 @@ def test_records_of_the_facade(pendulum_run, tmp_path):
     save_records(path, records[:3])
     with pytest.warns(UserWarning, match="1 records .* had other returns"):
         save_records(path, [{**records[0], "return": -1.0}, records[4]])
+    rounded = records[1]["return"] * (1 + 1e-5)  # what another number of episodes at once makes of it
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        save_records(path, [{**records[1], "return": rounded}])
+        save_records(path, [records[1]])
     kept = [json.loads(line) for line in path.read_text().splitlines()]
     elsewhere = [{**records[0], "environment": "CartPole-v1"}]  # the same start seeds, another environment
     save_records(path, elsewhere)

@@ -75,6 +75,8 @@ class Collect:
             raise UsageError("--source is for the recipe imagined, which needs it, and neither agent nor environment.")
         if self.recipe != "imagined" and self.dynamics != DynamicsConfig():
             raise UsageError(f"--dynamics flags do not apply to the recipe {self.recipe}.")
+        if self.keep != "last" and (self.recipe != "sac-replay" or self.steps is None):
+            raise UsageError(f"--keep {self.keep}: is for sac-replay with --steps; all of it is recorded otherwise.")
         request = {
             "recipe": self.recipe, "environment": None if self.agent or self.source else self._environment,
             "steps": self.steps, "keep": self.keep, "seed": self.seed, "agent": self._agent_identity(),

@@ -14,11 +14,15 @@ SHOWN = 3
 """Differences that are told; where there are more, it is another run altogether."""
 
 
-def without_effect(key: str) -> bool:
-    """Whether this setting may differ between starts of one run, and between its seeds: no number follows from it.
+def without_effect(key: str, settings: Mapping[str, Any]) -> bool:
+    """Whether this one of the flat settings may differ between starts of one run, and between its seeds: no number
+    follows from it.
 
-    Whether data are the same, their fingerprint says and not their name; a run is the same however often it is saved.
+    Whether data are the same, their fingerprint says and not their name; a run is the same however often it is saved;
+    start states matter where something is evaluated on the way.
     """
+    if key.startswith("validation."):
+        return not any(value for name, value in settings.items() if name.endswith(".evaluate_every"))
     return key == "dataset.name" or key.endswith(".checkpoint_every")
 
 
@@ -34,7 +38,7 @@ def differences(there: Mapping[str, Any], here: Mapping[str, Any], keys: Collect
     found = [
         f"{key} {before.get(key)!r} there, {after.get(key)!r} here"
         for key in (flat(here) if keys is None else keys)
-        if not without_effect(key) and before.get(key) != after.get(key)
+        if before.get(key) != after.get(key) and not without_effect(key, before | after)
     ]
     return "; ".join(found[:SHOWN])
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from foretell.core.errors import CheckpointError
 from foretell.core.files import read_json_lines, write_json_lines
 from foretell.core.locks import a_turn
@@ -14,6 +16,9 @@ from foretell.evaluation.protocol import Outcome
 
 IDENTITY = ("environment", "policy", "algorithm", "seed", "start", "target")
 """What tells two records apart."""
+ROUNDING = 1e-3
+"""Part of the largest return by which the same run's may differ: how many episodes are at once is in its last bits, and
+an episode makes more of them."""
 
 
 def records_of(outcome: Outcome, facts: Mapping[str, Any], target: float | None) -> list[dict[str, Any]]:
@@ -42,8 +47,8 @@ def read_records(path: Path) -> list[dict[str, Any]]:
 
 
 def save_records(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
-    """Add records to a file; those of the same environment, policy, seed, start and target are replaced, with a warning
-    where they had other returns: another run may have been called the same.
+    """Add records to a file; those of the same environment, policy, algorithm, seed, start and target are replaced,
+    with a warning where they had other returns, by more than rounding: another run may have been called the same.
 
     Several may save into one file at the same time. Raises `CheckpointError` where the file holds something else:
     nothing is then written.
@@ -51,7 +56,8 @@ def save_records(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
     with a_turn(path.parent):
         kept = {_identity(record): record for record in read_records(path)}
         known = [(kept[_identity(record)], record) for record in records if _identity(record) in kept]
-        others = sum(old["return"] != record["return"] for old, record in known)
+        returns = np.array([[old["return"], record["return"]] for old, record in known]).reshape(-1, 2)
+        others = int((np.abs(np.diff(returns)) > ROUNDING * np.abs(returns).max(initial=0.0)).sum())
         kept.update({_identity(record): dict(record) for record in records})
         write_json_lines(path, kept.values())
     if others:
