@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import json
 import os
 import re
@@ -231,3 +233,14 @@ def test_every_verb_flag_in_the_docs_is_a_flag(capsys):
         lines = [line for line in page.read_text(encoding="utf-8").splitlines() if "pip" not in line]
         for flag in re.findall(r"(?<![\w-])--[a-z][\w.-]*\w", "\n".join(lines)):
             assert flag in known, (page.name, flag)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_name_of_the_package_in_the_docs_is_there(page):
+    for name in re.findall(r"`(foretell(?:\.[A-Za-z_]\w*)+)", page.read_text(encoding="utf-8")):
+        found, path = importlib.import_module("foretell"), name.split(".")[1:]
+        for place, part in enumerate(path):
+            if not hasattr(found, part):
+                assert importlib.util.find_spec(".".join(["foretell", *path[: place + 1]])), (page.name, name)
+                importlib.import_module(".".join(["foretell", *path[: place + 1]]))
+            found = getattr(found, part)
