@@ -154,3 +154,11 @@ def test_the_part_to_keep_is_refused_where_all_is_recorded(foretell, tmp_path):
     for recipe in (("random", "--steps", 200), ("sac-replay",)):
         foretell("collect", *recipe, "--keep", "first", "--out", "data.hdf5").refusal(2, "--keep first", "sac-replay")
     assert not (tmp_path / "data.hdf5").exists()
+
+
+def test_a_run_that_was_killed_before_it_saved_anything_can_be_removed(foretell, data, tmp_path):
+    foretell("train", data, "--out", "run", *SMALL)
+    other = ("train", data, "--out", "run", *SMALL, "--seed", 5)
+    foretell(*other).refusal(2, "seed 0 there, 5 here", "to continue it.")
+    (tmp_path / "run" / "model.safetensors").unlink()
+    foretell(*other).refusal(2, "seed 0 there, 5 here", "the folder can be removed as well")

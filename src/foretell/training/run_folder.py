@@ -102,9 +102,11 @@ class RunFolder:
 
     def _check_same(self, existing: dict[str, Any]) -> None:
         if different := differences(existing, self.config):
+            kept = any(self.path.rglob("update-*")) or any(self.path.rglob("model.safetensors"))
             raise UsageError(
                 f"{self.path}: holds a run of another configuration ({different}). "
-                "Choose another --out, or the same settings to continue it."
+                "Choose another --out, or the same settings to continue it"
+                + ("." if kept else "; nothing that it learned was saved yet, so the folder can be removed as well.")
             )
 
     @property
