@@ -6,9 +6,9 @@ import importlib
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
-import torch
 from benchmarks.__main__ import DEFAULT, LONG, show
 from benchmarks.floor import products
 from benchmarks.measuring import Comparison, Row, alternate
@@ -42,7 +42,7 @@ def test_the_two_sides_are_timed_in_turn():
 def test_a_row_names_machine_versions_and_commit(capsys):
     row = json.loads(show(Row(benchmark="b", name="n", setting={"k": 1}, unit="s", ours=1.23456)))
     assert row["ours"] == 1.235
-    assert row["versions"]["torch"] == torch.__version__
+    assert row["versions"]["torch"] == version("torch")  # of a build for CUDA, less than `torch.__version__`
     assert row["machine"]["cores"] >= 1
     assert row["peer"] is None
     assert "commit" in row

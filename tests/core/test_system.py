@@ -29,8 +29,15 @@ SMALL = (
 def elsewhere(folder: Path, *arguments: str) -> str:
     """Run a command there; return what it printed."""
     script = Path(__file__).with_name("other_system.py")
+    environment = {name: value for name, value in os.environ.items() if name != "FORETELL_MODULES"}
     done = subprocess.run(
-        [sys.executable, str(script), *arguments], cwd=folder, capture_output=True, text=True, timeout=200, check=False
+        [sys.executable, str(script), *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -18,7 +18,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -113,13 +113,20 @@ def close_and_remove(handle: int | None, path: Path) -> None:
 
 
 def replace(path: Path, final: Path) -> None:
-    """Rename a file or a folder to its final name. Raises `OSError`.
+    """Rename a file to its final name, in the place of what is there. Raises `OSError`."""
+    _patiently(os.replace, path, final)
 
-    On Windows somebody who looks at either for a moment is waited for.
-    """
+
+def rename(path: Path, final: Path) -> None:
+    """Rename a folder to its final name, where nothing is. Raises `OSError`."""
+    _patiently(os.rename, path, final)
+
+
+def _patiently(renames: Callable[[Path, Path], None], path: Path, final: Path) -> None:
+    """On Windows somebody who looks at either for a moment is waited for."""
     for looks_left in reversed(range(_LOOKS if OPEN_FILES_STAY else 1)):
         try:
-            os.replace(path, final)
+            renames(path, final)
             return
         except PermissionError:
             if not looks_left:

@@ -28,7 +28,7 @@ from foretell.core.files import (
     write_json,
 )
 from foretell.core.memory import asked_for
-from foretell.core.system import OPEN_FILES_STAY, flush, replace
+from foretell.core.system import OPEN_FILES_STAY, flush, rename
 
 KEPT = 3
 """Newest checkpoints that stay; an older one goes only after a newer one was verified."""
@@ -125,7 +125,7 @@ def save_checkpoint(folder: Path, update: int, state: Mapping[str, Tensor], fact
     with resource_errors(final):
         if final.exists():
             shutil.rmtree(final)
-        replace(building, final)
+        rename(building, final)
         flush(folder)
     _verified(final)
     let_go(folder, update)
