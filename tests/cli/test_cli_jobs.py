@@ -203,14 +203,14 @@ def _work_unheard(*arguments):
 
 def test_where_ends_are_not_heard_a_worker_saves_when_it_is_told(tmp_path, pendulum_random):
     context = multiprocessing.get_context("spawn")
-    requests, messages, enough = context.SimpleQueue(), context.Queue(), context.Event()
+    requests, messages, enough = context.SimpleQueue(), context.Queue(), context.Semaphore(0)
     worker = context.Process(target=_work_unheard, args=(requests, messages, enough), daemon=True)
     worker.start()
     train = "train", str(pendulum_random.path), "--out", str(tmp_path / "run"), "--updates", "1000000", "--width", "8"
     requests.put(("train", (*train, "--context-length", "2", "--layers", "1", "--checkpoint-every", "1000000")))
     while messages.get(timeout=100)[1] != "progress" or not (tmp_path / "run" / "config.json").exists():
         pass
-    enough.set()
+    enough.release()
     worker.join(60)
     assert worker.exitcode == 0
     assert list((tmp_path / "run" / "checkpoints").glob("update-*"))

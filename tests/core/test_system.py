@@ -71,7 +71,8 @@ def test_every_step_from_data_to_report_elsewhere(tmp_path):
 
 
 @pytest.fixture
-def without_fcntl(monkeypatch):
+def without_fcntl(monkeypatch, tmp_path_factory):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path_factory.mktemp("temporary")))
     monkeypatch.setattr(system, "fcntl", None)
     monkeypatch.setattr(system, "msvcrt", SimpleNamespace(locking=other_system.locking, LK_NBLCK=3))
     monkeypatch.setattr(system, "OPEN_FILES_STAY", True)
@@ -130,7 +131,7 @@ def test_files_that_a_killed_process_left_go_and_those_of_others_stay(tmp_path):
 def test_places_of_a_file_are_read_and_written_there_too(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"0123456789")
-    handle = system.open_plain(path, os.O_RDWR)
+    handle = system.open_bytes(path, os.O_RDWR)
     assert system.write_at(handle, memoryview(b"ab"), 3) == 2
     assert system.read_at(handle, 4, 2) == b"2ab5"
     os.close(handle)
@@ -168,3 +169,7 @@ def test_what_an_output_cannot_hold_is_replaced(tmp_path):
         replaced(stream)
         stream.write("bars: \u2588")
     assert (tmp_path / "out").read_bytes() == b"bars: ?"
+    with Path(tmp_path / "out").open("w", encoding="ascii", errors="backslashreplace") as stream:
+        replaced(stream)
+        stream.write("\u2588")
+    assert (tmp_path / "out").read_bytes() == rb"\u2588"

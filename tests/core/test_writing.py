@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from foretell.core.errors import LockedError, ResourceError, UsageError
-from foretell.core.files import atomic_path, make_folder, resource_errors, write_json
+from foretell.core.files import atomic_path, make_folder, resource_errors, write_json, write_text
 from foretell.core.locks import early_lock, folder_lock
 from foretell.core.space import require_room
 from foretell.core.temporaries import make_temporary
@@ -144,3 +144,20 @@ def test_a_lock_file_that_was_removed_meanwhile_is_not_held(tmp_path, monkeypatc
     with folder_lock(tmp_path):
         assert (tmp_path / ".lock").stat().st_ino != removed[0]
         assert locked_elsewhere(tmp_path)
+
+
+def test_a_file_that_was_taken_for_abandoned_before_it_was_locked_is_made_again(tmp_path, monkeypatch):
+    plain, taken = fcntl.flock, []
+
+    def late(handle, operation):
+        if not taken:
+            (entry,) = tmp_path.iterdir()
+            taken.append(entry)
+            entry.unlink()
+        plain(handle, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    write_text(tmp_path / "a.json", "whole")
+    assert taken
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+    assert (tmp_path / "a.json").stat().st_mode & 0o777 == 0o644

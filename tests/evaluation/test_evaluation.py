@@ -15,7 +15,7 @@ from foretell.agents.configs import SACConfig
 from foretell.core.errors import CheckpointError, ForetellError, UsageError
 from foretell.evaluation.conditioned import ConditionedPolicy
 from foretell.evaluation.protocol import evaluate, evaluation_starts
-from foretell.evaluation.records import save_records
+from foretell.evaluation.records import _alike, save_records
 from foretell.models.configs import SequenceShape
 from foretell.sequences.normalization import Normalization
 from foretell.sequences.scaling import ActionRange
@@ -125,6 +125,7 @@ def test_records_of_the_facade(pendulum_run, tmp_path):
         warnings.simplefilter("error")
         save_records(path, [{**records[1], "return": rounded}])
         save_records(path, [records[1]])
+        assert not _alike(None, -1.0)  # of another program
     kept = [json.loads(line) for line in path.read_text().splitlines()]
     elsewhere = [{**records[0], "environment": "CartPole-v1"}]  # the same start seeds, another environment
     save_records(path, elsewhere)

@@ -35,7 +35,7 @@ guard(
     "if False:",
     f"{BAD}::test_missing_empty_foreign_and_truncated_files",
 )
-guard("regular files alone", HDF5, "system.open_plain(path, os.O_RDONLY)", "os.open(path, os.O_RDONLY)",
+guard("regular files alone", HDF5, "system.open_at_once(path, os.O_RDONLY)", "os.open(path, os.O_RDONLY)",
       f"{DAMAGED}::test_a_pipe_is_not_waited_for")  # fmt: skip
 guard("no plug-ins", HDF5, "        h5pl.remove(0)\n", "        pass\n",
       f"{DAMAGED}::test_plug_ins_are_off_while_a_file_is_open_and_on_again_after")  # fmt: skip

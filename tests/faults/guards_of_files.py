@@ -47,8 +47,8 @@ guard("size of JSON text", FILES, "if len(text) > MAX_JSON_BYTES:", "if False:",
 guard("size of JSON files", FILES, "if path.stat().st_size > MAX_JSON_BYTES:", "if False:",
       f"{SEALED}::test_json_that_is_too_large_is_not_read")  # fmt: skip
 PIPES = f"{SEALED}::test_a_pipe_is_not_waited_for", "datasets/test_damaged_datasets.py::test_a_pipe_is_not_waited_for"
-guard("pipes are not waited for", SYSTEM, '"O_BINARY", "O_NONBLOCK"', '"O_BINARY"', *PIPES)
-guard("pipes are not waited for by JSON", FILES, "opener=system.open_plain", "opener=os.open", PIPES[0])
+guard("pipes are not waited for", SYSTEM, 'flags | getattr(os, "O_NONBLOCK", 0)', "flags", *PIPES)
+guard("pipes are not waited for by JSON", FILES, "opener=system.open_at_once", "opener=os.open", PIPES[0])
 guard("checksum of JSON", FILES, "if not holds(found):", "if False:",
       f"{DAMAGED}::test_a_changed_digit_of_the_configuration_is_refused")  # fmt: skip
 guard("checksum of lines", "core/checksums.py", "if not holds(record, owner, number, total if whole else None):",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 from matplotlib import font_manager
 
@@ -28,6 +30,7 @@ def test_fonts_that_are_there_come_behind_matplotlibs_own(fonts):
 def test_other_fonts_change_nothing_that_needs_none(fonts, tmp_path, monkeypatch, caplog):
     drawn = {}
     monkeypatch.setattr(style, "OTHER_LETTERS", ("DejaVu Serif",))
+    caplog.set_level(logging.DEBUG, "matplotlib.font_manager")
     for name, there in (("without", ()), ("with", ("DejaVu Serif",))):
         fonts(*there)
         (tmp_path / name).mkdir()
@@ -35,6 +38,7 @@ def test_other_fonts_change_nothing_that_needs_none(fonts, tmp_path, monkeypatch
         drawn[name] = [path.read_bytes() for path in paths]
     assert drawn["with"] == drawn["without"]
     assert not caplog.records
+    assert logging.getLogger("matplotlib.font_manager").level == logging.DEBUG
 
 
 def test_a_letter_of_another_font_is_drawn_by_it(fonts, tmp_path, monkeypatch, recwarn):

@@ -98,10 +98,16 @@ def test_one_thread_takes_all_updates_and_ends_with_them(monkeypatch):
 
     def noted(self, updates):
         taken.add(threading.current_thread())
+        assert torch.get_num_threads() == 1
         return plain(self, updates)
 
     monkeypatch.setattr(Together, "update", noted)
-    assert _meet([_training(seed) for seed in range(3)], [3, 9, 6]) == [None] * 3
+    members = [_training(seed) for seed in range(3)]
+    torch.set_num_threads(2)  # those who ask have more, each
+    try:
+        assert _meet(members, [3, 9, 6]) == [None] * 3
+    finally:
+        torch.set_num_threads(1)
     (thread,) = taken
     thread.join(10)
     assert not thread.is_alive()

@@ -69,7 +69,7 @@ def run_jobs(jobs: Sequence[Job], workers: int, *, quiet: bool = False) -> None:
     waiting = [job for job in jobs if job.name not in done]
     context = multiprocessing.get_context("spawn")
     requests, messages = [context.SimpleQueue() for _ in range(min(workers, len(waiting)))], context.Queue()
-    enough = context.Event()
+    enough = context.Semaphore(0)
     with _environment(WORKER_ENVIRONMENT):
         processes = [context.Process(target=_work, args=(one, messages, enough), daemon=True) for one in requests]
         for process in processes:
@@ -77,9 +77,11 @@ def run_jobs(jobs: Sequence[Job], workers: int, *, quiet: bool = False) -> None:
     try:
         _Dispatcher(jobs, done, waiting, requests, messages, processes, quiet=quiet).run()
     finally:
-        enough.set()
-        for process in processes if system.ENDS_ARE_HEARD else ():
-            process.terminate()
+        for process in processes:
+            if system.ENDS_ARE_HEARD:
+                process.terminate()
+            else:
+                enough.release()
         for process in processes:  # each finishes its update and saves; what does not end is ended: files stay whole
             process.join(GRACE_SECONDS)
             process.kill()
@@ -273,7 +275,7 @@ def _end_with_parent() -> None:
 
 def _end_when_told(enough: Any) -> None:
     """Where the parent cannot send a signal, take its word for one."""
-    enough.wait()
+    enough.acquire()
     system.signal_this_process(signal.SIGTERM)
 
 

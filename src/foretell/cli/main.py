@@ -100,8 +100,8 @@ def entry() -> None:
 
 
 def replaced(stream: TextIO | Any) -> None:
-    """Have characters that a stream cannot hold replaced: a pipe on Windows takes 256, and bars are none of them."""
-    if isinstance(stream, io.TextIOWrapper):
+    """Have characters that a stream would refuse replaced: a pipe on Windows takes 256, and bars are none of them."""
+    if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
         stream.reconfigure(errors="replace")
 
 

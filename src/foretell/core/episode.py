@@ -37,7 +37,9 @@ class Episode:
     def __post_init__(self) -> None:
         for name in ("observations", "actions", "rewards", "terminations", "truncations"):
             object.__setattr__(self, name, _as_numbers(getattr(self, name), f"episode's {name}"))
-        infos = {name: as_array(values, f"episode's infos[{name!r}]") for name, values in self.infos.items()}
+        infos = {
+            name: np.asarray(as_array(values, f"episode's infos[{name!r}]")) for name, values in self.infos.items()
+        }
         object.__setattr__(self, "infos", infos)
         steps = len(self.actions) if self.actions.ndim else 0
         if steps == 0:

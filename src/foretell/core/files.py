@@ -134,7 +134,7 @@ def owner_of(folder: Path) -> str:
 
 def read_bytes(path: Path) -> bytes:
     """Return what a file holds. Raises `OSError`, also where it is no file that ends: a pipe, a device."""
-    with open(path, "rb", opener=system.open_plain) as handle:
+    with open(path, "rb", opener=system.open_at_once) as handle:
         if not stat.S_ISREG(os.fstat(handle.fileno()).st_mode):
             raise OSError(errno.EINVAL, "not a regular file")
         return handle.read()

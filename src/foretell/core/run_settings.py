@@ -15,8 +15,8 @@ SHOWN = 3
 
 
 def without_effect(key: str, settings: Mapping[str, Any]) -> bool:
-    """Whether this one of the flat settings may differ between starts of one run, and between its seeds: no number
-    follows from it.
+    """Whether this one of the flat settings may differ between starts of one run, and between its seeds: no weight or
+    measurement of it follows from that.
 
     Whether data are the same, their fingerprint says and not their name; a run is the same however often it is saved;
     start states matter where something is evaluated on the way.

@@ -8,7 +8,6 @@ from pathlib import Path
 from foretell.core import system
 from foretell.core.errors import ResourceError
 from foretell.core.files import resource_errors
-from foretell.core.temporaries import make_temporary
 
 
 def require_file(path: Path, needed: int = 2**20, what: str = "records") -> None:
@@ -22,7 +21,7 @@ def require_room(folder: Path, needed: int, what: str = "checkpoints and weights
     Raises `ResourceError` where it cannot, has not, or does not say what is free: work would be lost at its first save.
     """
     with resource_errors(folder):
-        system.close_and_remove(*make_temporary(folder / "room"))
+        system.require_writable(folder)
         free = shutil.disk_usage(folder).free
     if free < needed:
         raise ResourceError(

@@ -35,16 +35,21 @@ OPEN_FILES_STAY = fcntl is None
 """Whether a file that is open can be neither renamed nor removed."""
 ENDS_ARE_HEARD = fcntl is not None
 """Whether a process that another one ends hears of it first."""
-_PLAIN = sum(getattr(os, name, 0) for name in ("O_BINARY", "O_NONBLOCK"))
+_BYTES = getattr(os, "O_BINARY", 0)
 _LOCKED_BYTE = 1 << 40
 """Windows locks bytes, and nobody else may read or write those: one far behind the end of any file."""
 _SECONDS, _LOOKS = 0.05, 60
 """Between two looks at a file that somebody else has open, a virus scanner say, and how many until it counts."""
 
 
-def open_plain(path: str | Path, flags: int) -> int:
-    """Open a file as bytes, without waiting for the other end of a pipe; return its handle. Raises `OSError`."""
-    return os.open(path, flags | _PLAIN)
+def open_bytes(path: str | Path, flags: int) -> int:
+    """Open a file as bytes; return its handle. Raises `OSError`."""
+    return os.open(path, flags | _BYTES)
+
+
+def open_at_once(path: str | Path, flags: int) -> int:
+    """The same of what may be anything: the other end of a pipe is not waited for."""
+    return open_bytes(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def make_file(folder: Path, beginning: str, ending: str) -> tuple[int, Path]:
@@ -56,7 +61,21 @@ def make_file(folder: Path, beginning: str, ending: str) -> tuple[int, Path]:
     while True:
         path = folder / f"{beginning}{secrets.token_hex(4)}{ending}"
         with contextlib.suppress(FileExistsError):
-            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _PLAIN, 0o644), path
+            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _BYTES, 0o600), path
+
+
+def make_readable(handle: int) -> None:
+    """Let others read the file; on Windows its folder says who may."""
+    if hasattr(os, "fchmod"):
+        os.fchmod(handle, 0o644)
+
+
+def require_writable(folder: Path) -> None:
+    """Raise `OSError` where no file can be made in the folder; none stays."""
+    if fcntl is not None:
+        with tempfile.TemporaryFile(dir=folder):
+            return
+    close_and_remove(*make_file(folder, ".room.", ""))
 
 
 def lock(handle: int, *, wait: bool = True) -> None:
@@ -82,11 +101,14 @@ def lock(handle: int, *, wait: bool = True) -> None:
 
 
 def open_for_turns(folder: Path) -> int:
-    """Return the handle of something to lock for all who work in this folder; nothing is left there."""
+    """Return the handle of something to lock for all who work in this folder; nothing is left there.
+
+    On Windows, for all of this user: an empty file in the folder for temporary ones, which stays.
+    """
     if fcntl is not None:
         return os.open(folder, os.O_RDONLY)
     name = hashlib.sha256(os.path.normcase(folder.resolve()).encode()).hexdigest()[:24]
-    return open_plain(Path(tempfile.gettempdir()) / f"foretell-{name}.lock", os.O_RDWR | os.O_CREAT)
+    return open_bytes(Path(tempfile.gettempdir()) / f"foretell-{name}.lock", os.O_RDWR | os.O_CREAT)
 
 
 def let_go_to_rename(handle: int) -> int | None:
@@ -138,7 +160,7 @@ def flush(path: Path) -> None:
     """Bring a file or a folder to the disk. An error is not tried again: the kernel would then say that all is well."""
     if OPEN_FILES_STAY and path.is_dir():
         return  # its entries are the file system's own care there
-    handle = open_plain(path, os.O_RDWR if OPEN_FILES_STAY else os.O_RDONLY)
+    handle = open_bytes(path, os.O_RDWR if OPEN_FILES_STAY else os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
@@ -167,7 +189,7 @@ def command_line(words: Sequence[str]) -> str:
 
 
 def signal_this_process(number: int) -> None:
-    """Send a signal to this process, as another would; it interrupts what its first thread waits for."""
+    """Send a signal to this process, as another would; on Windows the first thread hears of it once it is at work."""
     if fcntl is not None:
         os.kill(os.getpid(), number)
     else:  # to kill is there to end

@@ -23,7 +23,7 @@ def make_temporary(path: Path) -> tuple[int, Path]:
         handle, made = system.make_file(path.parent, beginning, path.suffix)
         try:
             system.lock(handle)
-            made.chmod(0o644)
+            system.make_readable(handle)
             if os.fstat(handle).st_nlink:
                 return handle, made
             os.close(handle)  # it was taken for abandoned before it was locked
@@ -34,8 +34,9 @@ def make_temporary(path: Path) -> tuple[int, Path]:
 
 
 def _remove_if_abandoned(path: Path) -> None:
-    with contextlib.suppress(FileNotFoundError, BlockingIOError):
-        handle = system.open_plain(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+    taken = (FileNotFoundError, BlockingIOError, *((PermissionError,) if system.OPEN_FILES_STAY else ()))
+    with contextlib.suppress(*taken):
+        handle = system.open_at_once(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
         try:
             system.lock(handle, wait=False)
         except BaseException:

@@ -79,9 +79,9 @@ def load_small(array: h5py.Dataset | np.ndarray) -> np.ndarray:
 def _descriptor(path: Path) -> Iterator[int]:
     missing = DatasetError(f"{path}: no such file; expected a dataset in D4RL's HDF5 form. Is the path right?")
     try:
-        handle = system.open_plain(path, os.O_RDONLY)  # a pipe would wait for its other end
+        handle = system.open_at_once(path, os.O_RDONLY)  # a pipe would wait for its other end
     except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR) or path.is_dir():
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR) or (system.OPEN_FILES_STAY and path.is_dir()):
             raise missing from None
         raise DatasetError(f"{path}: cannot be opened ({error.strerror}); expected a file that can be read.") from None
     try:

@@ -18,7 +18,7 @@ class Sink:
     """A file object for h5py. The first error, of whatever kind, is kept; nothing is written after it."""
 
     def __init__(self, path: Path):
-        self._handle = system.open_plain(path, os.O_RDWR)
+        self._handle = system.open_bytes(path, os.O_RDWR)
         self._place = 0
         self._error: BaseException | None = None
 

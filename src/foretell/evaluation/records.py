@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from foretell.core.errors import CheckpointError
 from foretell.core.files import read_json_lines, write_json_lines
@@ -17,8 +16,8 @@ from foretell.evaluation.protocol import Outcome
 IDENTITY = ("environment", "policy", "algorithm", "seed", "start", "target")
 """What tells two records apart."""
 ROUNDING = 1e-3
-"""Part of the largest return by which the same run's may differ: how many episodes are at once is in its last bits, and
-an episode makes more of them."""
+"""Part of a return by which that of the same run may differ: how many episodes are at once is in its last bits, and an
+episode makes more of them."""
 
 
 def records_of(outcome: Outcome, facts: Mapping[str, Any], target: float | None) -> list[dict[str, Any]]:
@@ -56,8 +55,7 @@ def save_records(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
     with a_turn(path.parent):
         kept = {_identity(record): record for record in read_records(path)}
         known = [(kept[_identity(record)], record) for record in records if _identity(record) in kept]
-        returns = np.array([[old["return"], record["return"]] for old, record in known]).reshape(-1, 2)
-        others = int((np.abs(np.diff(returns)) > ROUNDING * np.abs(returns).max(initial=0.0)).sum())
+        others = sum(not _alike(old["return"], record["return"]) for old, record in known)
         kept.update({_identity(record): dict(record) for record in records})
         write_json_lines(path, kept.values())
     if others:
@@ -66,6 +64,10 @@ def save_records(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
             "they of another run? --name tells runs apart.",
             stacklevel=2,
         )
+
+
+def _alike(before: Any, now: float) -> bool:
+    return isinstance(before, int | float) and math.isclose(before, now, rel_tol=ROUNDING, abs_tol=1e-6)
 
 
 def _identity(record: Mapping[str, Any]) -> tuple[Any, ...]:

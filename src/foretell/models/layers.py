@@ -41,7 +41,7 @@ def dropout(inputs: Tensor, probability: float, generator: torch.Generator | Non
 def kept_units(inputs: Tensor, probability: float, generator: torch.Generator) -> Tensor:
     """Return what `dropout` multiplies these units by: 0, or what scales up those that stay."""
     keep, scale = _drawn(inputs, probability, generator)
-    return keep * scale
+    return (keep * scale).to(inputs.dtype)
 
 
 def _drawn(inputs: Tensor, probability: float, generator: torch.Generator) -> tuple[Bool[Tensor, ...], float]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -83,10 +84,9 @@ def write_figure(stem: Path, size: tuple[float, float], paint: Callable[[Figure,
     No global state: the Agg and SVG writers are used directly, matplotlib's settings are put back. Ids in the SVG come
     from the name, and no date or version is written, so that the same numbers give the same bytes.
     """
-    with matplotlib.rc_context():
+    with matplotlib.rc_context(), _quiet(logging.getLogger(font_manager.__name__)):
         matplotlib.rcdefaults()  # a user's own matplotlibrc must not change the figures
         matplotlib.rcParams.update({**STYLE, "font.family": _fonts(), "svg.hashsalt": stem.name})
-        logging.getLogger(font_manager.__name__).setLevel(logging.ERROR)  # else it tells of weights that a font lacks
         figure = Figure(figsize=size, layout="constrained")
         paint(figure, figure.add_subplot())
         paths = []
@@ -95,6 +95,17 @@ def write_figure(stem: Path, size: tuple[float, float], paint: Callable[[Figure,
             with atomic_path(paths[-1]) as temporary:
                 figure.savefig(temporary, format=suffix[1:], dpi=PNG_DPI, metadata=metadata)
     return paths
+
+
+@contextlib.contextmanager
+def _quiet(logger: logging.Logger) -> Iterator[None]:
+    """Say nothing of weights that a font lacks."""
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 @cache

@@ -106,7 +106,11 @@ class RunFolder:
             raise UsageError(
                 f"{self.path}: holds a run of another configuration ({different}). "
                 "Choose another --out, or the same settings to continue it"
-                + ("." if kept else "; nothing that it learned was saved yet, so the folder can be removed as well.")
+                + (
+                    "."
+                    if kept
+                    else "; it holds neither weights nor a checkpoint, so the folder can be removed as well."
+                )
             )
 
     @property

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
+from queue import SimpleQueue
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -65,7 +67,7 @@ def _measured(member: CapturedTraining, update: int) -> Measured | BaseException
 
 
 class Meeting:
-    """Where runs, each in a thread of its own, meet before every update, and one of them takes it for all.
+    """Where runs, each in a thread of its own, meet before every update, which is taken for all of them at once.
 
     Nobody computes on the device while an update of all is taken: who evaluates or saves is waited for. All updates are
     taken in a thread of their own: a graph can be captured only by a thread in which the libraries have been at work.
@@ -80,7 +82,8 @@ class Meeting:
         self._asked: dict[CapturedTraining, int] = {}
         self._found: dict[CapturedTraining, Measured | BaseException] = {}
         self._together: Together | None = None
-        self._taker = ThreadPoolExecutor(1, thread_name_prefix="updates of all")
+        self._work: SimpleQueue[tuple[Future, Callable[[], Any]] | None] = SimpleQueue()
+        self._taker: threading.Thread | None = None
 
     def update(self, training: CapturedTraining, update: int) -> Measured:
         """Take an update of this training, when all others that are expected have asked for theirs."""
@@ -100,7 +103,7 @@ class Meeting:
             self._gone.add(threading.current_thread())  # an ident may be another thread's later
             self._take_if_all_are_here()
             if len(self._gone) >= self._expected:
-                self._taker.shutdown(wait=False)
+                self._work.put(None)
 
     def expect_fewer(self, runs: int) -> None:
         """Wait no more for threads that will never come."""
@@ -121,16 +124,31 @@ class Meeting:
         members, updates = tuple(self._asked), list(self._asked.values())
         self._asked = {}
         try:
-            self._found.update(self._taker.submit(self._taken, members, updates).result())
+            if self._taker is None:
+                self._taker = threading.Thread(target=self._take, name="updates of all", daemon=True)
+                self._taker.start()
+            answers: Future = Future()
+            self._work.put((answers, lambda: self._taken(members, updates)))
+            self._found.update(answers.result())
         except BaseException as error:
             self._found.update((member, error) for member in members)
         self._condition.notify_all()
+
+    def _take(self) -> None:
+        """Body of the thread that takes the updates: on one thread, as each run would by itself, until it is told."""
+        torch.set_num_threads(1)
+        while (asked := self._work.get()) is not None:
+            answers, compute = asked
+            try:
+                answers.set_result(compute())
+            except BaseException as error:
+                answers.set_exception(error)
 
     def _taken(
         self, members: Sequence[CapturedTraining], updates: Sequence[int]
     ) -> dict[CapturedTraining, Measured | BaseException]:
         if self._together is None or not self._together.is_of(members):
-            self._together = None
+            self._together = None  # what it held is free before the next one is made
             self._together = Together(members)
         order = dict(zip(members, updates, strict=True))
         answers = self._together.update([order[member] for member in self._together.members])
