@@ -159,6 +159,6 @@ def test_the_part_to_keep_is_refused_where_all_is_recorded(foretell, tmp_path):
 def test_a_run_that_was_killed_before_it_saved_anything_can_be_removed(foretell, data, tmp_path):
     foretell("train", data, "--out", "run", *SMALL)
     other = ("train", data, "--out", "run", *SMALL, "--seed", 5)
-    foretell(*other).refusal(2, "seed 0 there, 5 here", "to continue it.")
+    assert "removed" not in foretell(*other).refusal(2, "seed 0 there, 5 here", "to continue it.")
     (tmp_path / "run" / "model.safetensors").unlink()
     foretell(*other).refusal(2, "seed 0 there, 5 here", "the folder can be removed as well")

@@ -113,6 +113,18 @@ def test_one_thread_takes_all_updates_and_ends_with_them(monkeypatch):
     assert not thread.is_alive()
 
 
+def test_the_thread_of_the_updates_ends_when_nobody_else_is_expected():
+    meeting, member = Meeting(2), _training(0)
+    gone = threading.Thread(target=meeting.leave)
+    gone.start()
+    gone.join(10)
+    meeting.update(member, 0)
+    assert meeting._taker.is_alive()
+    meeting.expect_fewer(1)
+    meeting._taker.join(10)
+    assert not meeting._taker.is_alive()
+
+
 def test_one_that_is_not_finite_ends_alone():
     members, other = [_training(seed) for seed in range(3)], _training(2)
     gather = members[1].windows.gather

@@ -99,7 +99,7 @@ def entry() -> None:
     sys.exit(code)
 
 
-def replaced(stream: TextIO | Any) -> None:
+def replaced(stream: TextIO) -> None:
     """Have characters that a stream would refuse replaced: a pipe on Windows takes 256, and bars are none of them."""
     if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
         stream.reconfigure(errors="replace")

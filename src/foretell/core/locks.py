@@ -21,14 +21,14 @@ def folder_lock(folder: Path) -> Iterator[None]:
     """
     folder = Path(folder)
     handle, ours = _locked(folder)
-    theirs = False
+    remove = False
     try:
         yield
     except UsageError:
-        theirs = True
+        remove = ours
         raise
     finally:
-        _let_go(handle, folder, remove=ours and theirs)
+        _let_go(handle, folder, remove=remove)
 
 
 @contextlib.contextmanager

@@ -53,8 +53,7 @@ def require_alike(runs: Sequence[Path]) -> None:
     for run, other in zip(runs[1:], configs[1:], strict=True):
         first = configs[0]
         keys = dict.fromkeys((*flat(first), *flat(other)))
-        unlike = "seed", KEY
-        asked = [key for key in keys if key not in unlike and not key.startswith("versions.")]
+        asked = [key for key in keys if key not in ("seed", KEY) and not key.startswith("versions.")]
         if different := differences(first, other, asked):
             raise UsageError(
                 f"{run}: differs from {runs[0]} in more than its seed ({different}); a mean over both says nothing. "

@@ -132,11 +132,14 @@ def _ranks(values: np.ndarray) -> np.ndarray:
 
 
 def _resampled(count: int, samples: int, generator: np.random.Generator) -> np.ndarray:
-    """Return `(samples, count)` whole numbers: how often each of `count` things was drawn, of `count` draws a row."""
+    """Return `(samples, count)` whole numbers: how often each of `count` things was drawn, of `count` draws a row.
+
+    Draws that are counted are multinomial, in a third of the time.
+    """
     found = np.empty((samples, count), np.uint16 if count < 1 << 16 else np.uint32)
     for rows in _blocks(samples, count):
-        drawn = generator.integers(count, size=(len(found[rows]), count))  # counted, they are multinomial, in a third
-        drawn += count * np.arange(len(drawn))[:, None]  # of the time
+        drawn = generator.integers(count, size=(len(found[rows]), count))
+        drawn += count * np.arange(len(drawn))[:, None]
         found[rows] = np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape)
     return found
 

@@ -110,12 +110,12 @@ def _quiet(logger: logging.Logger) -> Iterator[None]:
 
 @cache
 def _fonts() -> list[str]:
-    """Return the fonts that letters are looked for in, one after the other."""
+    """Return the fonts that letters are looked for in, one after the other.
+
+    First that which comes with matplotlib: what it has are the same letters on every machine.
+    """
     there = set(font_manager.get_font_names())
-    return [
-        "DejaVu Sans",
-        *(font for font in OTHER_LETTERS if font in there),
-    ]  # first, matplotlib's own: on every machine
+    return ["DejaVu Sans", *(font for font in OTHER_LETTERS if font in there)]
 
 
 def draw_estimate(axes: Axes, height: float, row: Mapping[str, Any]) -> None:

@@ -102,15 +102,13 @@ class RunFolder:
 
     def _check_same(self, existing: dict[str, Any]) -> None:
         if different := differences(existing, self.config):
-            kept = any(self.path.rglob("update-*")) or any(self.path.rglob("model.safetensors"))
+            learned = any(self.path.rglob("update-*")) or any(self.path.rglob("model.safetensors"))
+            rather = (
+                "" if learned else " It has neither weights nor a checkpoint, so the folder can be removed as well."
+            )
             raise UsageError(
                 f"{self.path}: holds a run of another configuration ({different}). "
-                "Choose another --out, or the same settings to continue it"
-                + (
-                    "."
-                    if kept
-                    else "; it holds neither weights nor a checkpoint, so the folder can be removed as well."
-                )
+                f"Choose another --out, or the same settings to continue it.{rather}"
             )
 
     @property

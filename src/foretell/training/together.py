@@ -102,14 +102,14 @@ class Meeting:
         with self._condition:
             self._gone.add(threading.current_thread())  # an ident may be another thread's later
             self._take_if_all_are_here()
-            if len(self._gone) >= self._expected:
-                self._work.put(None)
+            self._end_if_all_are_gone()
 
     def expect_fewer(self, runs: int) -> None:
         """Wait no more for threads that will never come."""
         with self._condition:
             self._expected -= runs
             self._take_if_all_are_here()
+            self._end_if_all_are_gone()
 
     def agree(self, decide: Callable[[], bool]) -> bool:
         """Return what the first who asks decides for all."""
@@ -133,6 +133,10 @@ class Meeting:
         except BaseException as error:
             self._found.update((member, error) for member in members)
         self._condition.notify_all()
+
+    def _end_if_all_are_gone(self) -> None:
+        if len(self._gone) >= self._expected:
+            self._work.put(None)
 
     def _take(self) -> None:
         """Body of the thread that takes the updates: on one thread, as each run would by itself, until it is told."""
