@@ -24,6 +24,14 @@ def _one_thread():
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def _one_thread_again(_one_thread):
+    """What a command in the test before has set is no part of the next."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="session")
 def pendulum_random(tmp_path_factory):
     """2,000 random timesteps of Pendulum-v1: 10 whole episodes."""

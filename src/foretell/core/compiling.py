@@ -24,10 +24,11 @@ FLAGS = (
 EXACT = ("-ffp-contract=off", "-fno-associative-math", "-fno-reciprocal-math", "-fsigned-zeros")
 """Each operation as it is written, rounded once: the numbers are then those of PyTorch's operators."""
 BUILD_SECONDS = 120
-PRODUCTS = Path(__file__).parent / "native" / "products.h"
-"""Matrix products, which the libraries of several packages include."""
-SPARSE = PRODUCTS.with_name("sparse.h"), PRODUCTS
-"""Those of factors with many zeros, and what they include."""
+_FOLDER = Path(__file__).parent / "native"
+PRODUCTS = _FOLDER / "products.h", _FOLDER / "registers.h"
+"""Matrix products, which the libraries of several packages include, and what they include."""
+SPARSE = _FOLDER / "sparse.h", *PRODUCTS
+"""Those of factors with many zeros."""
 
 
 def shared_library(source: Path, beside: Sequence[Path] = (), flags: Sequence[str] = ()) -> Path | None:

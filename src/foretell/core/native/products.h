@@ -5,14 +5,16 @@
    summed up in registers while rows of b pass by, each multiplied by the numbers of a column of a; a sum is taken in the
    order of its terms, whatever the tile.
 
-   With registers of 512 bits:
-     6 rows or more, 16 columns or more                          tiles; products and sums rounded as one
-     16 rows or more, 2 to 4 columns; b as it lies, alpha 1, beta 0   few_columns } each product rounded before it is added,
-     1 to 3 rows, whole vectors; b as it lies, alpha 1, beta 0 or 1   few_rows    } as the BLAS does there, a multiple slower
+   With registers that `registers.h` knows, of LANES numbers each:
+     6 rows or more, LANES columns or more                           tiles; products and sums rounded as one
+     LANES rows or more, 2 to 4 columns; b as it lies, alpha 1, beta 0   few_columns } each product rounded before it is
+     1 to 3 rows, whole vectors; b as it lies, alpha 1, beta 0 or 1      few_rows    } added, as the BLAS does there on
+                                                                                       AMD's processors, far slower
    Everything else, and without such registers all, is the BLAS's that PyTorch has loaded. */
 #pragma once
 #include <stdint.h>
 #include <string.h>
+#include "registers.h"
 
 typedef void (*sgemm_function)(const char *, const char *, const int *, const int *, const int *, const float *,
                                const float *, const int *, const float *, const int *, const float *, float *,
@@ -25,31 +27,25 @@ static void by_blas(const char *first, const char *second, int64_t rows, int64_t
     sgemm(second, first, &m, &n, &k, &alpha, b, &left, a, &right, &beta, c, &out);
 }
 
-enum { FEW_ROWS = 6 }; /* of c, from which on what is below is faster than the BLAS */
+enum { FEW_ROWS = 6, DEEP = 512 }; /* of c, from which on tiles are faster than the BLAS; terms of a sum in one go */
 
-#ifdef __AVX512F__
-enum { LANES = 16, TILE_ROWS = 12, PANEL = 2 * LANES, DEEP = 512 }; /* columns of b that a tile takes, rows of a panel */
-typedef float Lanes __attribute__((vector_size(LANES * sizeof(float)), aligned(sizeof(float)), may_alias));
-typedef int32_t Numbers __attribute__((vector_size(LANES * sizeof(int32_t))));
-
+#ifdef REGISTERS
 /* A tile of c, `rows` by `vectors` * LANES. Number k of row r of a lies at r * row + k * step. Numbers of rows and vectors
    are constants wherever this is compiled into, so that `sums` are registers. */
 static inline __attribute__((always_inline)) void tile(int rows, int vectors, int64_t inner, float alpha, const float *a,
                                                        int64_t row, int64_t step, const float *b, int64_t ldb, float beta,
                                                        float *c, int64_t ldc) {
-    Lanes sums[TILE_ROWS][2] = {};
-    for (int64_t k = 0; k < inner; k++, a += step, b += ldb) {
-        Lanes one = *(const Lanes *)b, other = one;
-        if (vectors == 2) other = *(const Lanes *)(b + LANES);
-#pragma GCC unroll 12
-        for (int r = 0; r < rows; r++) {
-            sums[r][0] += a[r * row] * one;
-            if (vectors == 2) sums[r][1] += a[r * row] * other;
-        }
+    Lanes sums[TILE_ROWS][ACROSS] = {}, passing[ACROSS];
+    const float *every_third[TILE_ROWS / 3]; /* row of a: rows far apart are more addresses than there are registers */
+    UNROLLED for (int r = 0; r < rows; r += 3) every_third[r / 3] = a + r * row;
+    for (int64_t k = 0; k < inner; k++, b += ldb) {
+        UNROLLED for (int v = 0; v < vectors; v++) passing[v] = *(const Lanes *)(b + v * LANES);
+        UNROLLED for (int r = 0; r < rows; r++)
+            UNROLLED for (int v = 0; v < vectors; v++) sums[r][v] += every_third[r / 3][r % 3 * row] * passing[v];
+        UNROLLED for (int r = 0; r < rows; r += 3) every_third[r / 3] += step;
     }
-#pragma GCC unroll 12
-    for (int r = 0; r < rows; r++)
-        for (int v = 0; v < vectors; v++) {
+    UNROLLED for (int r = 0; r < rows; r++)
+        UNROLLED for (int v = 0; v < vectors; v++) {
             Lanes *to = (Lanes *)(c + r * ldc + v * LANES);
             sums[r][v] *= alpha;
             if (beta != 0.0f) sums[r][v] += beta * *to;
@@ -62,14 +58,20 @@ static inline __attribute__((always_inline)) void tile(int rows, int vectors, in
 #define TILES(name, vectors) \
     static void name(int64_t rows, int64_t inner, float alpha, const float *a, int64_t row, int64_t step, const float *b, \
                      int64_t ldb, float beta, float *c, int64_t ldc) { \
-        switch (rows) { \
-            TILE_OF(1, vectors) TILE_OF(2, vectors) TILE_OF(4, vectors) TILE_OF(8, vectors) TILE_OF(12, vectors) \
-        } \
+        switch (rows) { TILE_OF(1, vectors) TILE_OF(2, vectors) TILE_OF(4, vectors) MORE_TILES(vectors) } \
     }
+#if defined(__AVX512F__)
+#define MORE_TILES(vectors) TILE_OF(8, vectors) TILE_OF(TILE_ROWS, vectors)
+#else
+#define MORE_TILES(vectors) TILE_OF(TILE_ROWS, vectors)
+#endif
 TILES(narrow_tile, 1)
-TILES(wide_tile, 2)
+TILES(wide_tile, ACROSS)
 
-static int64_t rows_of_tile(int64_t left) { return left >= 12 ? 12 : left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1; }
+static int64_t rows_of_tile(int64_t left) {
+    if (left >= TILE_ROWS) return TILE_ROWS;
+    return left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
+}
 
 /* The tile's last columns where they are no whole vectors: b is a panel filled up with zeros. */
 static void part_of_tile(int64_t rows, int64_t columns, int64_t inner, float alpha, const float *a, int64_t row,
@@ -83,14 +85,9 @@ static void part_of_tile(int64_t rows, int64_t columns, int64_t inner, float alp
 /* LANES rows of LANES numbers, `apart`, to columns of a panel of rows `wide`. */
 static inline void turn(const float *from, int64_t apart, int64_t wide, float *to) {
     Lanes rows[LANES], next[LANES];
-    Numbers low = {0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23};
-    Numbers high = {8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
     for (int i = 0; i < LANES; i++) rows[i] = *(const Lanes *)(from + i * apart);
     for (int round = 1; round < LANES; round *= 2) {
-        for (int i = 0; i < LANES / 2; i++) {
-            next[2 * i] = __builtin_shuffle(rows[i], rows[i + LANES / 2], low);
-            next[2 * i + 1] = __builtin_shuffle(rows[i], rows[i + LANES / 2], high);
-        }
+        for (int i = 0; i < LANES / 2; i++) interleave(rows + i, rows + i + LANES / 2, next + 2 * i, next + 2 * i + 1);
         memcpy(rows, next, sizeof rows);
     }
     for (int i = 0; i < LANES; i++) *(Lanes *)(to + i * wide) = rows[i];
@@ -114,7 +111,7 @@ static void pack(int transposed, int64_t columns, int64_t inner, const float *b,
 static void panel_of(int transposed, int64_t rows, int64_t columns, int64_t inner, float alpha, const float *a,
                      int64_t row, int64_t step, const float *b, int64_t ldb, float beta, float *c, int64_t ldc) {
     float panel[DEEP * PANEL] __attribute__((aligned(64)));
-    int packed = transposed || columns % LANES;
+    int packed = transposed || (columns != PANEL && columns != LANES);
     if (packed) {
         pack(transposed, columns, inner, b, ldb, PANEL, panel);
         b = panel, ldb = PANEL;
@@ -139,12 +136,6 @@ static void in_panels(int transposed, int64_t deep, int64_t rows, int64_t column
                      a + k * step, row, step, b + (transposed ? j * ldb + k : k * ldb + j), ldb, k ? 1.0f : beta, c + j,
                      ldc);
 }
-/* As it is: the compiler would else make one operation of a product and the sum that it is added to, which tiles want. */
-static inline Lanes rounded(Lanes of) {
-    __asm__("" : "+v"(of));
-    return of;
-}
-
 enum { MOST_ROWS = 3, MOST_COLUMNS = 4, VECTORS = 4 }; /* of what follows; vectors of columns that are summed up together */
 
 /* c (rows, columns) = a b, or c + a b where `more`, of at most MOST_ROWS rows and whole vectors of columns. */
@@ -178,11 +169,11 @@ static void few_rows(int64_t rows, int64_t columns, int64_t inner, const float *
 static inline __attribute__((always_inline)) void few_columns_of(int columns, int64_t inner, const float *a,
                                                                  int64_t step, const float *b, int64_t ldb,
                                                                  float (*sums)[PANEL]) {
-    Lanes found[MOST_COLUMNS][2] = {};
+    Lanes found[MOST_COLUMNS][ACROSS] = {};
     for (int n = 0; n < columns; n++) memcpy(found[n], sums[n], sizeof found[n]);
     for (int64_t k = 0; k < inner; k++, a += step, b += ldb)
         for (int n = 0; n < columns; n++)
-            for (int v = 0; v < 2; v++) found[n][v] += rounded(*(const Lanes *)(a + v * LANES) * b[n]);
+            for (int v = 0; v < ACROSS; v++) found[n][v] += rounded(*(const Lanes *)(a + v * LANES) * b[n]);
     for (int n = 0; n < columns; n++) memcpy(sums[n], found[n], sizeof found[n]);
 }
 
@@ -210,8 +201,6 @@ static void few_columns(int turned, int64_t rows, int64_t columns, int64_t inner
             for (int64_t n = 0; n < columns; n++) c[(i + r) * ldc + n] = sums[n][r];
     }
 }
-#else
-enum { DEEP = 512 };
 #endif
 
 /* c (rows, columns) = alpha * a b + beta * c, "T" for what is read transposed; of more than `deep` terms, at most DEEP,
@@ -219,7 +208,7 @@ enum { DEEP = 512 };
 static void product(int64_t deep, const char *a_is, const char *b_is, int64_t rows, int64_t columns, int64_t inner,
                     float alpha, const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c,
                     int64_t ldc) {
-#ifdef __AVX512F__
+#ifdef REGISTERS
     if (rows >= FEW_ROWS && columns >= LANES) {
         int turned = *a_is == 'T';
         in_panels(*b_is == 'T', deep, rows, columns, inner, alpha, a, turned ? 1 : lda, turned ? lda : 1, b, ldb, beta, c,

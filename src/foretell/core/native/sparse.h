@@ -9,8 +9,7 @@
 #pragma once
 #include "products.h"
 
-#ifdef __AVX512F__
-#include <immintrin.h>
+#ifdef REGISTERS
 #include <stdbool.h>
 
 enum { TERMS = 64, BROAD = 8, BRISK = 4, STEP = BRISK * LANES }; /* of a mask; vectors of columns of a panel */
@@ -19,19 +18,18 @@ enum { ROWS_AT_ONCE = 384, COLUMNS_AT_ONCE = 256, LEAST_ROWS = 16, LEAST_TERMS =
 /* Which of TERMS numbers are not 0; NaN is among them. */
 static uint64_t present_of(const float *a) {
     uint64_t present = 0;
-    for (int v = 0; v < TERMS / LANES; v++)
-        present |= (uint64_t)_mm512_cmp_ps_mask(_mm512_loadu_ps(a + v * LANES), _mm512_setzero_ps(), _CMP_NEQ_UQ)
-                   << (v * LANES);
+    for (int v = 0; v < TERMS / LANES; v++) present |= (uint64_t)present_among(a + v * LANES) << (v * LANES);
     return present;
 }
 
 /* Whether a panel holds nothing but finite numbers; of others 0 times them is none, and has to be added. Told by the
    bits, for what compilers make of comparisons of NaN depends on their flags. */
 static bool finite_panel(const float *panel, int64_t count) {
-    __m512i most = _mm512_setzero_si512(), magnitude = _mm512_set1_epi32(0x7fffffff);
-    for (int64_t i = 0; i < count; i += LANES)
-        most = _mm512_max_epu32(most, _mm512_and_si512(_mm512_loadu_si512(panel + i), magnitude));
-    return !_mm512_cmpge_epu32_mask(most, _mm512_set1_epi32(0x7f800000));
+    Words found = {0}; /* the highest bit of a word, where adding 1 to the largest exponent carried into it */
+    for (int64_t i = 0; i < count; i += LANES) found |= (*(const Words *)(panel + i) & 0x7fffffffu) + 0x00800000u;
+    uint32_t any = 0;
+    for (int v = 0; v < LANES; v++) any |= found[v];
+    return !(any >> 31);
 }
 
 /* One row of c: sums begin at `before`, or at 0 where that is null, and are written to `to`, or added where `added`. */
@@ -45,8 +43,7 @@ static inline __attribute__((always_inline)) void sparse_row(int vectors, uint64
         int64_t k = __builtin_ctzll(present);
         const float *b = panel + k * vectors * LANES;
         __asm__("" : "+r"(b)); /* one address, and constants beside it */
-#pragma GCC unroll 8
-        for (int v = 0; v < vectors; v++) sums[v] += a[k] * *(const Lanes *)(b + v * LANES);
+        UNROLLED for (int v = 0; v < vectors; v++) sums[v] += a[k] * *(const Lanes *)(b + v * LANES);
     }
     for (int v = 0; v < vectors; v++) {
         Lanes *c = (Lanes *)(to + v * LANES);
@@ -130,7 +127,7 @@ static void sparse_product(int64_t deep, const char *a_is, const char *b_is, int
                            int64_t ldc) {
     int64_t done = 0, b_column = *b_is == 'T' ? ldb : 1;
     float beta = more ? 1.0f : 0.0f;
-#ifdef __AVX512F__
+#ifdef REGISTERS
     int64_t a_row = *a_is == 'T' ? 1 : lda;
     for (int64_t most, whole = sparse_columns(rows, columns, inner); done < whole; done += most) {
         most = whole - done < COLUMNS_AT_ONCE ? whole - done : COLUMNS_AT_ONCE;
@@ -149,7 +146,7 @@ static void sparse_product(int64_t deep, const char *a_is, const char *b_is, int
                 ldc);
 }
 
-#ifdef __AVX512F__
+#ifdef REGISTERS
 /* c (columns, rows) += the transpose of (rows, columns), both multiples of LANES. */
 static void add_transposed(int64_t rows, int64_t columns, const float *from, int64_t apart, float *c, int64_t ldc) {
     float turned[LANES * LANES] __attribute__((aligned(64)));
@@ -165,7 +162,7 @@ static void add_transposed(int64_t rows, int64_t columns, const float *from, int
    are terms of its transpose. */
 static inline void add_times_sparse(int64_t rows, int64_t columns, int64_t inner, const float *a, int64_t lda,
                                     const float *b, int64_t ldb, float *c, int64_t ldc) {
-#ifdef __AVX512F__
+#ifdef REGISTERS
     int takes = columns % LANES == 0 && rows % STEP == 0 && rows <= COLUMNS_AT_ONCE && columns >= LEAST_ROWS;
     static _Thread_local float found[ROWS_AT_ONCE * COLUMNS_AT_ONCE] __attribute__((aligned(64)));
     for (int64_t k = 0, terms; takes && k < inner; k += terms) {

@@ -51,7 +51,7 @@ def native() -> Native | None:
     try:
         headers = [folder / f"{name}.h" for name in ("attention", "kernels", "one_window", "stack")]
         stack = shared_library(folder / "stack.c", [*headers, *SPARSE], ["-fopenmp"])
-        ends = shared_library(folder / "ends.c", [folder / "kernels.h", PRODUCTS], ["-fopenmp"])
+        ends = shared_library(folder / "ends.c", [folder / "kernels.h", *PRODUCTS], ["-fopenmp"])
         return None if stack is None or ends is None else Native(stack, ends)
     except (OSError, AttributeError, subprocess.SubprocessError):
         return None

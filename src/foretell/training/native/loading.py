@@ -36,7 +36,7 @@ def library() -> Library | None:
     try:
         adamw = shared_library(folder / "adamw.c", flags=EXACT)
         gradients = shared_library(folder / "gradients.c")
-        muon = shared_library(folder / "muon.c", [PRODUCTS], flags=["-fopenmp"])
+        muon = shared_library(folder / "muon.c", PRODUCTS, flags=["-fopenmp"])
         if adamw is None or gradients is None or muon is None:
             return None
         return Library(adamw, gradients, muon)
