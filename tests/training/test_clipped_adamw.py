@@ -157,8 +157,10 @@ def test_no_gradients_have_no_norm():
 
 @pytest.mark.parametrize("sizes", [range(1, 8), range(8, 40), [*range(1021, 1030)] * 4, [4096, 12_345, 70_001]])
 def test_norms_are_the_operators(sizes):
-    """To the last bit, of tensors of every size and of any number of them; elsewhere, where the operators sum in float32,
-    those of float64."""
+    """To the last bit, of tensors of every size and of any number of them.
+
+    Elsewhere the operators may sum in float32: there it is held against theirs of float64.
+    """
     generator = torch.Generator().manual_seed(3)
     parameters = [nn.Parameter(torch.zeros(size)) for size in sizes]
     optimizer = ClippedAdamW(parameters, learning_rate=1e-2, weight_decay=DECAY)
