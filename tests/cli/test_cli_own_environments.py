@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 
 import gymnasium
@@ -121,3 +122,43 @@ def test_a_target_named_twice_is_asked_for_once(foretell, data):
     assert foretell("train", "pendulum.hdf5", "--out", "run", *SMALL).code == 0
     answer = foretell("evaluate", "run", "--episodes", 2, "--target-returns", -900, -900.0, -500, "--json")
     assert [one["episodes"] for one in json.loads(answer.out)["evaluations"]] == [2, 2]
+
+
+NOISY = MODULE.replace(
+    "import gymnasium\n", "import os\n\nimport gymnasium\n\nprint('welcome')\nos.write(1, b'from C\\n')\n", 1
+).replace("super().reset(seed=seed)", "super().reset(seed=seed)\n        print('it begins')\n        os.write(1, b'C')")
+
+
+def test_what_a_simulator_prints_is_no_part_of_json(tmp_path, module):
+    (tmp_path / f"{module}.py").write_text(NOISY)
+    words = (
+        "evaluate",
+        "random",
+        "--environment",
+        f"{module}:OwnCar-v0",
+        "--episodes",
+        2,
+        "--out",
+        "r.jsonl",
+        "--json",
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "foretell", *map(str, words)], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.count("\n") == 1
+    assert json.loads(done.stdout)["records"]
+    for said in ("welcome", "from C", "it begins"):
+        assert said in done.stderr
+
+
+def test_a_longer_time_limit_than_the_run_was_trained_for_is_said_at_once(foretell, data, tmp_path):
+    assert foretell("train", data, "--out", "run", *SMALL).code == 0
+    gymnasium.register("LongPendulum-v0", "gymnasium.envs.classic_control.pendulum:PendulumEnv", max_episode_steps=300)
+    try:
+        answer = foretell("evaluate", "run", "--environment", "LongPendulum-v0", "--episodes", 2)
+    finally:
+        del gymnasium.registry["LongPendulum-v0"]
+    assert answer.code == 2
+    first, *_, last = [line for line in answer.err.splitlines() if line.startswith("foretell: ")]
+    assert "LongPendulum-v0 stops after 300 timesteps; the run was trained for episodes of 200" in first
+    assert "timestep 200: the run was trained for episodes of 200 timesteps" in last

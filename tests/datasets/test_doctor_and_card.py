@@ -12,7 +12,8 @@ from foretell.datasets.d4rl import read_d4rl
 from foretell.datasets.d4rl_writer import write_d4rl
 from foretell.datasets.dataset import Dataset
 from foretell.datasets.doctor import diagnose, verify
-from foretell.environments.making import EnvironmentSpec
+from foretell.environments.making import EnvironmentSpec, environment_spec
+from reference.making import make_dataset
 
 SPEC = EnvironmentSpec(
     name="Test-v0", observation_shape=(3,), action_dim=1, action_low=(-2.0,), action_high=(2.0,), num_actions=None,
@@ -169,3 +170,56 @@ def test_what_is_both_termination_and_truncation_is_counted_once(metadata):
     for dataset in (replace(plain, metadata=metadata), both):
         card = dataset_card(dataset)
         assert (card["terminations"], card["truncations"]) == (1, 2)
+
+
+def _magnitudes(**columns):
+    data = make_dataset([40] * 30, **columns)
+    return [(one.severity, one.message) for one in diagnose(data) if one.check == "magnitude"]
+
+
+@pytest.mark.parametrize(("column", "severity", "scale"), [
+    ("observations", "error", "mean and deviation"), ("actions", "error", "their range"),
+    ("rewards", "warning", "the largest return-to-go"),
+])  # fmt: skip
+def test_one_number_beside_which_all_others_are_nothing(column, severity, scale):
+    values = getattr(make_dataset([40] * 30), column).copy()
+    assert _magnitudes(**{column: values}) == []
+    values[333] = 1e9
+    ((found, message),) = _magnitudes(**{column: values})
+    assert found == severity
+    assert message.startswith(f"{column} holds 1e+09 at episode 8, timestep 13")
+    assert f"normalised by {scale}, nothing would be left" in message
+
+
+def test_a_goal_among_rewards_of_nothing_is_no_such_number():
+    rewards = np.zeros(1200, np.float32)
+    rewards[333] = 100.0
+    assert _magnitudes(rewards=rewards) == []
+
+
+@pytest.mark.parametrize("flagged", [True, False])
+def test_where_timeouts_are_never_true_a_time_limit_is_asked_for(flagged):
+    """To leave next_observations out would join those episodes."""
+    data = make_dataset([40] * 10)
+    following = np.roll(data.observations, -1, axis=0)
+    following[39::40] += 1.0  # what was seen last
+    if flagged:
+        following = np.roll(following, 3, axis=0)  # another defect: it is shifted
+        data = replace(data, next_observations=following)
+    else:
+        none = np.zeros(400, bool)
+        none[-1] = True
+        data = replace(data, next_observations=following, truncations=none, episode_ends=np.array([400]))
+    (found,) = [one for one in diagnose(data) if one.check == "transitions"]
+    assert found.severity == "error"
+    assert ("--horizon N" in found.message, "or leave it out" in found.message) == (not flagged, flagged)
+
+
+@pytest.mark.parametrize(("discrete", "mend"), [(False, "Store choices as integers"), (True, "another environment's")])
+def test_actions_of_another_kind_say_how_to_mend_them(discrete, mend):
+    steps = 80
+    choices = np.random.default_rng(0).integers(2, size=steps)
+    data = make_dataset([40, 40], actions=choices if discrete else choices[:, None].astype(np.float32))
+    spec = replace(environment_spec("Pendulum-v1" if discrete else "CartPole-v1"), observation_shape=(3,))
+    (found,) = [one for one in diagnose(data, spec) if one.severity == "error" and one.check == "actions"]
+    assert mend in found.message

@@ -221,3 +221,14 @@ def test_a_component_of_one_value_costs_the_density_nothing(tmp_path):
     found = collect_random("OneFixed-v0", 20, 0, tmp_path / "x.hdf5")
     assert set(found.actions[:, 1].tolist()) == {2.0}
     np.testing.assert_allclose(found.infos["action_log_probs"], -np.log(2.0), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("space", "mend"), [
+    (spaces.Box(-1, 1, (2, 2), np.float32), "TransformAction, which reshapes"),
+    (spaces.Box(-np.inf, 1, (2,), np.float32), "whose bounds are finite"),
+    (spaces.MultiDiscrete([3, 2]), "from a Discrete of all of them"), (spaces.MultiBinary(2), "from a Discrete of all"),
+])  # fmt: skip
+def test_actions_that_cannot_be_taken_come_with_a_wrapper(space, mend, monkeypatch):
+    monkeypatch.setattr(Sound, "action_space", space)
+    with pytest.raises(UsageError, match=mend):
+        environment_spec("NanReward-v0")

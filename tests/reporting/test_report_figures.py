@@ -9,7 +9,7 @@ from foretell.core.errors import CheckpointError
 from foretell.reporting.asked import Support, asked_achieved, draw_asked
 from foretell.reporting.figures import draw_learning_curve, series
 from foretell.reporting.inputs import support_of
-from foretell.reporting.style import spread_labels
+from foretell.reporting.style import ReturnTicks, spread_labels
 
 
 def _asked(target, seed, start, value):
@@ -85,3 +85,13 @@ def test_runs_of_different_lengths_share_the_updates_that_all_have(tmp_path):
     assert ElementTree.parse(drawn.paths[0]).getroot().tag == "{http://www.w3.org/2000/svg}svg"
     assert drawn.paths[1].read_bytes().startswith(b"\x89PNG")
     assert "each of 2 training seeds" in drawn.caption
+
+
+@pytest.mark.parametrize(("ticks", "labels"), [
+    ([-1500.0, -1000.0, -500.0, 0.0], ["−1,500", "−1,000", "−500", "0"]),
+    ([0.0, 2.5, 5.0, 10.0], ["0", "2.5", "5", "10"]), ([0.1, 0.2], ["0.1", "0.2"]), ([300.0], ["300"]), ([], []),
+    ([-84.0, -83.5, -83.0], ["−84.0", "−83.5", "−83.0"]), ([-152.25, -152.0], ["−152.25", "−152.00"]),
+    ([9.98, 10.0, 10.02], ["9.98", "10.00", "10.02"]),
+])  # fmt: skip
+def test_ticks_have_the_digits_that_tell_them_apart(ticks, labels):
+    assert ReturnTicks().format_ticks(np.asarray(ticks)) == labels

@@ -115,6 +115,24 @@ def test_atoms_that_share_their_neighbours_bin_are_noticed(right, monkeypatch):
     notices(check_atoms)
 
 
+@pytest.mark.parametrize("bins", [5, 6, 100])
+def test_few_numbers_have_bins_of_their_own_however_rare_they_are(bins):
+    values = np.zeros((10_000, 2), np.float32)
+    values[:40, 0], values[40:70, 0] = 1.0, 10.0
+    values[:, 1] = np.linspace(-3, 3, 10_000)  # beside a dimension of many
+    cut, rare = fitted(values, bins, "quantile"), torch.tensor([[0.0, 0.1], [1.0, 0.1], [10.0, 0.1]])
+    assert torch.equal(cut.decode(cut.encode(rare))[:, 0], rare[:, 0])
+    between = cut.encode(torch.tensor([[0.4, 0.0], [-1.0, 0.0], [4.0, 0.0], [99.0, 0.0]]))[:, 0]
+    assert cut.decode(torch.stack([between, between], 1))[:, 0].tolist() == [0.5, 0.0, 5.5, 10.0]
+    assert torch.equal(cut.edges[1], fitted(values[:, 1:], bins, "quantile").edges[0])
+
+
+def test_more_numbers_than_there_is_room_for_are_cut_by_quantiles():
+    values = np.repeat(np.arange(4.0), [70, 10, 10, 10])[:, None]
+    edges = fitted(values, 6, "quantile").edges[0]
+    np.testing.assert_allclose(edges, np.quantile(values, np.linspace(0, 1, 7)))
+
+
 @pytest.mark.parametrize("binning", BINNINGS)
 @pytest.mark.parametrize("rows", [1, 5])
 def test_a_column_of_one_number_is_that_number(binning, rows):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import gc
 import io
 import json
+import os
 import platform
 import signal
 import sys
 import threading
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext, redirect_stdout
 from typing import Annotated, Any, TextIO
 
 import tyro
@@ -49,8 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(_versions())
         return 0
     warnings.showwarning, threading.excepthook = _show_warning, _show_thread_error
+    alone = "--json" in (sys.argv if arguments is None else arguments)  # then stdout is for the result and nothing else
     try:
-        with noted(signal.SIGINT, signal.SIGTERM):
+        with noted(signal.SIGINT, signal.SIGTERM), redirect_stdout(sys.stderr) if alone else nullcontext():
             verb, result = run_verb(arguments)
         if not launch().speaks:
             return 0
@@ -91,12 +94,21 @@ def _versions() -> str:
 def entry() -> None:
     """Console script."""
     gc.set_threshold(YOUNG)
+    if "--json" in sys.argv:
+        _keep_stdout()
     replaced(sys.stdout)
     replaced(sys.stderr)
     keep_within_the_container()
     code = main()
     gc.freeze()  # at its end Python looks for what may go, and lets a million objects go one by one: half a second
     sys.exit(code)
+
+
+def _keep_stdout() -> None:
+    """Leave what was stdout to Python alone: what simulators in C and processes of theirs print goes to stderr."""
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    sys.stdout = os.fdopen(kept, "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors)
 
 
 def replaced(stream: TextIO) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Protocol
 
@@ -55,23 +56,24 @@ def record(
         num_envs=num_envs,
         observation_transform=observation_transform,
     )
-    block = next(blocks)
     done = episodes = 0
     total = 0.0
-    with D4RLWriter(path, num_steps=num_steps, layout=layout_of(block), metadata=metadata) as writer:
-        while block is not None:
-            writer.append(block)
-            done += len(block["rewards"])
-            episodes += int(np.count_nonzero(block["terminations"] | block["truncations"]))
-            total += float(block["rewards"].sum(dtype=np.float64))
-            progress(done, num_steps, mean_return=total / episodes)
-            block = next(blocks, None)
+    with contextlib.closing(blocks):
+        block = next(blocks)
+        with D4RLWriter(path, num_steps=num_steps, layout=layout_of(block), metadata=metadata) as writer:
+            while block is not None:
+                writer.append(block)
+                done += len(block["rewards"])
+                episodes += int(np.count_nonzero(block["terminations"] | block["truncations"]))
+                total += float(block["rewards"].sum(dtype=np.float64))
+                progress(done, num_steps, mean_return=total / episodes)
+                block = next(blocks, None)
 
 
 def record_blocks(
     policy: BehaviourPolicy, environment: str, *, num_steps: int, seed: int, num_envs: int | None = None,
     observation_transform: ObservationTransform | None = None,
-) -> Iterator[Columns]:  # fmt: skip
+) -> Generator[Columns]:  # fmt: skip
     """Yield blocks of whole episodes, `num_steps` timesteps in all; columns as `D4RLWriter` takes them.
 
     Every batch of episodes starts together, each from its own start state, and each is recorded up to its own end; the
@@ -84,19 +86,22 @@ def record_blocks(
     horizon = environment_spec(environment).horizon
     most = num_envs or (NUM_ENVS if environment == "Pendulum-v1" else NUM_LOOPED_ENVS)
     starts, rng = stream(seed, "collection-starts"), stream(seed, "collection-actions")
-    environments, width = None, 0
-    steps = episodes = 0
-    while steps < num_steps:
-        typical = steps / episodes if episodes else horizon or 1
-        wanted = min(most, math.ceil((num_steps - steps) / typical))
-        if environments is None or wanted != width:
-            environments, width = make_environments(environment, wanted), wanted
-        seeds = starts.integers(2**31 - 1, size=width).tolist()
-        left = num_steps - steps
-        block = _cut(_batch(policy, environments, seeds, rng, observation_transform, left), left)
-        steps += len(block["rewards"])
-        episodes += int(np.count_nonzero(block["terminations"] | block["truncations"]))
-        yield block
+    environments: Environments | None = None
+    width = steps = episodes = 0
+    with contextlib.ExitStack() as open_ones:
+        while steps < num_steps:
+            typical = steps / episodes if episodes else horizon or 1
+            wanted = min(most, math.ceil((num_steps - steps) / typical))
+            if environments is None or wanted != width:
+                open_ones.close()
+                environments, width = make_environments(environment, wanted), wanted
+                open_ones.callback(environments.close)
+            seeds = starts.integers(2**31 - 1, size=width).tolist()
+            left = num_steps - steps
+            block = _cut(_batch(policy, environments, seeds, rng, observation_transform, left), left)
+            steps += len(block["rewards"])
+            episodes += int(np.count_nonzero(block["terminations"] | block["truncations"]))
+            yield block
 
 
 def _batch(

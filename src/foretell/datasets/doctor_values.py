@@ -19,7 +19,10 @@ MANY_CHOICES = 1 << 16
 OVERFLOW = 1e18
 """Squares of larger numbers leave float32, and with them every loss."""
 DROWNED = 1e4
-"""An observation that many times farther from the median than 99 in 100 others may drown them all."""
+"""A number that many times farther from the median than 99 in 100 others may drown them all."""
+SCALED_BY = {"observations": "mean and deviation", "actions": "their range", "rewards": "the largest return-to-go"}
+SCALED_BY["next_observations"] = SCALED_BY["observations"]
+"""What would be made of the others by one that is too large."""
 SAMPLE = 50_000
 """Rows, evenly spread, from which the usual size of a column's numbers is taken."""
 
@@ -41,8 +44,7 @@ def magnitudes(dataset: Dataset) -> Iterator[Finding]:
             one = np.asarray(values[row]).reshape(-1)
             yield warning("magnitude", f"{key} holds {one[_denormal(one)][0]:g} at {place(dataset, row)}, which is no "
                           "number that is measured; were bytes read as another type?")  # fmt: skip
-        if key in ("observations", "next_observations"):
-            yield from _drowned(dataset, key, values)
+        yield from _drowned(dataset, key, values)
 
 
 def _widest(values: np.ndarray) -> float:
@@ -57,7 +59,10 @@ def _denormal(values: np.ndarray) -> np.ndarray:
 
 
 def _drowned(dataset: Dataset, key: str, values: np.ndarray) -> Iterator[Finding]:
-    """An observation that alone makes the standard deviation ten times as large: normalised, the rest would be 0."""
+    """A number that alone makes the standard deviation ten times as large: normalised, the rest would be 0.
+
+    Of rewards it is a warning: one that is earned once in a hundred episodes may be the goal.
+    """
     sample = values[spread(len(values), SAMPLE)].reshape(-1, int(np.prod(values.shape[1:]))).astype(np.float64)
     middle = np.median(sample, axis=0)
     usual = np.quantile(np.abs(sample - middle), 0.99, axis=0)
@@ -66,9 +71,14 @@ def _drowned(dataset: Dataset, key: str, values: np.ndarray) -> Iterator[Finding
     low, high = (np.where(usual.reshape(low.shape) > 0, bound, end) for bound, end in ((low, -np.inf), (high, np.inf)))
     row = first(dataset, lambda rows: (values[rows] < low) | (values[rows] > high))
     if row is not None:
-        yield error("magnitude", f"{key} holds {_widest(values[row]):g} at {place(dataset, row)}, where 99 in 100 are "
-                    f"within {usual.max():g} of the middle; normalised by mean and deviation, nothing would be left "
-                    "of the others. Remove or repair that episode.")  # fmt: skip
+        severe, mend = (
+            (warning, "Repair it, or use rewards nearer to each other, if it is none.")
+            if key == "rewards"
+            else (error, "Remove or repair that episode.")
+        )
+        yield severe("magnitude", f"{key} holds {_widest(values[row]):g} at {place(dataset, row)}, where 99 in 100 are "
+                     f"within {usual.max():g} of the middle; normalised by {SCALED_BY[key]}, nothing would be left "
+                     f"of the others. {mend}")  # fmt: skip
 
 
 def constants(dataset: Dataset) -> Iterator[Finding]:
@@ -114,7 +124,9 @@ def environment(dataset: Dataset, spec: EnvironmentSpec) -> Iterator[Finding]:
                       f"{longest}); {spec.name} stops after {spec.horizon}. Are its ends flagged?")  # fmt: skip
     if dataset.discrete != (spec.num_actions is not None):
         kinds = ("discrete", "continuous") if dataset.discrete else ("continuous", "discrete")
-        yield error("actions", f"actions are {kinds[0]}; {spec.name} takes {kinds[1]} ones.")
+        mend = ("Is it another environment's, or were actions rounded?" if dataset.discrete else "Store choices as "
+                "integers of shape (timesteps,); of one-hot rows, their argmax.")  # fmt: skip
+        yield error("actions", f"actions are {kinds[0]}; {spec.name} takes {kinds[1]} ones. {mend}")
     elif spec.num_actions is not None:
         row = first(dataset, lambda rows: dataset.actions[rows] >= spec.num_actions)
         if row is not None:

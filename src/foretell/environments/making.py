@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -31,6 +32,10 @@ class Environments(Protocol):
 
     def simulator_state(self) -> dict[str, np.ndarray]:
         """Return what the simulator knows beyond the observation (`qpos`, `qvel`), or nothing."""
+        ...
+
+    def close(self) -> None:
+        """Give back what the simulators hold: processes, sockets, windows. Nothing else may be called after it."""
         ...
 
 
@@ -103,7 +108,10 @@ def environment_spec(name: str) -> EnvironmentSpec:
                 action_high=None, num_actions=int(actions.n), horizon=horizon,
             )  # fmt: skip
         if not isinstance(actions, spaces.Box) or len(actions.shape) != 1 or not actions.is_bounded():
-            raise UsageError(f"{name}: action space {actions}; expected a bounded Box of one dimension, or Discrete.")
+            raise UsageError(
+                f"{name}: action space {actions}; expected a bounded Box of one dimension, or Discrete. Register it "
+                f"within gymnasium.wrappers.{_mending(actions)}"
+            )
         if not np.issubdtype(actions.dtype, np.floating):
             raise UsageError(
                 f"{name}: action space {actions} is of whole numbers; expected a Box of floats, or Discrete."
@@ -115,6 +123,15 @@ def environment_spec(name: str) -> EnvironmentSpec:
         )  # fmt: skip
     finally:
         env.close()
+
+
+def _mending(actions: spaces.Space) -> str:
+    """Return the wrapper that makes actions of this space usable, and what it has to do."""
+    if isinstance(actions, spaces.Box) and actions.is_bounded():
+        return "TransformAction, which reshapes a row of numbers."
+    if isinstance(actions, spaces.Box):
+        return "TransformAction, with an action space whose bounds are finite."
+    return "TransformAction, which takes the number of a combination from a Discrete of all of them."
 
 
 def stored_environment_spec(name: str | None) -> EnvironmentSpec | None:
@@ -139,7 +156,9 @@ class GymnasiumLoop:
 
     def __init__(self, name: str, num_envs: int):
         self.name = name
-        self.environments = [make_environment(name) for _ in range(num_envs)]
+        self.environments: list[gymnasium.Env] = []
+        self._end = weakref.finalize(self, _close, name, self.environments)  # also where nobody closes, and at exit
+        self.environments += (make_environment(name) for _ in range(num_envs))
         space = self.environments[0].observation_space
         self._shape, self._dtype = space.shape, space.dtype
         self._ended = np.zeros(num_envs, bool)
@@ -213,6 +232,18 @@ class GymnasiumLoop:
     def simulator_state(self) -> dict[str, np.ndarray]:
         """Nothing: Gymnasium has no common way to ask."""
         return {}
+
+    def close(self) -> None:
+        """Close every environment, once; one that cannot be closed is warned of."""
+        self._end()
+
+
+def _close(name: str, environments: Sequence[gymnasium.Env]) -> None:
+    for env in environments:
+        try:
+            env.close()
+        except Exception as error:
+            warnings.warn(f"{name}: close failed ({type(error).__name__}: {error}).", stacklevel=2)
 
 
 def make_environments(name: str, num_envs: int) -> Environments:

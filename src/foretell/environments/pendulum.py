@@ -57,6 +57,9 @@ class BatchedPendulum:
         """Angles and angular velocities, `(num_envs, 1)` each, under MuJoCo's names."""
         return {"qpos": self.state[:, :1].astype(np.float32), "qvel": self.state[:, 1:].astype(np.float32)}
 
+    def close(self) -> None:
+        """Nothing: it is arrays alone."""
+
     def _observe(self) -> Float32[np.ndarray, "num_envs 3"]:
         angle, velocity = self.state[:, 0], self.state[:, 1]
         observations = np.empty((self.num_envs, 3), np.float32)

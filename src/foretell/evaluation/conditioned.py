@@ -102,8 +102,9 @@ class ConditionedPolicy(Generic[Model]):
         observations = self._checked("observations", observations, self.model.shape.observation_shape)
         if self._timestep >= self.model.shape.max_timesteps:
             raise UsageError(
-                f"timestep {self._timestep}: the model has embeddings for {self.model.shape.max_timesteps} timesteps. "
-                "Call reset at the end of each episode, or train with data or an environment of a longer horizon."
+                f"timestep {self._timestep}: the run was trained for episodes of {self.model.shape.max_timesteps} "
+                "timesteps. Train it in an environment, or on data, of longer ones (--environment); who acts by hand "
+                "calls reset at the end of each."
             )
         if self._by_rule and self._timestep == 0:
             self._target = np.asarray(self.asking.at_start(observations), np.float64)

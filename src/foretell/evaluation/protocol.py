@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from foretell.core.errors import UsageError
 from foretell.core.progress import Progress, silent
 from foretell.core.seeding import derive_seeds
 from foretell.core.settings import whole
-from foretell.environments.making import environment_spec, make_environments
+from foretell.environments.making import Environments, environment_spec, make_environments
 
 EVALUATION_STARTS = 200
 """As in the report's Table II."""
@@ -90,8 +91,18 @@ def evaluate(
     environment without a time limit it counts, with a warning, for as long as the policy can act (`most_timesteps`,
     where it has one).
     """
+    horizon = environment_spec(environment).horizon
+    with contextlib.closing(make_environments(environment, len(starts))) as environments:
+        returns, lengths = _episodes(policy, environment, environments, starts, horizon, target_return, progress)
+    return Outcome(starts=tuple(starts), returns=returns, lengths=lengths)
+
+
+def _episodes(
+    policy: Policy, environment: str, environments: Environments, starts: Sequence[int], horizon: int | None,
+    target_return: float | np.ndarray | None, progress: Progress,
+) -> tuple[Float[np.ndarray, " episodes"], Int[np.ndarray, " episodes"]]:  # fmt: skip
+    """Return what each episode earned, and how many timesteps it took."""
     count = len(starts)
-    environments, horizon = make_environments(environment, count), environment_spec(environment).horizon
     able = getattr(policy, "most_timesteps", None) if horizon is None else None
     known = horizon or able
     limit = known or NO_HORIZON_LIMIT
@@ -120,4 +131,4 @@ def evaluate(
         running &= ~(terminations | truncations)
         timestep += 1
         progress(timestep, known or timestep + bool(running.any()), running=int(running.sum()))
-    return Outcome(starts=tuple(starts), returns=returns, lengths=lengths)
+    return returns, lengths

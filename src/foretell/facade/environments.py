@@ -58,6 +58,13 @@ def fitting_environment(config: dict[str, Any], environment: str | None) -> Envi
             f"Evaluate it in an environment of these; where the data are of {name}, train with --environment {name}."
         )
     _refuse_other_actions(config, spec)
+    longest = config.get("shape", {}).get("max_timesteps")
+    if longest is not None and spec.horizon is not None and spec.horizon > longest:
+        warnings.warn(
+            f"{name} stops after {spec.horizon:,} timesteps; the run was trained for episodes of {longest:,}, and "
+            f"cannot act after them. Train it with --environment {name}.",
+            stacklevel=2,
+        )
     return spec
 
 

@@ -27,7 +27,7 @@ from foretell.facade.given_values import copy_values, given_values
 from foretell.facade.initial_weights import InitialWeights
 from foretell.facade.source import Source
 from foretell.models.configs import ModelConfig, SequenceShape, TrajectoryTransformerConfig, window_length
-from foretell.models.registry import build_model, model_entry
+from foretell.models.registry import build_model, model_entry, require_settings_of
 from foretell.sequences.conditions import Condition, Target
 from foretell.sequences.scaling import ActionRange
 from foretell.sequences.targets import check_share, target_rule
@@ -92,8 +92,9 @@ def train(
     the environment's. `horizon` is the time limit for files that do not say where episodes end.
     Raises `DatasetError` for data that training must not meet, `UsageError` where `out` holds another run.
     """
+    require_settings_of(algorithm, model)
     check_kinds(
-        model=(model, type(model_entry(algorithm).config())), training=(training, TrainingConfig),
+        training=(training, TrainingConfig),
         compute=(compute, ComputeConfig), values=(values, IQLConfig), action_range=(action_range, ActionRange),
     )  # fmt: skip
     seed, root_seed = whole("seed", seed), whole("root_seed", root_seed)

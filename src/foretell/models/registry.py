@@ -65,6 +65,15 @@ def model_entry(algorithm: str) -> ModelEntry:
     return MODELS[algorithm]
 
 
+def require_settings_of(algorithm: str, given: Any) -> None:
+    """Raise `UsageError` where settings are not those of this network; None is taken."""
+    expected = model_entry(algorithm).config
+    if given is not None and not isinstance(given, expected):
+        others = [name for name, entry in MODELS.items() if isinstance(given, entry.config)]
+        theirs = f", or algorithm={others[0]!r}" if others else ""
+        raise UsageError(f"model is of type {type(given).__name__}; expected {expected.__name__}{theirs}.")
+
+
 def build_model(
     algorithm: str, config: dict[str, Any], shape: SequenceShape, generator: torch.Generator
 ) -> SequenceModel:

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from foretell.core.seeding import stream
 from foretell.reporting.figures import DrawnFigure
@@ -22,6 +22,7 @@ from foretell.reporting.style import (
     RANDOM_COLOR,
     REPORT_COLOR,
     SUPPORT_COLOR,
+    ReturnTicks,
     format_tick,
     set_title,
     write_figure,
@@ -109,7 +110,7 @@ def draw_asked(
         axes.set_ylabel("achieved return per episode (reward units)")
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_locator(MaxNLocator(nbins=5))
-            axis.set_major_formatter(FuncFormatter(format_tick))
+            axis.set_major_formatter(ReturnTicks())
         figure.legend(
             loc="outside lower left", ncols=2, columnspacing=1.2, handlelength=1.6, title=note, alignment="left"
         )

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from foretell.reporting.style import (
     BACKING,
@@ -20,9 +20,9 @@ from foretell.reporting.style import (
     RETURN_LABEL,
     SAC_COLOR,
     Level,
+    ReturnTicks,
     draw_levels,
     format_return,
-    format_tick,
     set_title,
     write_figure,
 )
@@ -136,8 +136,8 @@ def finish_curve(axes: Axes, label: str) -> None:
     axes.set_xlim(left=0)
     axes.grid(visible=False, axis="x")
     axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
-    axes.xaxis.set_major_formatter(FuncFormatter(format_tick))
-    axes.yaxis.set_major_formatter(FuncFormatter(format_tick))
+    axes.xaxis.set_major_formatter(ReturnTicks())
+    axes.yaxis.set_major_formatter(ReturnTicks())
 
 
 def draw_headline(stem: Path, table: Mapping[str, Any]) -> DrawnFigure:
@@ -162,7 +162,7 @@ def draw_headline(stem: Path, table: Mapping[str, Any]) -> DrawnFigure:
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         axes.margins(x=0.08)
-        axes.xaxis.set_major_formatter(FuncFormatter(format_tick))
+        axes.xaxis.set_major_formatter(ReturnTicks())
         axes.set_xlabel("mean " + RETURN_LABEL + ", higher is better")
         figure.legend(loc="outside lower right", ncols=2)
         set_title(figure, title, width=64)

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
 
 from foretell.reporting.figures import DrawnFigure
 from foretell.reporting.league_plan import OPTIMUM, REFERENCES
@@ -23,10 +22,10 @@ from foretell.reporting.style import (
     RETURN_LABEL,
     SAC_COLOR,
     SUPPORT_COLOR,
+    ReturnTicks,
     draw_estimate,
     finish_rows,
     format_return,
-    format_tick,
     set_title,
     write_figure,
 )
@@ -156,7 +155,7 @@ def draw_regret(stem: Path, league: League) -> DrawnFigure:
                 dashes = METHOD_DASHES[number // len(METHOD_COLORS) % len(METHOD_DASHES)]
                 _paint_regret(axes, row, method.label, linestyle=dashes, **look)
         axes.set_xscale("symlog", linthresh=LINEAR_REGRET)
-        axes.xaxis.set_major_formatter(FuncFormatter(format_tick))
+        axes.xaxis.set_major_formatter(ReturnTicks())
         axes.set_ylim(0, 1.03)
         axes.set_yticks((0, 0.5, 1), ("0%", "50%", "100%"))
         axes.set_ylabel("share of starts")

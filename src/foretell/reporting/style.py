@@ -16,7 +16,7 @@ import numpy as np
 from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import Formatter, MaxNLocator
 
 from foretell.core.decimals import decimals_of
 from foretell.core.files import atomic_path
@@ -131,7 +131,7 @@ def finish_rows(axes: Axes, labels: Sequence[str]) -> None:
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=4))
-    axes.xaxis.set_major_formatter(FuncFormatter(format_tick))
+    axes.xaxis.set_major_formatter(ReturnTicks())
 
 
 def set_title(figure: Figure, title: str, *, width: int) -> None:
@@ -213,9 +213,32 @@ def format_return(value: float) -> str:
 
 
 def format_tick(value: float, _: int | None = None) -> str:
-    """Return a return as it is written beside an axis, whole where it is not small; for matplotlib's `FuncFormatter`.
+    """Return a return as it is written beside an axis, whole where it is not small.
 
     >>> format_tick(-1250.4), format_tick(0.25), format_tick(3.0)
     ('−1,250', '0.25', '3')
     """
     return (f"{value:,.0f}" if abs(value) >= 10 else f"{value:g}").replace("-", "−")
+
+
+class ReturnTicks(Formatter):
+    """Ticks of returns: as `format_tick` writes them, all with as many digits as they need where they lie close.
+
+    >>> ReturnTicks().format_ticks([-83.0, -82.5, -82.0]), ReturnTicks().format_ticks([0.0, 5.0, 1250.0])
+    (['−83.0', '−82.5', '−82.0'], ['0', '5', '1,250'])
+    """
+
+    def __call__(self, value: float, pos: int | None = None) -> str:
+        """Return the label of one tick by itself."""
+        return format_tick(value)
+
+    def format_ticks(self, values: Sequence[float]) -> list[str]:
+        """Return the labels of all ticks of an axis."""
+        apart = min(np.diff(sorted({float(value) for value in values})), default=1.0)
+        large = [value for value in values if abs(value) >= 10]
+        digits = next(
+            (few for few in range(9) if all(abs(round(value, few) - value) < 1e-3 * apart for value in large)), 9
+        )
+        if not digits:
+            return [format_tick(value) for value in values]
+        return [f"{value:,.{digits}f}".replace("-", "−") for value in values]

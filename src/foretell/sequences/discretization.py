@@ -17,7 +17,8 @@ class Discretizer(nn.Module):
     """Bins of `dimensions` numbers; a module, so that its edges travel with a network's weights.
 
     Before `fit` every dimension is cut uniformly from -1 to 1. Values outside belong to the outermost bins. Where many
-    of the data are one and the same number, that number has bins of no width, and is given back exactly.
+    of the data are one and the same number, that number has bins of no width, and is given back exactly; in bins by
+    quantiles, so is every number of a dimension that has no more different ones than half of the bins.
     """
 
     edges: Tensor
@@ -45,6 +46,10 @@ class Discretizer(nn.Module):
         places = np.linspace(0, 1, self.bins + 1)
         if binning == "quantile":
             edges = np.quantile(values, places, axis=0).T
+            for own, column in zip(edges, values.T, strict=True):
+                found = np.unique(column)
+                if 2 * len(found) <= len(own):  # a bin for each, however rare, and one between it and the next
+                    own[:] = np.pad(found.repeat(2), (0, len(own) - 2 * len(found)), mode="edge")
         else:
             low, high = values.min(0).astype(np.float64), values.max(0).astype(np.float64)
             edges = low[:, None] + (high - low)[:, None] * places

@@ -226,7 +226,7 @@ def train_sac(
     """
     training = SACTraining(environment, config, seed)
     facts = {**sac_run_config(training.spec, config, seed), "validation": dict(validation or {})}
-    with folder_lock(path), RunFolder(path, facts) as run:
+    with contextlib.closing(training.environments), folder_lock(path), RunFolder(path, facts) as run:
         if run.finished:
             return path
         if resumed := run.resume():
