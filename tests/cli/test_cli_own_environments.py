@@ -162,3 +162,11 @@ def test_a_longer_time_limit_than_the_run_was_trained_for_is_said_at_once(forete
     first, *_, last = [line for line in answer.err.splitlines() if line.startswith("foretell: ")]
     assert "LongPendulum-v0 stops after 300 timesteps; the run was trained for episodes of 200" in first
     assert "timestep 200: the run was trained for episodes of 200 timesteps" in last
+
+
+@pytest.mark.parametrize("stream", [1, 2])
+def test_json_of_who_has_closed_an_output(data, stream):
+    code = "import os, sys; os.close(int(sys.argv.pop(1))); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+    words = [sys.executable, "-c", code, str(stream), "-m", "foretell", "inspect", str(data), "--json"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout == "" if stream == 1 else json.loads(done.stdout)["steps"]

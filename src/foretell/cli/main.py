@@ -106,6 +106,8 @@ def entry() -> None:
 
 def _keep_stdout() -> None:
     """Leave what was stdout to Python alone: what simulators in C and processes of theirs print goes to stderr."""
+    if sys.stdout is None or sys.stderr is None:  # closed by who started this
+        return
     kept = os.dup(1)
     os.dup2(2, 1)
     sys.stdout = os.fdopen(kept, "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors)
