@@ -18,7 +18,8 @@ from foretell.agents.networks import EnsembleMLP, GaussianPolicy
 from foretell.agents.policy import SACPolicy
 from foretell.sequences.scaling import ActionRange
 
-PROCESSOR = Path("/proc/cpuinfo").read_text().split() if platform.machine() == "x86_64" else []
+CPUINFO = Path("/proc/cpuinfo")
+PROCESSOR = CPUINFO.read_text().split() if platform.machine() == "x86_64" and CPUINFO.exists() else []
 OWN_PRODUCTS = platform.machine() == "aarch64" or {"avx2", "fma"} <= set(PROCESSOR)
 ROWS = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
 

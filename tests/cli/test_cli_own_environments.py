@@ -125,29 +125,20 @@ def test_a_target_named_twice_is_asked_for_once(foretell, data):
 
 
 NOISY = MODULE.replace(
-    "import gymnasium\n", "import os\n\nimport gymnasium\n\nprint('welcome')\nos.write(1, b'from C\\n')\n", 1
+    "import gymnasium\n",
+    "import atexit\nimport os\n\nimport gymnasium\n\n"
+    "atexit.register(print, 'farewell')\nprint('welcome')\nos.write(1, b'from C\\n')\n",
+    1,
 ).replace("super().reset(seed=seed)", "super().reset(seed=seed)\n        print('it begins')\n        os.write(1, b'C')")
 
 
 def test_what_a_simulator_prints_is_no_part_of_json(tmp_path, module):
     (tmp_path / f"{module}.py").write_text(NOISY)
-    words = (
-        "evaluate",
-        "random",
-        "--environment",
-        f"{module}:OwnCar-v0",
-        "--episodes",
-        2,
-        "--out",
-        "r.jsonl",
-        "--json",
-    )
-    done = subprocess.run(
-        [sys.executable, "-m", "foretell", *map(str, words)], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
+    words = f"-m foretell evaluate random --environment {module}:OwnCar-v0 --episodes 2 --out r.jsonl --json".split()
+    done = subprocess.run([sys.executable, *words], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.count("\n") == 1
     assert json.loads(done.stdout)["records"]
-    for said in ("welcome", "from C", "it begins"):
+    for said in ("welcome", "from C", "it begins", "farewell"):
         assert said in done.stderr
 
 
@@ -170,3 +161,16 @@ def test_json_of_who_has_closed_an_output(data, stream):
     words = [sys.executable, "-c", code, str(stream), "-m", "foretell", "inspect", str(data), "--json"]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     assert done.stdout == "" if stream == 1 else json.loads(done.stdout)["steps"]
+
+
+def test_help_beside_json_is_help(data):
+    words = (sys.executable, "-m", "foretell", "inspect", str(data), "--json", "--help")
+    assert "usage: foretell inspect" in subprocess.run(words, capture_output=True, text=True, check=True).stdout
+
+
+def test_an_output_that_is_full_is_said_with_json_too(data):
+    words = (sys.executable, "-m", "foretell", "inspect", str(data), "--json")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 6
+    assert "No space left" in done.stderr

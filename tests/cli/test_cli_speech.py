@@ -171,7 +171,7 @@ def test_the_command_looks_at_young_objects_less_often_than_a_library_may_and_at
     usual = subprocess.run([sys.executable, "-c", f"import gc; {shown}"], capture_output=True, text=True, check=True)
     for name, expected in (("entry; entry()", f"{command_line.YOUNG} True"), ("main; main()", usual.stdout.strip())):
         done = subprocess.run(
-            [sys.executable, "-c", code.format(name), "inspect", str(data), "--json"], capture_output=True, text=True,
+            [sys.executable, "-c", code.format(name), "inspect", str(data)], capture_output=True, text=True,
             check=False,
         )  # fmt: skip
         assert done.stdout.splitlines()[-1] == expected

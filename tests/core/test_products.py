@@ -35,7 +35,8 @@ void add_of_zeros(int64_t rows, int64_t columns, int64_t inner, const float *a, 
     add_times_sparse(rows, columns, inner, a, lda, b, ldb, c, ldc);
 }}
 """
-PROCESSOR = set(Path("/proc/cpuinfo").read_text().split()) if platform.machine() == "x86_64" else set()
+CPUINFO = Path("/proc/cpuinfo")
+PROCESSOR = set(CPUINFO.read_text().split() if platform.machine() == "x86_64" and CPUINFO.exists() else ())
 BUILDS = {
     "of this machine": [],
     **({"of registers of 256 bits": ["-march=haswell"]} if "avx512f" in PROCESSOR else {}),

@@ -178,7 +178,7 @@ def _magnitudes(**columns):
 
 
 @pytest.mark.parametrize(("column", "severity", "scale"), [
-    ("observations", "error", "mean and deviation"), ("actions", "error", "their range"),
+    ("observations", "error", "mean and deviation"), ("actions", "warning", "their range"),
     ("rewards", "warning", "the largest return-to-go"),
 ])  # fmt: skip
 def test_one_number_beside_which_all_others_are_nothing(column, severity, scale):
@@ -188,7 +188,17 @@ def test_one_number_beside_which_all_others_are_nothing(column, severity, scale)
     ((found, message),) = _magnitudes(**{column: values})
     assert found == severity
     assert message.startswith(f"{column} holds 1e+09 at episode 8, timestep 13")
-    assert f"normalised by {scale}, nothing would be left" in message
+    assert f"divided by {scale}, nothing would be left" in message
+
+
+def test_actions_of_a_known_range_may_lie_anywhere_in_it():
+    """A thruster that idles with noise, and is used once in a while."""
+    actions = 1e-6 * np.random.default_rng(0).normal(size=(1200, 1)).astype(np.float32)
+    actions[::300] = 1.0
+    data = make_dataset([40] * 30, actions=actions)
+    assert "magnitude" in [one.check for one in diagnose(data)], "nobody knows the range"
+    spec = replace(environment_spec("Pendulum-v1"), observation_shape=data.observation_shape, name="other")
+    assert "magnitude" not in [one.check for one in diagnose(data, spec)]
 
 
 def test_a_goal_among_rewards_of_nothing_is_no_such_number():
@@ -198,7 +208,7 @@ def test_a_goal_among_rewards_of_nothing_is_no_such_number():
 
 
 @pytest.mark.parametrize("flagged", [True, False])
-def test_where_timeouts_are_never_true_a_time_limit_is_asked_for(flagged):
+def test_where_no_end_is_flagged_a_time_limit_is_asked_for(flagged):
     """To leave next_observations out would join those episodes."""
     data = make_dataset([40] * 10)
     following = np.roll(data.observations, -1, axis=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 
 import gymnasium
@@ -11,8 +12,10 @@ from gymnasium import spaces
 
 from foretell import facade
 from foretell.agents.configs import SACConfig
+from foretell.agents.random_policy import RandomPolicy
 from foretell.collection.recipes import collect_random
-from foretell.environments.making import environment_spec, make_environments
+from foretell.collection.recorder import record_blocks
+from foretell.environments.making import GymnasiumLoop, environment_spec, make_environments
 from foretell.evaluation.policies import UniformPolicy
 from foretell.evaluation.protocol import evaluate
 from foretell.training.configs import TrainingConfig
@@ -70,19 +73,42 @@ def _none_before():
     assert not OPEN
 
 
-def test_of_a_recording(tmp_path):
+@pytest.fixture
+def kept(monkeypatch):
+    """Every loop over environments that was made: while somebody has one, it is closed by who is done with it alone."""
+    found, plain = [], GymnasiumLoop.__init__
+
+    def noted(self, *arguments):
+        found.append(self)
+        plain(self, *arguments)
+
+    monkeypatch.setattr(GymnasiumLoop, "__init__", noted)
+    yield found
+    assert found
+
+
+def test_of_a_recording(tmp_path, kept):
     """Whose last episodes are fewer, so that other environments take the place of the first."""
     assert collect_random("Holding-v0", 333, 0, tmp_path / "data.hdf5").num_steps == 333
+    assert len(kept) > 1
     assert not OPEN
 
 
-def test_of_an_evaluation():
+def test_of_a_recording_that_nobody_goes_on_with(kept):
+    blocks = record_blocks(RandomPolicy(environment_spec("Holding-v0")), "Holding-v0", num_steps=900, seed=0)
+    next(blocks)
+    assert OPEN
+    blocks.close()
+    assert not OPEN
+
+
+def test_of_an_evaluation(kept):
     outcome = evaluate(UniformPolicy(environment_spec("Holding-v0"), 0), "Holding-v0", range(5))
     assert (outcome.returns == outcome.lengths).all()
     assert not OPEN
 
 
-def test_of_trainings(tmp_path):
+def test_of_trainings(tmp_path, kept):
     data = collect_random("Holding-v0", 60, 0, tmp_path / "data.hdf5")
     training = TrainingConfig(updates=4, batch_size=2, evaluate_every=2)
     facade.train(data, tmp_path / "run", model=small_config("decision-transformer"), training=training,
@@ -92,7 +118,7 @@ def test_of_trainings(tmp_path):
     assert not OPEN
 
 
-def test_where_a_simulator_fails(tmp_path):
+def test_where_a_simulator_fails(tmp_path, kept):
     with pytest.raises(RuntimeError, match="the simulator is gone"):
         collect_random("Failing-v0", 100, 0, tmp_path / "data.hdf5")
     with pytest.raises(RuntimeError, match="the simulator is gone"):
@@ -117,6 +143,22 @@ def test_what_nobody_closed_and_nobody_has_any_more():
     environments.reset([0, 1])
     assert len(OPEN) == 2
     del environments
+    assert not OPEN
+
+
+def test_all_are_closed_where_warnings_are_errors():
+    with pytest.raises(UserWarning, match="close failed"), warnings.catch_warnings(action="error"):
+        make_environments("Stuck-v0", 3).close()
+    assert not OPEN
+
+
+def test_a_copy_is_closed_by_itself():
+    environments = make_environments("Holding-v0", 1)
+    other = copy.deepcopy(environments)
+    OPEN.add(other.environments[0].unwrapped)
+    environments.close()
+    assert len(OPEN) == 1
+    other.close()
     assert not OPEN
 
 

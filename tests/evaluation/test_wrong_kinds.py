@@ -27,7 +27,7 @@ def _unchecked(function):
     ({"training": {"updates": 20}}, "training is of type dict; expected TrainingConfig"),
     ({"training": foretell.LSTMConfig()}, "training is of type LSTMConfig; expected TrainingConfig"),
     ({"model": "lstm"}, "model is of type str; expected DecisionTransformerConfig"),
-    ({"model": foretell.LSTMConfig()}, "model is of type LSTMConfig; expected Decision.*Config, or algorithm='lstm'"),
+    ({"model": foretell.LSTMConfig()}, "model is of type LSTMConfig; expected DecisionTransformerConfig, or alg.*lstm"),
     ({"values": {}}, "values is of type dict; expected IQLConfig"),
     ({"seed": 1.5}, "seed is 1.5; expected a whole number"),
     ({"seed": "1"}, "seed is '1'; expected a whole number"),

@@ -45,19 +45,19 @@ million, all of which stay, and to look at them again and again takes a while.""
 DESCRIPTION = "Foretell: recorded experience in, policies out, by sequence modelling. --version says what is installed."
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb, or say what is installed; return the exit code."""
-    if (sys.argv[1:] if arguments is None else list(arguments)) == ["--version"]:
+def main(arguments: Sequence[str] | None = None, out: TextIO | None = None) -> int:
+    """Run one verb, or say what is installed; return the exit code. Results go to `out`, else to stdout."""
+    words, out = sys.argv[1:] if arguments is None else list(arguments), out or sys.stdout
+    if words == ["--version"]:
         print(_versions())
         return 0
     warnings.showwarning, threading.excepthook = _show_warning, _show_thread_error
-    alone = "--json" in (sys.argv if arguments is None else arguments)  # then stdout is for the result and nothing else
     try:
-        with noted(signal.SIGINT, signal.SIGTERM), redirect_stdout(sys.stderr) if alone else nullcontext():
+        with noted(signal.SIGINT, signal.SIGTERM), redirect_stdout(sys.stderr) if _alone(words) else nullcontext():
             verb, result = run_verb(arguments)
         if not launch().speaks:
             return 0
-        print(json.dumps(result, allow_nan=False) if verb.json else verb.show(result))
+        print(json.dumps(result, allow_nan=False) if verb.json else verb.show(result), file=out, flush=True)
         return DatasetError.exit_code if isinstance(verb, Inspect) and verb.failed(result) else 0
     except ForetellError as error:
         if launch().speaks:  # every process that torchrun started meets the same error
@@ -94,23 +94,29 @@ def _versions() -> str:
 def entry() -> None:
     """Console script."""
     gc.set_threshold(YOUNG)
-    if "--json" in sys.argv:
-        _keep_stdout()
     replaced(sys.stdout)
     replaced(sys.stderr)
     keep_within_the_container()
-    code = main()
+    code = main(out=_stdout_alone() if _alone(sys.argv) else None)
     gc.freeze()  # at its end Python looks for what may go, and lets a million objects go one by one: half a second
     sys.exit(code)
 
 
-def _keep_stdout() -> None:
-    """Leave what was stdout to Python alone: what simulators in C and processes of theirs print goes to stderr."""
-    if sys.stdout is None or sys.stderr is None:  # closed by who started this
-        return
+def _alone(words: Sequence[str]) -> bool:
+    """Whether stdout is for one JSON object and nothing else."""
+    return "--json" in words and not {"-h", "--help"} & set(words)
+
+
+def _stdout_alone() -> TextIO | None:
+    """Return what was stdout; all else that is printed, by C and other processes and at the end too, is for stderr."""
+    was, sys.stdout = sys.stdout, sys.stderr
+    if was is None:  # closed by who started this
+        return None
+    if sys.stderr is None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     kept = os.dup(1)
     os.dup2(2, 1)
-    sys.stdout = os.fdopen(kept, "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors)
+    return os.fdopen(kept, "w", encoding=was.encoding, errors=was.errors, closefd=False)
 
 
 def replaced(stream: TextIO) -> None:

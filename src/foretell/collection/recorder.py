@@ -88,20 +88,23 @@ def record_blocks(
     starts, rng = stream(seed, "collection-starts"), stream(seed, "collection-actions")
     environments: Environments | None = None
     width = steps = episodes = 0
-    with contextlib.ExitStack() as open_ones:
+    try:
         while steps < num_steps:
             typical = steps / episodes if episodes else horizon or 1
             wanted = min(most, math.ceil((num_steps - steps) / typical))
             if environments is None or wanted != width:
-                open_ones.close()
+                if environments is not None:
+                    environments.close()
                 environments, width = make_environments(environment, wanted), wanted
-                open_ones.callback(environments.close)
             seeds = starts.integers(2**31 - 1, size=width).tolist()
             left = num_steps - steps
             block = _cut(_batch(policy, environments, seeds, rng, observation_transform, left), left)
             steps += len(block["rewards"])
             episodes += int(np.count_nonzero(block["terminations"] | block["truncations"]))
             yield block
+    finally:
+        if environments is not None:
+            environments.close()
 
 
 def _batch(

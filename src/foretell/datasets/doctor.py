@@ -48,7 +48,7 @@ def diagnose(dataset: Dataset, spec: EnvironmentSpec | None = None) -> list[Find
     findings += _keys(dataset)
     findings += _values(dataset)
     if not any(finding.severity == "error" for finding in findings):  # the checks below compute with the values
-        findings += magnitudes(dataset)
+        findings += magnitudes(dataset, spec)
         for check in (flags, seams, _fingerprint, timesteps, constants, duplicates, starts, lengths, actions):
             findings += check(dataset)
         findings += environment(dataset, spec) if spec is not None else ()

@@ -45,9 +45,9 @@ def seams(dataset: Dataset) -> Iterator[Finding]:
         inner = dataset.num_steps - dataset.num_episodes
         leaps = _leaps(dataset, following, breaks)
         if len(breaks) > max(1, FEW * inner) and not rounded:
-            unflagged = not np.asarray(dataset.truncations)[:-1].any()  # without the column episodes would be joined
-            rest = ("Mend it, or leave it out." if not unflagged else "Timeouts are never True: where episodes end at "
-                    "a time limit that is not flagged, say which (--horizon N).")  # fmt: skip
+            flagged = dataset.num_episodes > 1  # else, without the column, what are several episodes would be one
+            rest = ("Mend it, or leave it out." if flagged else "No end of an episode is flagged before the last "
+                    "timestep: where they end at a time limit, say which (--horizon N).")  # fmt: skip
             yield error("transitions", f"next_observations at {where}, nor at {len(breaks) - 1} of {inner} other "
                         "timesteps; expected what was seen after the action. Is the column shifted, or are the rows "
                         f"not in the order of recording? {rest}")  # fmt: skip

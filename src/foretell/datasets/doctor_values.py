@@ -20,15 +20,22 @@ OVERFLOW = 1e18
 """Squares of larger numbers leave float32, and with them every loss."""
 DROWNED = 1e4
 """A number that many times farther from the median than 99 in 100 others may drown them all."""
-SCALED_BY = {"observations": "mean and deviation", "actions": "their range", "rewards": "the largest return-to-go"}
-SCALED_BY["next_observations"] = SCALED_BY["observations"]
-"""What would be made of the others by one that is too large."""
+_OBSERVATIONS = (error, "mean and deviation", "Remove or repair that episode.")
+DROWNING = {
+    "observations": _OBSERVATIONS, "next_observations": _OBSERVATIONS,
+    "actions": (warning, "their range", "Repair it, or name the environment, whose range is then the actions'."),
+    "rewards": (warning, "the largest return-to-go", "Repair it, or scale it down, where it is no mistake."),
+}  # fmt: skip
+"""How severe that is, what the others are divided by then, and how to mend it. A rare reward may be the goal."""
 SAMPLE = 50_000
 """Rows, evenly spread, from which the usual size of a column's numbers is taken."""
 
 
-def magnitudes(dataset: Dataset) -> Iterator[Finding]:
-    """Numbers that float32 can hold and training cannot use: huge ones, and denormal ones, which are misread bytes."""
+def magnitudes(dataset: Dataset, spec: EnvironmentSpec | None = None) -> Iterator[Finding]:
+    """Numbers that float32 can hold and training cannot use: huge ones, and denormal ones, which are misread bytes.
+
+    Actions are divided by the range of an environment that is known (`spec`), whatever they are.
+    """
     for key in ("observations", "next_observations", "actions", "rewards"):
         values = getattr(dataset, key)
         if values is None or values.dtype != np.float32:
@@ -44,7 +51,8 @@ def magnitudes(dataset: Dataset) -> Iterator[Finding]:
             one = np.asarray(values[row]).reshape(-1)
             yield warning("magnitude", f"{key} holds {one[_denormal(one)][0]:g} at {place(dataset, row)}, which is no "
                           "number that is measured; were bytes read as another type?")  # fmt: skip
-        yield from _drowned(dataset, key, values)
+        if key != "actions" or spec is None:
+            yield from _drowned(dataset, key, values)
 
 
 def _widest(values: np.ndarray) -> float:
@@ -59,10 +67,7 @@ def _denormal(values: np.ndarray) -> np.ndarray:
 
 
 def _drowned(dataset: Dataset, key: str, values: np.ndarray) -> Iterator[Finding]:
-    """A number that alone makes the standard deviation ten times as large: normalised, the rest would be 0.
-
-    Of rewards it is a warning: one that is earned once in a hundred episodes may be the goal.
-    """
+    """A number that alone makes the standard deviation ten times as large: normalised, the rest would be 0."""
     sample = values[spread(len(values), SAMPLE)].reshape(-1, int(np.prod(values.shape[1:]))).astype(np.float64)
     middle = np.median(sample, axis=0)
     usual = np.quantile(np.abs(sample - middle), 0.99, axis=0)
@@ -71,14 +76,10 @@ def _drowned(dataset: Dataset, key: str, values: np.ndarray) -> Iterator[Finding
     low, high = (np.where(usual.reshape(low.shape) > 0, bound, end) for bound, end in ((low, -np.inf), (high, np.inf)))
     row = first(dataset, lambda rows: (values[rows] < low) | (values[rows] > high))
     if row is not None:
-        severe, mend = (
-            (warning, "Repair it, or use rewards nearer to each other, if it is none.")
-            if key == "rewards"
-            else (error, "Remove or repair that episode.")
-        )
+        severe, scale, mend = DROWNING[key]
         yield severe("magnitude", f"{key} holds {_widest(values[row]):g} at {place(dataset, row)}, where 99 in 100 are "
-                     f"within {usual.max():g} of the middle; normalised by {SCALED_BY[key]}, nothing would be left "
-                     f"of the others. {mend}")  # fmt: skip
+                     f"within {usual.max():g} of the middle; divided by {scale}, nothing would be left of the "
+                     f"others. {mend}")  # fmt: skip
 
 
 def constants(dataset: Dataset) -> Iterator[Finding]:

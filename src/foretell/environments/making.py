@@ -157,7 +157,7 @@ class GymnasiumLoop:
     def __init__(self, name: str, num_envs: int):
         self.name = name
         self.environments: list[gymnasium.Env] = []
-        self._end = weakref.finalize(self, _close, name, self.environments)  # also where nobody closes, and at exit
+        self._close_at_last()
         self.environments += (make_environment(name) for _ in range(num_envs))
         space = self.environments[0].observation_space
         self._shape, self._dtype = space.shape, space.dtype
@@ -237,13 +237,27 @@ class GymnasiumLoop:
         """Close every environment, once; one that cannot be closed is warned of."""
         self._end()
 
+    def _close_at_last(self) -> None:
+        """Have them closed where nobody does it: when nobody has this any more, or when Python ends."""
+        self._end = weakref.finalize(self, _close, self.name, self.environments)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_end"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._close_at_last()
+
 
 def _close(name: str, environments: Sequence[gymnasium.Env]) -> None:
+    failed = []
     for env in environments:
         try:
             env.close()
         except Exception as error:
-            warnings.warn(f"{name}: close failed ({type(error).__name__}: {error}).", stacklevel=2)
+            failed.append(f"{type(error).__name__}: {error}")
+    if failed:
+        warnings.warn(f"{name}: close failed ({failed[0]}).", stacklevel=2)
 
 
 def make_environments(name: str, num_envs: int) -> Environments:

@@ -235,10 +235,9 @@ class ReturnTicks(Formatter):
     def format_ticks(self, values: Sequence[float]) -> list[str]:
         """Return the labels of all ticks of an axis."""
         apart = min(np.diff(sorted({float(value) for value in values})), default=1.0)
-        large = [value for value in values if abs(value) >= 10]
-        digits = next(
-            (few for few in range(9) if all(abs(round(value, few) - value) < 1e-3 * apart for value in large)), 9
-        )
-        if not digits:
+        if all(abs(value) < 10 or abs(round(value) - value) < 1e-3 * apart for value in values):
             return [format_tick(value) for value in values]
+        digits = next(
+            (few for few in range(9) if all(abs(round(value, few) - value) < 1e-3 * apart for value in values)), 9
+        )
         return [f"{value:,.{digits}f}".replace("-", "−") for value in values]

@@ -18,7 +18,7 @@ class Discretizer(nn.Module):
 
     Before `fit` every dimension is cut uniformly from -1 to 1. Values outside belong to the outermost bins. Where many
     of the data are one and the same number, that number has bins of no width, and is given back exactly; in bins by
-    quantiles, so is every number of a dimension that has no more different ones than half of the bins.
+    quantiles, so is every number of a dimension with at most (bins + 1) / 2 different ones.
     """
 
     edges: Tensor
