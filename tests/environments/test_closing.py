@@ -15,6 +15,7 @@ from foretell.agents.configs import SACConfig
 from foretell.agents.random_policy import RandomPolicy
 from foretell.collection.recipes import collect_random
 from foretell.collection.recorder import record_blocks
+from foretell.core.errors import StoppedError
 from foretell.environments.making import GymnasiumLoop, environment_spec, make_environments
 from foretell.evaluation.policies import UniformPolicy
 from foretell.evaluation.protocol import evaluate
@@ -92,6 +93,15 @@ def test_of_a_recording(tmp_path, kept):
     assert collect_random("Holding-v0", 333, 0, tmp_path / "data.hdf5").num_steps == 333
     assert len(kept) > 1
     assert not OPEN
+
+
+def test_of_a_recording_that_is_stopped(tmp_path, kept):
+    def stop(*_, **__):
+        raise StoppedError(2)
+
+    with pytest.raises(StoppedError) as stopped:
+        collect_random("Holding-v0", 900, 0, tmp_path / "data.hdf5", progress=stop)
+    assert not OPEN, stopped  # whose traceback has what was at work
 
 
 def test_of_a_recording_that_nobody_goes_on_with(kept):
