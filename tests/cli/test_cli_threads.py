@@ -8,6 +8,7 @@ from cli_helpers import SMALL
 
 from foretell.cli.experiment_run import ExperimentRun
 from foretell.cli.experiment_story import describe
+from foretell.core import system
 from foretell.presets.pendulum import pendulum, quick
 
 VERBS = {
@@ -24,20 +25,39 @@ def asked(foretell, data, run_copy, agents, tmp_path, monkeypatch):
     (tmp_path / "agent").symlink_to(agents[0])
     counts = []
     monkeypatch.setattr(torch, "set_num_threads", counts.append)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     return counts
 
 
 @pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS)
 def test_as_many_as_are_asked_for(foretell, asked, verb):
     assert foretell(*verb, "--threads", 3).code == 0
-    assert asked == [3]
+    assert asked[0] == 3
+    assert set(asked[1:]) <= {1}, "a world is learned on one"
 
 
 @pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS)
 def test_one_a_core_where_nobody_asks(foretell, asked, verb, monkeypatch):
-    monkeypatch.setattr("os.cpu_count", lambda: 5)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(5), raising=False)
     assert foretell(*verb).code == 0
-    assert asked == [5]
+    assert asked[0] == 5
+    assert set(asked[1:]) <= {1}
+
+
+def test_who_has_set_omp_num_threads_has_asked(foretell, asked, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert foretell(*VERBS["train"]).code == 0
+    assert asked == []
+    assert foretell(*VERBS["evaluate"], "--threads", 2).code == 0
+    assert asked == [2]
+
+
+def test_cores_are_those_that_may_be_used(monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 7)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {3, 5}, raising=False)
+    assert system.cores() == 2
+    monkeypatch.delattr("os.sched_getaffinity")
+    assert system.cores() == 7, "as on macOS and Windows"
 
 
 @pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS)

@@ -138,8 +138,9 @@ def test_without_an_environment_the_data_say_what_is_possible(tmp_path):
 def test_progress_counts_timesteps(pendulum_random, tmp_path):
     told = []
     imagine(pendulum_random, num_steps=500, seed=0, path=tmp_path / "a.hdf5", config=replace(QUICK, updates=4),
-            progress=lambda done, total, **found: told.append((done, total, *found)))  # fmt: skip
-    assert told == [(0, 500, "evidence")] * 4 + [(500, 500, "mean_return")]
+            progress=lambda done, total, **found: told.append((done, total, *found, found.get("learned"))))  # fmt: skip
+    learning = [(0, 500, "learned", "evidence", share) for share in (0.25, 0.5, 0.75, 1.0)]
+    assert told == [*learning, (500, 500, "mean_return", None)]
 
 
 def test_what_cannot_be_imagined_is_refused(pendulum_random, tmp_path):

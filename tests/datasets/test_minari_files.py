@@ -294,3 +294,15 @@ def test_a_dataset_that_is_there_survives_another_of_its_name(dataset):
     with pytest.raises(UsageError, match="choose a free id"):
         write_minari(dataset, "own/taken-v0")
     assert read_minari("own/taken-v0").num_steps == dataset.num_steps
+
+
+@pytest.mark.parametrize(
+    "error", [ImportError, ModuleNotFoundError, TypeError, ValueError, gymnasium.error.NameNotFound]
+)
+def test_of_an_environment_that_cannot_be_made_here_the_data_are_written(dataset, error, monkeypatch):
+    def make(name):
+        raise error("moved to another package")
+
+    monkeypatch.setattr(gymnasium, "make", make)
+    write_minari(dataset, "elsewhere/test-v0")
+    assert minari.load_dataset("elsewhere/test-v0").action_space.shape == (dataset.action_dim,)

@@ -11,13 +11,15 @@ import pytest
 from gymnasium import spaces
 
 from foretell import facade
+from foretell.agents.configs import SACConfig
 from foretell.collection.recipes import collect_random
-from foretell.core.errors import DatasetError, UsageError
+from foretell.core.errors import DatasetError, StoppedError, UsageError
 from foretell.datasets.dataset import DatasetMetadata
 from foretell.environments.making import environment_spec, make_environment, make_environments
 from foretell.evaluation.policies import UniformPolicy
 from foretell.evaluation.protocol import evaluate
 from foretell.training.configs import TrainingConfig
+from foretell.values.configs import IQLConfig
 
 
 class Sound(gymnasium.Env):
@@ -232,3 +234,28 @@ def test_actions_that_cannot_be_taken_come_with_a_wrapper(space, mend, monkeypat
     monkeypatch.setattr(Sound, "action_space", space)
     with pytest.raises(UsageError, match=mend):
         environment_spec("NanReward-v0")
+
+
+def test_validation_where_no_episode_may_end_is_warned_of_before_anything_is_learned(tmp_path, monkeypatch):
+    monkeypatch.setattr("foretell.evaluation.protocol.NO_HORIZON_LIMIT", 7)
+    said = "Endless-v0 has no time limit: a validation episode that does not end .*evaluate_every 0"
+    agent = SACConfig(total_steps=30, learning_starts=10, hidden_sizes=(4,), batch_size=4, evaluate_every=20)
+    with pytest.warns(UserWarning, match=said), pytest.raises(UsageError, match="have not ended after 7"):
+        facade.train_sac("Endless-v0", tmp_path / "sac", config=agent, validation_episodes=2)
+    data = collect_random("Ends-v0", 60, 0, tmp_path / "data.hdf5")
+    values = IQLConfig(updates=3, evaluate_every=2, hidden_sizes=(4,))
+    with pytest.warns(UserWarning, match="Ends-v0 has no time limit"):
+        facade.train_iql(data, tmp_path / "iql", values=values, validation_episodes=2)
+
+
+def test_a_stop_does_not_wait_for_the_end_of_an_episode_that_may_have_none(tmp_path):
+    taken = []
+
+    def stop(done, total, **_):
+        taken.append(done)
+        raise StoppedError(2)
+
+    agent = SACConfig(total_steps=300, learning_starts=10, hidden_sizes=(4,), batch_size=4, evaluate_every=0)
+    with pytest.raises(StoppedError):
+        facade.train_sac("Endless-v0", tmp_path / "sac", config=agent, progress=stop)
+    assert taken == [1]

@@ -13,6 +13,7 @@ from foretell import facade
 from foretell.collection.recipes import collect_random
 from foretell.core.episode import Episode
 from foretell.core.errors import DatasetError, UsageError
+from foretell.evaluation import protocol
 
 SMALL = foretell.TrainingConfig(updates=2, batch_size=4)
 PENDULUM = gymnasium.make("Pendulum-v1")
@@ -94,3 +95,31 @@ def test_an_episode_may_come_in_lists():
 
 def test_what_there_is_can_be_listed():
     assert {"train", "Episode", "TrainingConfig", "load_policy"} <= set(dir(foretell))
+
+
+@pytest.mark.parametrize(("environment", "actions", "message"), [
+    ("Pendulum-v1", np.full((4, 1), np.nan, np.float32), "act gave nan; expected finite numbers"),
+    ("Pendulum-v1", np.zeros((1, 1), np.float32), r"act gave actions of shape \(1, 1\); expected \(4, 1\)"),
+    ("Pendulum-v1", np.zeros((4, 2), np.float32), r"of shape \(4, 2\); expected \(4, 1\)"),
+    ("Pendulum-v1", np.zeros(4, np.float32), r"of shape \(4,\); expected \(4, 1\)"),
+    ("CartPole-v1", np.zeros(1, np.int64), r"of shape \(1,\); expected \(4,\)"),
+])  # fmt: skip
+def test_what_a_policy_of_ones_own_does(environment, actions, message):
+    with pytest.raises(UsageError, match=message):
+        protocol.evaluate(Always(actions), environment, range(4))
+
+
+def test_a_policy_may_act_in_lists():
+    assert protocol.evaluate(Always([[0.0]] * 2), "Pendulum-v1", range(2)).lengths.tolist() == [200, 200]
+
+
+class Always:
+    def __init__(self, actions):
+        self.actions = actions
+
+    def reset(self, num_envs, target_return=None): ...
+
+    def act(self, observations):
+        return self.actions
+
+    def observe(self, rewards): ...

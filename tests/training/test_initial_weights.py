@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +16,7 @@ from foretell.evaluation.policies import ASKED
 from foretell.models.registry import MODELS
 from foretell.training.configs import TrainingConfig
 from foretell.training.run_folder import load_run
-from reference.making import make_dataset, small_config
+from reference.making import VECTOR, make_dataset, small_config
 
 TRAINING = TrainingConfig(updates=3, batch_size=4, warmup_updates=0)
 STILL = TrainingConfig(updates=1, batch_size=4, learning_rate=1e-12, warmup_updates=0)
@@ -137,3 +138,26 @@ def test_value_functions_are_learned_in_the_units_of_the_data(tmp_path):
     policy.reset(num_envs=2)
     assert np.isfinite(policy.act(np.asarray(OTHERS.observations[:2]))).all()
     assert all(torch.isfinite(tensor).all() for tensor in _weights(second).values())
+
+
+def _within(limit, **columns):
+    actions = np.random.default_rng(0).uniform(-limit, limit, (14, 2)).astype(np.float32)
+    return make_dataset([9, 5], actions=actions, **columns)
+
+
+def test_actions_that_the_weights_cannot_take_are_warned_of(tmp_path):
+    first = _train(_within(1.0), tmp_path / "first")
+    with pytest.warns(UserWarning, match=r"acts from .* has actions beyond that, which it will never take"):
+        _train(_within(2.0), tmp_path / "wider", initial_weights=first)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*beyond that")
+        _train(_within(0.9), tmp_path / "narrower", initial_weights=first)
+
+
+def test_a_run_that_acts_beyond_the_environment_is_no_beginning(pendulum_random, tmp_path):
+    rows = make_dataset([200], shape=replace(VECTOR, observation_shape=(3,), action_dim=1))
+    far = replace(rows, actions=3 * np.ones_like(rows.actions) * np.sin(np.arange(200, dtype=np.float32))[:, None])
+    first = _train(far, tmp_path / "first")
+    with pytest.raises(UsageError, match=r"first: it acts from .*; Pendulum-v1 takes actions from \[-2.0\] to \[2.0\]"):
+        _train(pendulum_random, tmp_path / "second", initial_weights=first)
+    assert not (tmp_path / "second").exists()

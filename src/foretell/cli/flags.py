@@ -9,6 +9,7 @@ from dataclasses import fields
 from typing import Any
 
 from foretell.core.errors import UsageError
+from foretell.core.system import cores
 
 FIRST = "decision-transformer"
 """The model whose flags have no prefix."""
@@ -84,10 +85,14 @@ def require_one(name: str, count: int | None) -> None:
 
 
 def use_threads(threads: int | None, processes: int = 1) -> None:
-    """Compute on as many threads; None is one a core, shared among the `processes` of this machine. Loads PyTorch."""
+    """Compute on as many threads; None is one a core, shared among the `processes` of this machine. Loads PyTorch.
+
+    Who has set OMP_NUM_THREADS has said how many, where there is one process: of several torchrun sets it to 1.
+    """
     import torch
 
-    torch.set_num_threads(threads or max(1, (os.cpu_count() or 1) // processes))
+    if threads or processes > 1 or "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(threads or max(1, cores() // processes))
 
 
 def common_flags(verb: Any, names: Sequence[str]) -> list[str]:

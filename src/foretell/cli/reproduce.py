@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from foretell.cli.flags import require_one
 from foretell.cli.progress import watch
+from foretell.core.system import cores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ class Reproduce:
         out = self.out or Path("results") / (experiment.name + ("-quick" if self.quick else ""))
         seeds = range(self.seeds or experiment.default_seeds)
         run = ExperimentRun(experiment, out, list(seeds), self.root_seed, league=self.league)
-        run.execute(self.workers or os.cpu_count() or 1, quiet=self.json)
+        run.execute(self.workers or cores(), quiet=self.json)
         with watch("report", quiet=self.json):
             files = run.report()
         return {"files": [str(path) for path in files], "report": str(out / "report.html"), "folder": str(out)}

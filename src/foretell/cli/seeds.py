@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from foretell.cli.progress import watch
 from foretell.core.errors import CheckpointError, UsageError
 from foretell.core.files import sha256_of
 from foretell.core.seeds_folder import REPORT, require_the_same, runs_of_seeds
+from foretell.core.system import cores
 from foretell.models.registry import MODELS
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def train_seeds(verb: Train, seeds: list[int]) -> dict[str, Any]:
     from foretell.cli.jobs import Job, run_jobs
 
     jobs = [Job(name=f"seed {seed}", arguments=verb.arguments(seed)) for seed in seeds]
-    run_jobs(jobs, verb.workers or os.cpu_count() or 1, quiet=verb.json)
+    run_jobs(jobs, verb.workers or cores(), quiet=verb.json)
     return {"run": str(verb.out), "runs": [str(verb.out / f"seed-{seed}") for seed in seeds]}
 
 

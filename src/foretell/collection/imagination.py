@@ -48,7 +48,7 @@ def imagine(
     spec = _spec_of(dataset)
     ensemble = DynamicsEnsemble(
         dataset, config, seed=seed, num_actions=spec.num_actions,
-        progress=lambda done, total, **found: progress(0, num_steps, **found),
+        progress=lambda done, total, **found: progress(0, num_steps, learned=done / total, **found),
     )  # fmt: skip
     metadata = DatasetMetadata(
         environment=dataset.metadata.environment, algorithm="imagined", seed=seed, versions=versions("torch"),

@@ -199,3 +199,9 @@ def signal_this_process(number: int) -> None:
 def name_of(handle: int, path: Path) -> str:
     """Return a name by which the very file that is open can be opened again; its path where there is none."""
     return f"/dev/fd/{handle}" if fcntl is not None else str(path)
+
+
+def cores() -> int:
+    """Return how many cores this process may use: of a machine that is shared out (SLURM, containers), not all."""
+    allowed = getattr(os, "sched_getaffinity", None)
+    return len(allowed(0)) if allowed else os.cpu_count() or 1

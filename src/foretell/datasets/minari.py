@@ -241,7 +241,7 @@ def _spaces(dataset: Dataset) -> dict[str, Any]:
         return found
     try:
         env = gymnasium.make(environment)
-    except gymnasium.error.Error:
+    except (gymnasium.error.Error, ImportError, TypeError, ValueError):  # it is not here, or needs arguments
         return found
     env.close()
     found["action_space"] = env.action_space

@@ -15,7 +15,7 @@ from foretell.core.errors import UsageError
 from foretell.core.progress import Progress, silent
 from foretell.core.seeding import derive_seeds
 from foretell.core.settings import whole
-from foretell.environments.making import Environments, environment_spec, make_environments
+from foretell.environments.making import Environments, EnvironmentSpec, environment_spec, make_environments
 
 EVALUATION_STARTS = 200
 """As in the report's Table II."""
@@ -91,18 +91,19 @@ def evaluate(
     environment without a time limit it counts, with a warning, for as long as the policy can act (`most_timesteps`,
     where it has one).
     """
-    horizon = environment_spec(environment).horizon
+    spec = environment_spec(environment)
     with contextlib.closing(make_environments(environment, len(starts))) as environments:
-        returns, lengths = _episodes(policy, environment, environments, starts, horizon, target_return, progress)
+        returns, lengths = _episodes(policy, spec, environments, starts, target_return, progress)
     return Outcome(starts=tuple(starts), returns=returns, lengths=lengths)
 
 
 def _episodes(
-    policy: Policy, environment: str, environments: Environments, starts: Sequence[int], horizon: int | None,
+    policy: Policy, spec: EnvironmentSpec, environments: Environments, starts: Sequence[int],
     target_return: float | np.ndarray | None, progress: Progress,
 ) -> tuple[Float[np.ndarray, " episodes"], Int[np.ndarray, " episodes"]]:  # fmt: skip
     """Return what each episode earned, and how many timesteps it took."""
-    count = len(starts)
+    count, environment, horizon = len(starts), spec.name, spec.horizon
+    shape = (count,) if spec.num_actions is not None else (count, spec.action_dim)
     able = getattr(policy, "most_timesteps", None) if horizon is None else None
     known = horizon or able
     limit = known or NO_HORIZON_LIMIT
@@ -124,7 +125,8 @@ def _episodes(
                 f"{environment} has no time limit, and {int(running.sum())} of {count} episodes have not ended after "
                 f"{limit:,} timesteps. Register it with max_episode_steps."
             )
-        observations, rewards, terminations, truncations = environments.step(policy.act(observations))
+        actions = _checked(policy.act(observations), shape)
+        observations, rewards, terminations, truncations = environments.step(actions)
         policy.observe(rewards)
         returns += np.where(running, rewards, 0.0)
         lengths += running
@@ -132,3 +134,13 @@ def _episodes(
         timestep += 1
         progress(timestep, known or timestep + bool(running.any()), running=int(running.sum()))
     return returns, lengths
+
+
+def _checked(actions: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Return what a policy does as an array. Raises `UsageError` for what NumPy would stretch, and no numbers."""
+    found = np.asarray(actions)
+    if found.shape != shape:
+        raise UsageError(f"act gave actions of shape {found.shape}; expected {shape}, one for each environment.")
+    if found.dtype.kind == "f" and not np.isfinite(found).all():
+        raise UsageError(f"act gave {found[~np.isfinite(found)][0]}; expected finite numbers.")
+    return found

@@ -17,6 +17,7 @@ from foretell.environments.making import environment_spec
 from foretell.evaluation.policies import AgentPolicy, restore_sac
 from foretell.evaluation.protocol import VALIDATION_STARTS, validation_starts
 from foretell.evaluation.protocol import evaluate as run_episodes
+from foretell.facade.environments import warn_of_endless_episodes
 from foretell.facade.training import ROOT_SEED
 from foretell.training.run_folder import load_run
 from foretell.training.sac import train_sac as _train_sac
@@ -36,13 +37,16 @@ def train_sac(
     """Train Soft Actor-Critic in `environment`; return the run folder, in which `replay.hdf5` holds every step."""
     check_kinds(config=(config, SACConfig))
     seed, root_seed = whole("seed", seed), whole("root_seed", root_seed)
-    starts, shape = validation_starts(root_seed, validation_episodes), environment_spec(environment).observation_shape
+    starts, spec = validation_starts(root_seed, validation_episodes), environment_spec(environment)
+    config = config or SACConfig()
+    if config.evaluate_every:
+        warn_of_endless_episodes(spec)
 
     def measure(policy: SACPolicy) -> float:
-        return run_episodes(AgentPolicy(policy, shape), environment, starts).mean_return
+        return run_episodes(AgentPolicy(policy, spec.observation_shape), environment, starts).mean_return
 
     return _train_sac(
-        Path(out), environment, config or SACConfig(), seed=seed, evaluate=measure, progress=progress,
+        Path(out), environment, config, seed=seed, evaluate=measure, progress=progress,
         validation={"root_seed": root_seed, "episodes": validation_episodes},
     )  # fmt: skip
 

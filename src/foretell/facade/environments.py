@@ -9,6 +9,7 @@ from foretell.core.errors import DatasetError, UsageError
 from foretell.datasets.dataset import Dataset
 from foretell.datasets.doctor import diagnose
 from foretell.environments.making import EnvironmentSpec, environment_spec, stored_environment_spec
+from foretell.evaluation.protocol import NO_HORIZON_LIMIT
 
 
 def environment_of(data: Dataset, environment: str | None) -> EnvironmentSpec:
@@ -66,6 +67,17 @@ def fitting_environment(config: dict[str, Any], environment: str | None) -> Envi
             stacklevel=2,
         )
     return spec
+
+
+def warn_of_endless_episodes(spec: EnvironmentSpec) -> None:
+    """Warn that episodes of a validation may never end, before anything is learned."""
+    if spec.horizon is None:
+        warnings.warn(
+            f"{spec.name} has no time limit: a validation episode that does not end by itself is an error after "
+            f"{NO_HORIZON_LIMIT:,} timesteps. Register it with max_episode_steps, or leave validation out "
+            "(evaluate_every 0).",
+            stacklevel=4,
+        )
 
 
 def _refuse_other_actions(config: dict[str, Any], spec: EnvironmentSpec) -> None:

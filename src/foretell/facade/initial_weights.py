@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from foretell.core.errors import UsageError
@@ -14,10 +16,14 @@ from foretell.core.files import sha256_of
 from foretell.core.run_settings import differences
 from foretell.evaluation.policies import ASKED
 from foretell.facade.given_values import plain
+from foretell.facade.source import Source
 from foretell.models.configs import ModelConfig, SequenceShape
 from foretell.models.interface import SequenceModel
 from foretell.sequences.normalization import Normalization
 from foretell.training.run_folder import load_run
+
+ROUNDING = 1e-4
+"""Part of a range by which actions may leave it, for data are rounded."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -70,6 +76,30 @@ class InitialWeights:
                 f"{shape.max_timesteps:,}; expected no more. Train a network of its own."
             )
         return replace(shape, max_timesteps=there)
+
+    def check_actions(self, source: Source) -> None:
+        """Hold the run's range of actions, which is kept, against what the environment takes and the data hold.
+
+        Raises `UsageError` where it goes beyond the environment's; warns where the data go beyond it.
+        """
+        kept = self.normalization.action_range
+        if kept is None or source.data.discrete:
+            return
+        low, high = np.asarray(kept.low), np.asarray(kept.high)
+        room = ROUNDING * (high - low)
+        acts = f"{self.path}: it acts from {low.tolist()} to {high.tolist()}, which its weights keep"
+        limits = source.normalization.action_range if source.spec.name else None
+        if limits and ((low < limits.low - room) | (high > limits.high + room)).any():
+            raise UsageError(
+                f"{acts}; {source.spec.name} takes actions from {list(limits.low)} to {list(limits.high)}. Train a "
+                "network of its own."
+            )
+        actions = source.data.actions
+        if ((actions.min(axis=0) < low - room) | (actions.max(axis=0) > high + room)).any():
+            warnings.warn(
+                f"{acts}; {source.data.name} has actions beyond that, which it will never take. Train a network of its "
+                "own for those.", stacklevel=3,
+            )  # fmt: skip
 
     def load_into(self, network: SequenceModel) -> None:
         """Put the weights in the place of those that were drawn, and of what was measured on the data."""

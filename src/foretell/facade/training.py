@@ -23,6 +23,7 @@ from foretell.evaluation.acting import acting_policy, check_acting
 from foretell.evaluation.configs import ActingConfig, acting_settings
 from foretell.evaluation.policies import ASKED, restore_values
 from foretell.evaluation.protocol import VALIDATION_STARTS
+from foretell.facade.environments import warn_of_endless_episodes
 from foretell.facade.given_values import copy_values, given_values
 from foretell.facade.initial_weights import InitialWeights
 from foretell.facade.source import Source
@@ -113,6 +114,7 @@ def train(
     )  # fmt: skip
     check_share(best_share)
     if initial:
+        initial.check_actions(source)
         shape, normalization = initial.fitted(algorithm, condition, model, shape), initial.normalization
     if condition not in get_args(Condition):
         raise UsageError(f"condition {condition!r}; expected one of {', '.join(get_args(Condition))}.")
@@ -158,7 +160,7 @@ def train(
     with processes.lock(out), place.run(out, config | place.facts(out)) as run:
         if run.finished:
             return out
-        stages = _Stages(progress, [settings["updates"] if needs_values else 0, training.updates])
+        stages = _Stages(progress, [settings["updates"] if needs_values and not given else 0, training.updates])
         functions = None
         if needs_values:
             if values_from and given:
@@ -223,6 +225,7 @@ def _learn_values(
 ) -> Path:  # fmt: skip
     if config.evaluate_every:
         source.check_evaluable("evaluate_every", root_seed, validation_episodes)
+        warn_of_endless_episodes(source.spec)
     facts = {
         "kind": "values", "algorithm": "iql", **source.config(), "values": asdict(config), "seed": seed,
         "validation": {"root_seed": root_seed, "episodes": validation_episodes},

@@ -281,6 +281,8 @@ def _loop(
         try:
             progress(replay.size, config.total_steps, **latest)
         except StoppedError as error:  # the state can be saved where an episode ends, so go on to there
+            if training.spec.horizon is None:  # it may never
+                raise
             stopped = stopped or error
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 
 import torch
 from jaxtyping import Float
@@ -36,7 +37,8 @@ def maximise_evidence(
         process.load_state_dict(settings)
         progress(config.updates, config.updates, evidence=evidence)
         return evidence
-    evidence = _learn(process, inputs, targets, config, progress)
+    with _one_thread():
+        evidence = _learn(process, inputs, targets, config, progress)
     while len(_learned) >= KEPT:
         del _learned[next(iter(_learned))]
     _learned[key] = {name: value.clone() for name, value in process.state_dict().items()}, evidence
@@ -49,6 +51,18 @@ def _key(process: GaussianProcess, inputs: Tensor, targets: Tensor, config: Dyna
     for tensor in (inputs, targets, *process.state_dict().values()):
         read.update(tensor.contiguous().numpy().tobytes())
     return read.hexdigest()
+
+
+@contextmanager
+def _one_thread() -> Generator[None]:
+    """Keep PyTorch from sharing out matrices of some hundred rows: on cores that others use, threads wait far longer
+    than they compute."""
+    available = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(available)
 
 
 def _learn(
