@@ -27,7 +27,7 @@ def test_a_run_is_not_continued_with_other_value_functions(tmp_path):
         facade.train_iql(tc._data(), tmp_path / f"iql-{seed}", values=tc.VALUES, seed=seed) for seed in (1, 2)
     )
     with pytest.raises(tc.Killed):
-        tc._train(tmp_path / "run", "value", values=None, values_from=one, progress=tc._killed_at(23))
+        tc._train(tmp_path / "run", "value", values=None, values_from=one, progress=tc._killed_at(3))
     with pytest.raises(UsageError):
         tc._train(tmp_path / "run", "value", values=None, values_from=other)
     assert tc._same(tmp_path / "run" / "values", one)
