@@ -18,6 +18,7 @@ from foretell.datasets.dataset import DatasetMetadata
 from foretell.environments.making import environment_spec, make_environment, make_environments
 from foretell.evaluation.policies import UniformPolicy
 from foretell.evaluation.protocol import evaluate
+from foretell.training import sac
 from foretell.training.configs import TrainingConfig
 from foretell.values.configs import IQLConfig
 
@@ -248,14 +249,21 @@ def test_validation_where_no_episode_may_end_is_warned_of_before_anything_is_lea
         facade.train_iql(data, tmp_path / "iql", values=values, validation_episodes=2)
 
 
-def test_a_stop_does_not_wait_for_the_end_of_an_episode_that_may_have_none(tmp_path):
+def test_a_stop_does_not_wait_long_for_the_end_of_an_episode_that_may_have_none(tmp_path, monkeypatch):
+    monkeypatch.setattr(sac, "PATIENCE", 5)
     taken = []
 
     def stop(done, total, **_):
         taken.append(done)
-        raise StoppedError(2)
+        if done >= 20:
+            raise StoppedError(2)
 
     agent = SACConfig(total_steps=300, learning_starts=10, hidden_sizes=(4,), batch_size=4, evaluate_every=0)
     with pytest.raises(StoppedError):
         facade.train_sac("Endless-v0", tmp_path / "sac", config=agent, progress=stop)
-    assert taken == [1]
+    assert taken == list(range(1, 26))
+    taken.clear()
+    with pytest.raises(StoppedError):  # one that ends by itself is waited for, and saved
+        facade.train_sac("Ends-v0", tmp_path / "ends", config=agent, progress=stop)
+    assert taken == list(range(1, 21))
+    assert list((tmp_path / "ends").glob("checkpoints/*"))

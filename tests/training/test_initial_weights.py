@@ -161,3 +161,10 @@ def test_a_run_that_acts_beyond_the_environment_is_no_beginning(pendulum_random,
     with pytest.raises(UsageError, match=r"first: it acts from .*; Pendulum-v1 takes actions from \[-2.0\] to \[2.0\]"):
         _train(pendulum_random, tmp_path / "second", initial_weights=first)
     assert not (tmp_path / "second").exists()
+
+
+def test_another_number_of_actions_is_another_network(tmp_path):
+    first = _train(_within(1.0), tmp_path / "first")
+    three = make_dataset([9, 5], shape=replace(VECTOR, action_dim=3))
+    with pytest.raises(UsageError, match="weights are of another network"):
+        _train(three, tmp_path / "second", initial_weights=first)

@@ -114,8 +114,8 @@ def train(
     )  # fmt: skip
     check_share(best_share)
     if initial:
-        initial.check_actions(source)
         shape, normalization = initial.fitted(algorithm, condition, model, shape), initial.normalization
+        initial.check_actions(source)
     if condition not in get_args(Condition):
         raise UsageError(f"condition {condition!r}; expected one of {', '.join(get_args(Condition))}.")
     if planner and (condition == "advantage" or target != "auto"):

@@ -29,6 +29,8 @@ from foretell.training.run_folder import RunFolder, run_versions
 
 LOG_EVERY = 500
 """Timesteps between events that hold the losses."""
+PATIENCE = 1_000
+"""Timesteps that a stop waits for the end of an episode where no time limit ends it."""
 AHEAD = 64
 """Timesteps for which random numbers are drawn together: for one alone, it takes three times as long."""
 KEPT_EVERY = 100
@@ -220,7 +222,6 @@ def train_sac(
     """Train one agent in `path`, or continue it; a finished run is left as it is.
 
     `validation` says in `config.json` which start states `evaluate` uses.
-
     `evaluate` returns the mean return on validation starts, for the learning curve. Writes the run folder and
     `replay.hdf5`, every timestep taken as a D4RL dataset.
     """
@@ -254,7 +255,7 @@ def _loop(
     config, replay = training.config, training.replay
     latest: dict[str, float] = {}
     stopped: StoppedError | None = None
-    checkpointed = replay.size
+    waited, checkpointed = 0, replay.size
     training.begin_episode()
     while replay.size < config.total_steps:
         ended = training.act_and_record()
@@ -281,9 +282,9 @@ def _loop(
         try:
             progress(replay.size, config.total_steps, **latest)
         except StoppedError as error:  # the state can be saved where an episode ends, so go on to there
-            if training.spec.horizon is None:  # it may never
+            stopped, waited = stopped or error, waited + 1
+            if training.spec.horizon is None and waited > PATIENCE:
                 raise
-            stopped = stopped or error
 
 
 def _write_replay(path: Path, training: SACTraining) -> None:
