@@ -8,6 +8,7 @@ from typing import Any
 from foretell.core.errors import DatasetError, UsageError
 from foretell.datasets.dataset import Dataset
 from foretell.datasets.doctor import diagnose
+from foretell.datasets.doctor_values import RANGE_TOLERANCE
 from foretell.environments.making import EnvironmentSpec, environment_spec, stored_environment_spec
 from foretell.evaluation.protocol import NO_HORIZON_LIMIT
 
@@ -85,7 +86,7 @@ def _refuse_other_actions(config: dict[str, Any], spec: EnvironmentSpec) -> None
     acted = (config.get("normalization") or {}).get("action_range")
     if acted is None or spec.action_low is None or spec.action_high is None:
         return
-    room = [1e-4 * (high - low) for low, high in zip(spec.action_low, spec.action_high)]  # data are rounded
+    room = [RANGE_TOLERANCE * (high - low) for low, high in zip(spec.action_low, spec.action_high)]
     below = any(one < low - more for one, low, more in zip(acted["low"], spec.action_low, room))
     above = any(one > high + more for one, high, more in zip(acted["high"], spec.action_high, room))
     if below or above:

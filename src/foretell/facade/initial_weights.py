@@ -14,6 +14,7 @@ from torch import Tensor
 from foretell.core.errors import UsageError
 from foretell.core.files import sha256_of
 from foretell.core.run_settings import differences
+from foretell.datasets.doctor_values import RANGE_TOLERANCE
 from foretell.evaluation.policies import ASKED
 from foretell.facade.given_values import plain
 from foretell.facade.source import Source
@@ -21,9 +22,6 @@ from foretell.models.configs import ModelConfig, SequenceShape
 from foretell.models.interface import SequenceModel
 from foretell.sequences.normalization import Normalization
 from foretell.training.run_folder import load_run
-
-ROUNDING = 1e-4
-"""Part of a range by which actions may leave it, for data are rounded."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -86,7 +84,7 @@ class InitialWeights:
         if kept is None or source.data.discrete:
             return
         low, high = np.asarray(kept.low), np.asarray(kept.high)
-        room = ROUNDING * (high - low)
+        room = RANGE_TOLERANCE * (high - low)
         acts = f"{self.path}: it acts from {low.tolist()} to {high.tolist()}, which its weights keep"
         limits = source.normalization.action_range if source.spec.name else None
         if limits and ((low < limits.low - room) | (high > limits.high + room)).any():
