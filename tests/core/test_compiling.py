@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import os
 import shutil
 import subprocess
 
 import pytest
 
-from foretell.core.compiling import shared_library
+from foretell.core import compiling
+from foretell.core.compiling import loaded, shared_library
 
 
 @pytest.fixture
@@ -52,3 +54,32 @@ def test_nothing_is_compiled_or_said_where_it_is_switched_off(source, monkeypatc
     source.write_text("this is no C")
     assert shared_library(source) is None
     assert not recwarn
+
+
+@pytest.mark.parametrize("left", [0, 100, 5000])
+def test_a_library_that_was_cut_short_is_made_again(source, left):
+    """A machine that went down while it was written; loaded, it would end the process."""
+    library = shared_library(source)
+    whole = library.read_bytes()
+    library.write_bytes(whole[:left])
+    assert loaded(source).seven() == 7
+    assert library.read_bytes() == whole
+
+
+def test_what_the_system_will_not_load_is_said(source):
+    """Where programs are forbidden, on a file system mounted noexec."""
+    library = shared_library(source)
+    content = b"no program"
+    library.write_bytes(content + hashlib.sha256(content).digest())
+    with pytest.warns(UserWarning, match=r"seven\.c cannot be loaded .*FORETELL_NATIVE=0"), pytest.raises(OSError):
+        loaded(source)
+
+
+def test_a_user_without_a_home_is_told_what_to_set(source, monkeypatch):
+    def nowhere():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(compiling.Path, "home", nowhere)
+    with pytest.warns(UserWarning, match="set HOME or XDG_CACHE_HOME"), pytest.raises(OSError):
+        shared_library(source)

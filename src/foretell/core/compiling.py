@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import hashlib
 import os
 import platform
@@ -10,9 +12,11 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
+
+from foretell.core.system import flush
 
 SWITCH = "FORETELL_NATIVE"
 """`FORETELL_NATIVE=0` in the environment: nothing is compiled or loaded."""
@@ -24,6 +28,8 @@ FLAGS = (
 EXACT = ("-ffp-contract=off", "-fno-associative-math", "-fno-reciprocal-math", "-fsigned-zeros")
 """Each operation as it is written, rounded once: the numbers are then those of PyTorch's operators."""
 BUILD_SECONDS = 120
+DIGEST_BYTES = 32
+"""Of the SHA-256 of a library, which stands at its end."""
 _FOLDER = Path(__file__).parent / "native"
 PRODUCTS = _FOLDER / "products.h", _FOLDER / "registers.h"
 """Matrix products, which the libraries of several packages include, and what they include."""
@@ -42,13 +48,30 @@ def shared_library(source: Path, beside: Sequence[Path] = (), flags: Sequence[st
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if os.environ.get(SWITCH) == "0" or not sys.platform.startswith("linux") or compiler is None:
         return None
-    try:
+    with _told(source, "compiled and kept"):
         return _built(compiler, source, beside, flags)
+
+
+def loaded(source: Path, beside: Sequence[Path] = (), flags: Sequence[str] = ()) -> ctypes.CDLL | None:
+    """Return the library itself; None, and raises with a warning, as `shared_library` does, and where the system will
+    not load it: programs may be forbidden where it lies (noexec)."""
+    path = shared_library(source, beside, flags)
+    if path is None:
+        return None
+    with _told(source, "loaded"):
+        return ctypes.CDLL(str(path))
+
+
+@contextlib.contextmanager
+def _told(source: Path, done: str) -> Iterator[None]:
+    """Warn of an error that keeps C from being used."""
+    try:
+        yield
     except (OSError, subprocess.SubprocessError) as error:
         warnings.warn(
-            f"{source.name} cannot be compiled and kept ({_reason(error)}); PyTorch and NumPy compute in its place, "
+            f"{source.name} cannot be {done} ({_reason(error)}); PyTorch and NumPy compute in its place, "
             f"which takes longer and rounds differently. Mend it, or set {SWITCH}=0 to leave all C out.",
-            stacklevel=2,
+            stacklevel=4,
         )
         raise
 
@@ -59,13 +82,22 @@ def _built(compiler: str, source: Path, beside: Sequence[Path], flags: Sequence[
     digest = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
     folder = _cache_folder()
     library = folder / f"{source.stem}-{digest[:24]}.so"
-    if not library.exists():
+    if not _is_whole(library):
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
             made = Path(scratch) / library.name
             command = [compiler, *FLAGS, *flags, str(source), "-o", str(made), "-lm"]
             subprocess.run(command, capture_output=True, timeout=BUILD_SECONDS, check=True)
+            with made.open("ab") as handle:  # the loader looks at nothing behind the end of the program
+                handle.write(hashlib.sha256(made.read_bytes()).digest())
+            flush(made)
             made.replace(library)  # whole or absent, however many build at a time
     return library
+
+
+def _is_whole(library: Path) -> bool:
+    """Whether a library is there and as it was when it was made: one that is cut short ends whoever loads it."""
+    content = library.read_bytes() if library.exists() else b""
+    return hashlib.sha256(content[:-DIGEST_BYTES]).digest() == content[-DIGEST_BYTES:]
 
 
 def _reason(error: OSError | subprocess.SubprocessError) -> str:
@@ -83,7 +115,10 @@ def _version(compiler: str) -> bytes:
 def _cache_folder() -> Path:
     """Return a folder that belongs to this user, and that nobody else may write to. Raises `OSError` otherwise."""
     root = os.environ.get("XDG_CACHE_HOME", "")
-    folder = (Path(root) if Path(root).is_absolute() else Path.home() / ".cache") / "foretell"
+    try:
+        folder = (Path(root) if Path(root).is_absolute() else Path.home() / ".cache") / "foretell"
+    except RuntimeError as error:  # a user without a name or a home
+        raise FileNotFoundError(f"{str(error).rstrip('.')}; set HOME or XDG_CACHE_HOME") from None
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     found = folder.stat()
     if found.st_uid != os.getuid() or found.st_mode & 0o022:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, get_args
+from typing import ClassVar, Literal
 
 from foretell.core.errors import UsageError
-from foretell.core.settings import check_not_negative, check_numbers
+from foretell.core.settings import check_choices, check_not_negative, check_numbers
 from foretell.sequences.configs import Binning
 
 Activation = Literal["relu", "gelu"]
@@ -57,10 +57,7 @@ class DecisionTransformerConfig:
         if self.width % self.heads:
             raise UsageError(f"width {self.width} is not divisible by {self.heads} heads; choose a multiple.")
         _check_dropout(self.dropout)
-        _check_choice("activation", self.activation, Activation)
-        _check_choice("action_head", self.action_head, ActionHeadKind)
-        _check_choice("action_loss", self.action_loss, ActionLoss)
-        _check_choice("timestep_embedding", self.timestep_embedding, TimestepEmbedding)
+        check_choices(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,8 +82,7 @@ class LSTMConfig:
     def __post_init__(self) -> None:
         _check_counts(self, "context_length", "width", "layers")
         _check_dropout(self.dropout)
-        _check_choice("action_head", self.action_head, ActionHeadKind)
-        _check_choice("action_loss", self.action_loss, ActionLoss)
+        check_choices(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,9 +107,7 @@ class MLPConfig:
     def __post_init__(self) -> None:
         _check_counts(self, "width", "layers")
         _check_dropout(self.dropout)
-        _check_choice("activation", self.activation, Activation)
-        _check_choice("action_head", self.action_head, ActionHeadKind)
-        _check_choice("action_loss", self.action_loss, ActionLoss)
+        check_choices(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,7 +155,7 @@ class TrajectoryTransformerConfig:
         _check_dropout(self.dropout)
         if self.bins < 2:
             raise UsageError(f"bins is {self.bins}; expected at least 2: of one, all numbers are the same symbol.")
-        _check_choice("binning", self.binning, Binning)
+        check_choices(self)
         check_not_negative(self, "action_weight", "reward_weight", "return_weight", "table_smoothing", "smoothing")
         if not 0 < self.discount <= 1:
             raise UsageError(f"discount is {self.discount}; expected more than 0 and at most 1.")
@@ -196,8 +190,7 @@ class EncoderDecoderConfig:
         if self.width % self.heads:
             raise UsageError(f"width {self.width} is not divisible by {self.heads} heads; choose a multiple.")
         _check_dropout(self.dropout)
-        _check_choice("action_head", self.action_head, ActionHeadKind)
-        _check_choice("action_loss", self.action_loss, ActionLoss)
+        check_choices(self)
 
     @property
     def window_length(self) -> int:
@@ -224,8 +217,3 @@ def _check_counts(config: ModelConfig, *names: str) -> None:
 def _check_dropout(probability: float) -> None:
     if not 0 <= probability < 1:
         raise UsageError(f"dropout is {probability}; expected a probability of 0 or more, below 1.")
-
-
-def _check_choice(name: str, value: str, choices: Any) -> None:
-    if value not in get_args(choices):
-        raise UsageError(f"{name} is {value!r}; expected one of {', '.join(get_args(choices))}.")

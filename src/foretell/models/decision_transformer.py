@@ -35,13 +35,12 @@ from foretell.models.layers import (
     dropout,
     stack_parameters,
     stack_settings,
-    tensors_of,
     through_blocks,
     unpadded_mask,
 )
 from foretell.models.native.acting import Reader
 from foretell.models.native.ends import embedded, fits, imitation_loss_of, readable, usable
-from foretell.models.native.stack import known_norm
+from foretell.models.native.stack import all_of, as_read, known_norm, parameters_of
 from foretell.models.native.whole import Parts, Reading, Whole
 from foretell.models.standing import hooked, watched
 from foretell.models.transformer.stacks import sinusoidal_positions
@@ -118,11 +117,11 @@ class DecisionTransformer(SequenceModel[DecisionTransformerConfig]):
         """
         plain, front, tail = super().reader(), self._front_parameters(), self._tail()
         blocks, parameters = self.transformer.blocks, stack_parameters(self.transformer.blocks)
+        settings = stack_settings(blocks, OBSERVATIONS) if parameters else None
         if not self._acts_itself() or hooked(*self.modules()):
             return plain
-        if front is None or tail is None or not (parameters and usable(*front, *parameters, *tail)):
+        if front is None or tail is None or settings is None or not usable():
             return plain
-        settings = stack_settings(blocks, OBSERVATIONS)
         read = Reader(front, parameters, tail, settings, bounded=self.action_head.bounded)
 
         def newest(batch: SequenceBatch) -> Tensor:
@@ -150,8 +149,11 @@ class DecisionTransformer(SequenceModel[DecisionTransformerConfig]):
             return None
         if not readable(batch.actions, batch.mask, parts.tail):
             return None
+        blocks = stack_settings(self.transformer.blocks, OBSERVATIONS)
+        if blocks is None:
+            return None
         reading = Reading(
-            tokens=self._count(batch), blocks=stack_settings(self.transformer.blocks, OBSERVATIONS),
+            tokens=self._count(batch), blocks=blocks,
             bounded=self.action_head.bounded, absolute=self.config.action_loss == "absolute",
             dropout=self.config.dropout,
         )  # fmt: skip
@@ -160,7 +162,7 @@ class DecisionTransformer(SequenceModel[DecisionTransformerConfig]):
     def _parts(self) -> Parts | None:
         """Return the parameters as the library takes them; None where it knows not all, or not all of them learn."""
         front, tail, blocks = self._front_parameters(), self._tail(), stack_parameters(self.transformer.blocks)
-        if front is None or tail is None or not blocks or not usable(*blocks):
+        if front is None or tail is None or not blocks or not usable():
             return None
         learned = [one for one in (*front, *blocks, *tail) if isinstance(one, nn.Parameter)]  # no table of sines
         if not all(one.requires_grad and not watched(one) for one in learned):
@@ -222,17 +224,24 @@ class DecisionTransformer(SequenceModel[DecisionTransformerConfig]):
         known = all(type(one) is nn.Linear for one in linear) and type(timestep) in TABLES.values() and known_norm(norm)
         if not known or hooked(*linear, timestep, norm):
             return None
-        found = [tensor for one in (*linear, timestep, norm) for tensor in tensors_of(one)]
-        return found if usable(*found) else None
+        width = norm.normalized_shape[0]
+        table = timestep.table if isinstance(timestep, SinusoidalEmbedding) else timestep._parameters.get("weight")
+        found = all_of([
+            *(each for one in linear if isinstance(one, nn.Linear)
+              for each in parameters_of(one, width, one.in_features)),
+            as_read(table, self.shape.max_timesteps, width), *parameters_of(norm, width),
+        ])  # fmt: skip
+        return found if found and usable() else None
 
-    def _tail(self) -> tuple[Tensor, Tensor, Tensor, Tensor] | None:
+    def _tail(self) -> list[Tensor] | None:
         """Return the parameters of reading actions off states as the library takes them, likewise."""
         norm, head = self.transformer.norm, self.action_head
         known = known_norm(norm) and type(head) is ActionHead
         if not known or hooked(self.transformer, norm, head):
             return None
-        found = norm.weight, norm.bias, head.weight, head.bias
-        return found if usable(*found) else None
+        width = norm.normalized_shape[0]
+        found = all_of([*parameters_of(norm, width), *parameters_of(head, self.shape.action_dim, width)])
+        return found if found and usable() else None
 
 
 def _tokens_of(mask: Bool[Tensor, "batch time"], count: int) -> Bool[Tensor, "batch count"]:

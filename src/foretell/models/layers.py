@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from foretell.models.configs import SequenceShape
-from foretell.models.native.stack import StackSettings, known_norm, run_stack, usable
+from foretell.models.native.stack import StackSettings, all_of, known_norm, parameters_of, run_stack, usable
 from foretell.models.standing import hooked
 
 
@@ -44,7 +44,7 @@ def kept_units(inputs: Tensor, probability: float, generator: torch.Generator) -
     return (keep * scale).to(inputs.dtype)
 
 
-def _drawn(inputs: Tensor, probability: float, generator: torch.Generator) -> tuple[Bool[Tensor, ...], float]:
+def _drawn(inputs: Tensor, probability: float, generator: torch.Generator) -> tuple[Bool[Tensor, "*shape"], float]:
     """Return which units stay, and what scales those up."""
     words = torch.empty(-(-inputs.numel() // 4), dtype=torch.int64, device=inputs.device)
     bits = words.random_(-(2**63), None, generator=generator).view(torch.int16)[: inputs.numel()]
@@ -117,9 +117,11 @@ ACTIVATIONS = {"relu": torch.relu_, "gelu": _gelu}
 """Nonlinearities by name; relu writes over its input."""
 
 
-def tensors_of(module: nn.Module) -> list[Tensor]:
-    """Return a module's own parameters and buffers. Looking their names up takes a tenth of one call of `act`."""
-    return [one for one in (*module._parameters.values(), *module._buffers.values()) if one is not None]
+PARTS = {
+    "norm_attention": (1,), "query_key_value": (3, 1), "attention_output": (1, 1), "norm_feedforward": (1,),
+    "feedforward_in": (4, 1), "feedforward_out": (1, 4),
+}  # fmt: skip
+"""Of a block, as the library takes them: the shape of each one's weight, in widths."""
 
 
 class Block(nn.Module):
@@ -236,8 +238,9 @@ def through_blocks(
     hooks, on themselves or on a part, are called one by one, so that the hooks see what they expect.
     """
     parameters = stack_parameters(blocks)
-    if parameters and usable(tokens, parameters):
-        return run_stack(tokens, allowed, parameters, stack_settings(blocks, outputs), generator)
+    settings = stack_settings(blocks, outputs) if parameters else None
+    if settings and usable(tokens):
+        return run_stack(tokens, allowed, parameters, settings, generator)
     for block in blocks[:-1]:
         tokens = block(tokens, allowed, generator)
     return blocks[-1](tokens, allowed, generator, outputs)
@@ -245,19 +248,30 @@ def through_blocks(
 
 def stack_parameters(blocks: nn.ModuleList) -> list[Tensor]:
     """Return the parameters of blocks as the library takes them; none where a part is unknown to it, or is watched."""
-    parts = [part for block in blocks for part in block._modules.values() if part is not None]
-    known = all(type(block) is Block for block in blocks) and all(
-        type(one) is nn.Linear or known_norm(one) for one in parts
-    )
-    return [tensor for part in parts for tensor in tensors_of(part)] if known and not hooked(*blocks, *parts) else []
+    found: list[Tensor | None] = []
+    for block in blocks:
+        parts = [part for name in PARTS if (part := block._modules.get(name)) is not None]
+        known = type(block) is Block and len(parts) == len(block._modules) == len(PARTS)
+        if not known or hooked(block, *parts) or not all(type(one) is nn.Linear or known_norm(one) for one in parts):
+            return []
+        norm = parts[0]
+        assert isinstance(norm, nn.LayerNorm)
+        width = norm.normalized_shape[0]
+        for part, (rows, *columns) in zip(parts, PARTS.values(), strict=True):
+            found += parameters_of(part, rows * width, *(one * width for one in columns))
+    return all_of(found) or []
 
 
-def stack_settings(blocks: nn.ModuleList, outputs: slice) -> StackSettings:
-    """Return what the library is told of blocks, which are all alike."""
-    first = next(block for block in blocks if isinstance(block, Block))
-    return StackSettings(
-        heads=first.heads, probability=first.probability, gelu=first.activation is _gelu, outputs=outputs
-    )
+def stack_settings(blocks: nn.ModuleList, outputs: slice) -> StackSettings | None:
+    """Return what the library is told of blocks; None where they differ, or it knows no such thing."""
+    own = [block for block in blocks if isinstance(block, Block)]
+    found = {(one.heads, one.probability, one.activation) for one in own}
+    if len(own) < len(blocks) or len(found) != 1:
+        return None
+    ((heads, probability, activation),) = found
+    if activation not in ACTIVATIONS.values() or own[0].norm_attention.normalized_shape[0] % heads:
+        return None
+    return StackSettings(heads=heads, probability=probability, gelu=activation is _gelu, outputs=outputs)
 
 
 class ActionHead(nn.Linear):

@@ -7,6 +7,8 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
+from torch.nn.utils import parametrizations, parametrize, prune
 
 from foretell.models.decision_transformer import DecisionTransformer
 from foretell.models.layers import masked_mean
@@ -162,3 +164,101 @@ def _copied(model):
     found = copy.deepcopy(model)
     assert found._whole is not model._whole
     return found
+
+
+def _pruned(model, block):
+    prune.l1_unstructured(block.feedforward_in, "weight", amount=0.0)
+    prune.remove(block.feedforward_in, "weight")
+
+
+def _normed(model, block):
+    parametrizations.weight_norm(block.feedforward_in)
+    parametrize.remove_parametrizations(block.feedforward_in, "weight")
+
+
+def _by_columns(model, block):
+    state = {name: one.T.contiguous().T if one.ndim == 2 else one for name, one in model.state_dict().items()}
+    model.load_state_dict(state, assign=True)
+
+
+def _unbiased(model, block):
+    block.feedforward_in = nn.Linear(block.feedforward_in.in_features, block.feedforward_in.out_features, bias=False)
+
+
+def _narrower(model, block):
+    width = block.feedforward_in.in_features
+    block.feedforward_in, block.feedforward_out = nn.Linear(width, 2 * width), nn.Linear(2 * width, width)
+
+
+def _another_activation(model, block):
+    block.activation = nn.functional.silu
+
+
+def _without_a_norm(model, block):
+    block.norm_attention = nn.Identity()
+
+
+def _more_heads(model, block):
+    block.heads = 4
+
+
+def _a_head_by_columns(model, block):
+    weight = model.action_head.weight
+    model.action_head.weight = nn.Parameter(torch.empty(weight.shape[::-1]).T.copy_(weight.detach()))
+
+
+CHANGES = (
+    _pruned,
+    _normed,
+    _by_columns,
+    _unbiased,
+    _narrower,
+    _another_activation,
+    _without_a_norm,
+    _more_heads,
+    _a_head_by_columns,
+)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_network_that_was_changed_is_computed_as_it_is(change):
+    """C reads parameters of one order, size and layout; others were read past their end, or as if they were those."""
+    model, batch = _model(replace(CONFIG, layers=2)), padded_batch(4)
+    before = _written(model, batch)  # so that what is remembered of the network is from before
+    torch.manual_seed(0)
+    change(model, model.transformer.blocks[0])
+    expected = copy.deepcopy(model)
+    for module in expected.modules():
+        module.register_forward_hook(lambda *_: None)  # PyTorch computes it
+    _close(model.reader()(batch), expected(batch, last_only=True)[:, 0])
+    model.zero_grad(set_to_none=True)
+    loss = model.write_gradients(batch)
+    if loss is None:
+        loss = model.loss(batch)
+        loss.backward()
+    other = expected.loss(batch)
+    other.backward()
+    _close([loss, *(one.grad for one in model.parameters())], [other, *(one.grad for one in expected.parameters())])
+    assert len(before) > 1
+
+
+@pytest.mark.parametrize("part", ["feedforward_in", "norm_feedforward"])
+def test_parts_in_another_precision_are_refused_by_pytorch(part):
+    model = _model(replace(CONFIG, layers=2))
+    getattr(model.transformer.blocks[1], part).double()
+    with pytest.raises(RuntimeError, match=r"dtype|Double"):
+        model(padded_batch(4))
+
+
+def test_who_keeps_aliases_of_what_is_saved_gets_the_right_gradients():
+    """Memory of a backward pass is lent again when nobody holds it: of an alias that cannot be told."""
+    first, second = padded_batch(4), replace(padded_batch(4), returns_to_go=padded_batch(4).returns_to_go + 1)
+    plain, watched = _model(CONFIG), _model(CONFIG)
+    (plain.loss(first) + plain.loss(second)).backward()
+    with torch.autograd.graph.saved_tensors_hooks(lambda one: one.detach(), lambda one: one):
+        (watched.loss(first) + watched.loss(second)).backward()
+    _close([one.grad for one in watched.parameters()], [one.grad for one in plain.parameters()])
+
+
+def _close(found, expected):
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)

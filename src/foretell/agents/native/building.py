@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from foretell.agents.transitions import Transitions
-from foretell.core.compiling import EXACT, SPARSE, shared_library
+from foretell.core.compiling import EXACT, SPARSE, loaded
 
 _POINTER, _NUMBER, _REAL, _SINGLE, _COUNT = (
     ctypes.c_void_p, ctypes.c_int64, ctypes.c_double, ctypes.c_float, ctypes.c_int,
@@ -22,8 +22,8 @@ _POINTER, _NUMBER, _REAL, _SINGLE, _COUNT = (
 class Library:
     """The loaded functions, and the address of the matrix product of the BLAS that PyTorch brings."""
 
-    def __init__(self, path: Path, exact_path: Path):
-        library, torchs = ctypes.CDLL(str(path)), ctypes.CDLL(str(Path(torch.__file__).parent / "lib/libtorch_cpu.so"))
+    def __init__(self, library: ctypes.CDLL, losses: ctypes.CDLL):
+        torchs = ctypes.CDLL(str(Path(torch.__file__).parent / "lib/libtorch_cpu.so"))
         self.sgemm = ctypes.cast(torchs.sgemm_, _POINTER).value
         self.forward, self.backward = library.foretell_perceptrons_forward, library.foretell_perceptrons_backward
         self.adam, self.squares, self.follow = (
@@ -49,7 +49,7 @@ class Library:
         self.follow.argtypes = [_NUMBER, *[_POINTER] * 3, _REAL, _COUNT]
         self.forward.restype = self.backward.restype = self.inputs.restype = self.follow.restype = None
         self.adam.restype, self.squares.restype = _COUNT, _SINGLE
-        self._declare_losses(ctypes.CDLL(str(exact_path)))
+        self._declare_losses(losses)
 
     def _declare_losses(self, library: ctypes.CDLL) -> None:
         self.clamped, self.unsquashed, self.squashed = (
@@ -76,9 +76,9 @@ def library() -> Library | None:
     """Return the library, built if it has to be; None where it is switched off or cannot be had."""
     folder = Path(__file__).parent
     try:
-        path = shared_library(folder / "perceptrons.c", [folder / "steps.h", *SPARSE], ["-fopenmp"])
-        exact_path = shared_library(folder / "losses.c", flags=EXACT)
-        return None if path is None or exact_path is None else Library(path, exact_path)
+        perceptrons = loaded(folder / "perceptrons.c", [folder / "steps.h", *SPARSE], ["-fopenmp"])
+        losses = loaded(folder / "losses.c", flags=EXACT)
+        return None if perceptrons is None or losses is None else Library(perceptrons, losses)
     except (OSError, AttributeError, subprocess.SubprocessError):
         return None
 

@@ -40,7 +40,7 @@ class OneRow:
     def __reduce__(self) -> tuple[type[OneRow], tuple[()]]:
         return OneRow, ()
 
-    def __call__(self, network: EnsembleMLP, row: Float[Tensor, ...]) -> Float[Tensor, "1 1 outputs"] | None:
+    def __call__(self, network: EnsembleMLP, row: Float[Tensor, "*shape"]) -> Float[Tensor, "1 1 outputs"] | None:
         """Return the outputs; None where C does not take these, and PyTorch's operators have to."""
         known = self._known
         if known is None or known.places != _places(network):

@@ -11,24 +11,22 @@ from pathlib import Path
 
 import torch
 
-from foretell.core.compiling import PRODUCTS, SPARSE, shared_library
+from foretell.core.compiling import PRODUCTS, SPARSE, loaded
 
 
 class Native:
     """The loaded functions, and the matrix product of the BLAS that PyTorch brings."""
 
-    def __init__(self, stack: Path, ends: Path):
-        library = ctypes.CDLL(str(stack))
+    def __init__(self, stack: ctypes.CDLL, ends: ctypes.CDLL):
         torchs = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
         self.product = ctypes.cast(torchs.sgemm_, ctypes.c_void_p)
         self._limit: Callable[[int], int] = getattr(torchs, "MKL_Set_Num_Threads_Local", lambda _: 0)
         self.kept_floats, self.forward, self.backward = (
-            library.foretell_kept_floats, library.foretell_stack_forward, library.foretell_stack_backward,
+            stack.foretell_kept_floats, stack.foretell_stack_forward, stack.foretell_stack_backward,
         )  # fmt: skip
         self.kept_floats.restype = ctypes.c_int64
-        library = ctypes.CDLL(str(ends))
         self.front_forward, self.front_backward, self.tail = (
-            library.foretell_front_forward, library.foretell_front_backward, library.foretell_tail,
+            ends.foretell_front_forward, ends.foretell_front_backward, ends.foretell_tail,
         )  # fmt: skip
 
     @contextmanager
@@ -50,8 +48,8 @@ def native() -> Native | None:
     folder = Path(__file__).parent
     try:
         headers = [folder / f"{name}.h" for name in ("attention", "kernels", "one_window", "stack")]
-        stack = shared_library(folder / "stack.c", [*headers, *SPARSE], ["-fopenmp"])
-        ends = shared_library(folder / "ends.c", [folder / "kernels.h", *PRODUCTS], ["-fopenmp"])
+        stack = loaded(folder / "stack.c", [*headers, *SPARSE], ["-fopenmp"])
+        ends = loaded(folder / "ends.c", [folder / "kernels.h", *PRODUCTS], ["-fopenmp"])
         return None if stack is None or ends is None else Native(stack, ends)
     except (OSError, AttributeError, subprocess.SubprocessError):
         return None

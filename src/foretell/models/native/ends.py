@@ -15,8 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from foretell.models.native.building import native
-from foretell.models.native.stack import added_up, address, addresses, empty, loaded, offsets_of, zeros
+from foretell.models.native.stack import added_up, address, addresses, empty, loaded, offsets_of, usable, zeros
 
 NO_SUCH_TIMESTEP = 2
 """What the library answers where the table of timesteps is too short."""
@@ -39,14 +38,6 @@ class Tail(ctypes.Structure):
         (name, ctypes.c_int64)
         for name in ("windows", "time", "width", "actions", "bounded", "absolute", "threads")
     ]  # fmt: skip
-
-
-def usable(*tensors: Tensor) -> bool:
-    """Whether the library can be had and takes these: float32 on the CPU, outside of autocast and compilation."""
-    return (
-        all(one.dtype is torch.float32 and one.is_cpu and one.numel() > 0 for one in tensors)
-        and not torch.is_autocast_enabled("cpu") and not torch.compiler.is_compiling() and native() is not None
-    )  # fmt: skip
 
 
 def fits(inputs: Sequence[Tensor], timesteps: Tensor, mask: Tensor, parameters: Sequence[Tensor]) -> bool:
@@ -88,7 +79,7 @@ def embedded(
     kind, the table of timesteps, the norm's gain and shift. Only where it `fits`. Raises `IndexError` where the table
     has no such timestep, and `MemoryError`.
     """
-    shape, timesteps, *tensors = front_of(inputs, timesteps, parameters, tokens)
+    shape, timesteps, tensors = front_of(inputs, timesteps, parameters, tokens)
     if not torch.is_grad_enabled():
         return front_forward(shape, timesteps, tensors[:3], addresses(tensors[3:]))[0]
     return _Embedded.apply(shape, timesteps, *tensors)
@@ -96,10 +87,10 @@ def embedded(
 
 def front_of(
     inputs: Sequence[Tensor], timesteps: Tensor, parameters: Sequence[Tensor], tokens: int
-) -> tuple[Front, Tensor, *tuple[Tensor, ...]]:
+) -> tuple[Front, Tensor, list[Tensor]]:
     """Return the shape of a pass, the timesteps, and inputs and parameters, all as the library takes them."""
     inputs = [one.contiguous() for one in inputs]
-    return front_shape(inputs, parameters, tokens), timesteps.contiguous(), *inputs, *parameters
+    return front_shape(inputs, parameters, tokens), timesteps.contiguous(), [*inputs, *parameters]
 
 
 def front_shape(inputs: Sequence[Tensor], parameters: Sequence[Tensor], tokens: int) -> Front:

@@ -18,8 +18,12 @@ from torch.autograd.function import once_differentiable
 
 from foretell.models.native.building import Native, native
 
+PLAIN = (Tensor, nn.Parameter)
+"""Types of tensors whose numbers lie where they say."""
 EPS = 1e-5
 """Added to the variance by `layer_norm` of kernels.h."""
+_HOOKS = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", lambda _: None)
+"""Says who looks on at what is saved for a backward pass (`torch.autograd.graph.saved_tensors_hooks`)."""
 PARAMETERS = 12
 """Of a block: gain and shift, weight and bias, of norm, queries-keys-values, output, norm, and the two layers."""
 
@@ -46,13 +50,35 @@ class StackSettings:
     outputs: slice
 
 
-def usable(tokens: Tensor, parameters: Sequence[Tensor]) -> bool:
+def usable(*tensors: Tensor) -> bool:
     """Whether the library can be had and takes these: float32 on the CPU, outside of autocast and compilation."""
     return (
-        tokens.dtype == torch.float32 and tokens.device.type == "cpu" and tokens.numel() > 0
-        and parameters[0].dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_compiling() and native() is not None
+        all(type(one) in PLAIN and one.dtype is torch.float32 and one.is_cpu and one.numel() > 0 for one in tensors)
+        and not torch.is_autocast_enabled("cpu") and not torch.compiler.is_compiling() and native() is not None
     )  # fmt: skip
+
+
+def parameters_of(module: nn.Module, rows: int, *columns: int) -> tuple[Tensor | None, Tensor | None]:
+    """Return weight and bias of a layer as C reads them: float32 on the CPU, of this size, by rows, in one piece.
+
+    None in the place of each that is not: who prunes or parametrizes a module, replaces it or assigns to it may leave
+    other tensors than it was made with.
+    """
+    return as_read(module._parameters.get("weight"), rows, *columns), as_read(module._parameters.get("bias"), rows)
+
+
+def as_read(found: Tensor | None, *size: int) -> Tensor | None:
+    """Return a tensor where it is as C reads it, of this size; else None."""
+    if type(found) not in PLAIN or found is None:
+        return None
+    fits = found.dtype is torch.float32 and found.is_cpu and found.shape == size and found.is_contiguous()
+    return found if fits else None
+
+
+def all_of(found: Sequence[Tensor | None]) -> list[Tensor] | None:
+    """Return the tensors; None where one is missing."""
+    there = [one for one in found if one is not None]
+    return there if len(there) == len(found) else None
 
 
 def known_norm(module: nn.Module) -> bool:
@@ -116,7 +142,7 @@ class _Workspace(threading.local):
         self._lent: Callable[[], Tensor | None] = lambda: None
 
     def lend(self, floats: int) -> Float[Tensor, " floats"]:
-        if self._lent() is not None:
+        if self._lent() is not None or _HOOKS(True) is not None:  # who keeps what is saved may keep an alias
             return empty(floats)
         if len(self._memory) != floats:
             self._memory = empty(0)  # the old is gone before the new is there

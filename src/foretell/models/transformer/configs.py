@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from foretell.core.errors import UsageError
-from foretell.core.settings import check_numbers
+from foretell.core.settings import check_choices, check_numbers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +25,7 @@ class StackConfig:
 
     def __post_init__(self) -> None:
         check_numbers(self)
+        check_choices(self)
         for name in ("width", "layers", "heads", "feedforward_width"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} is {getattr(self, name)}; expected at least 1.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from foretell.core.errors import UsageError
+from foretell.core.settings import number, whole
 from foretell.models.transformer.network import Transformer
 from foretell.models.transformer.stacks import DecoderCache
 
@@ -38,9 +40,9 @@ def length_penalty(length: int, alpha: float) -> float:
 def greedy_search(model: Transformer, sources: Int[Tensor, "batch source_time"], *, max_length: int) -> Decoded:
     """Take the most probable symbol, again and again, until every target has ended or has `max_length` symbols.
 
-    Raises `UsageError` where `max_length` is less than 1 or more than the model's.
+    Raises `UsageError` where `max_length` is less than 1 or more than the model's, or a source has no such symbol.
     """
-    _check_length(model, max_length)
+    max_length = _checked_length(model, max_length)
     step = _Step(model, sources, 1)
     symbols = sources.new_full((len(sources), max_length + 1), model.config.padding)
     symbols[:, 0] = model.config.start
@@ -70,11 +72,12 @@ def beam_search(
     A target that has ended leaves the beam, one narrower from there on, so that a beam of 1 is greedy search. A source
     is done when nothing in its beam can pass the best that has ended; the search stops when all are. A target that
     reaches `max_length` competes as it stands. All hypotheses of all sources are one batch. Defaults: section 6.1.
-    Raises `UsageError` for a `max_length` that the model has not, `beam_width` below 1 or a negative `alpha`.
+    Raises `UsageError` for a `max_length` or a symbol that the model has not, `beam_width` below 1, or an `alpha` that
+    is negative or not finite.
     """
-    _check_length(model, max_length)
-    if beam_width < 1 or alpha < 0:
-        raise UsageError(f"beam_width is {beam_width}, alpha {alpha}; expected at least 1 and at least 0.")
+    max_length, beam_width = _checked_length(model, max_length), whole("beam_width", beam_width, 1)
+    if not 0 <= (alpha := number("alpha", alpha)) < math.inf:
+        raise UsageError(f"alpha is {alpha}; expected a number of 0 or more, and finite.")
     step, batch, vocabulary = _Step(model, sources, beam_width), len(sources), model.config.vocabulary_size
     symbols = sources.new_full((batch, beam_width, max_length + 1), model.config.padding)
     symbols[..., 0] = model.config.start
@@ -126,11 +129,11 @@ class _Step:
         self.cache.reorder((first + parents).flatten())
 
 
-def _check_length(model: Transformer, max_length: int) -> None:
-    if not 1 <= max_length <= model.config.max_length:
-        raise UsageError(
-            f"max_length is {max_length}; expected 1 to the model's max_length, {model.config.max_length}."
-        )
+def _checked_length(model: Transformer, max_length: int) -> int:
+    found = whole("max_length", max_length, 1)
+    if found > model.config.max_length:
+        raise UsageError(f"max_length is {found}; expected 1 to the model's max_length, {model.config.max_length}.")
+    return found
 
 
 def _decoded(model: Transformer, symbols: Int[Tensor, "batch max_length"], scores: Float[Tensor, " batch"]) -> Decoded:

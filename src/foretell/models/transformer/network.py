@@ -56,7 +56,8 @@ class Transformer(nn.Module):
     ) -> Float[Tensor, "batch time vocabulary"]:
         """Return the logits of the symbol after each of `targets`, which begin with `start`.
 
-        A generator switches dropout on. Raises `UsageError` for sequences longer than `max_length`.
+        A generator switches dropout on. Raises `UsageError` for sequences longer than `max_length`, and on the CPU for
+        symbols beyond the vocabulary.
         """
         memory = self.encode(sources, generator, maps)
         return self.decode(targets, memory, self.mask(sources), generator, maps=maps)
@@ -69,9 +70,11 @@ class Transformer(nn.Module):
     ) -> Float[Tensor, ""]:
         """Label-smoothed cross-entropy in nats, a mean over the symbols of `targets` that come after `start`.
 
-        A row of `targets` is start, ..., end and padding.
+        A row of `targets` is start, ..., end and padding. Raises as `forward` does, and on the CPU where no row has a
+        symbol after the first: there is nothing to take the mean of.
         """
         predicted = targets[:, 1:]
+        self._check_predicted(predicted)
         logits = self(sources, targets[:, :-1], generator)
         return masked_mean(label_smoothed_errors(logits, predicted, self.config.label_smoothing), self.mask(predicted))
 
@@ -117,5 +120,30 @@ class Transformer(nn.Module):
                 f"a sequence of {last} symbols; expected at most max_length, {self.config.max_length}. "
                 "Cut it, or build the network with a larger max_length."
             )
-        tokens = table(symbols) * math.sqrt(self.config.width) + self.positions[first:last]
+        try:
+            embedded = table(symbols)
+        except IndexError:  # on the CPU; a GPU would have to be waited for
+            self._check_known(symbols)
+            raise
+        tokens = embedded * math.sqrt(self.config.width) + self.positions[first:last]
         return dropout(tokens, self.config.dropout, generator)
+
+    def _check_predicted(self, symbols: Int[Tensor, "batch time"]) -> None:
+        """Raise `UsageError` where there is nothing to predict, or no such symbol; not where looking takes a wait."""
+        if symbols.device.type != "cpu" or torch.compiler.is_compiling():
+            return
+        if not bool(self.mask(symbols).any()):
+            raise UsageError(
+                "targets hold no symbol after the first of a row; expected start, the symbols to predict, end. "
+                "Leave out batches of padding."
+            )
+        self._check_known(symbols)
+
+    def _check_known(self, symbols: Int[Tensor, "batch time"]) -> None:
+        size = self.config.vocabulary_size
+        strange = symbols[(symbols < 0) | (symbols >= size)]
+        if len(strange):
+            raise UsageError(
+                f"a symbol {int(strange[0])}; expected 0 to {size - 1}, for vocabulary_size is {size}. Build the "
+                "network with a larger one, or number the symbols from 0."
+            )

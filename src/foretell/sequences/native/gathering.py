@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from foretell.core.compiling import EXACT, shared_library
+from foretell.core.compiling import EXACT, loaded
 
 TYPES = {np.dtype(name): getattr(torch, name) for name in ("float32", "float64", "uint8", "bool", "int64", "int32")}
 """What columns may be made of."""
@@ -113,10 +113,9 @@ def gathering(
 def _library() -> ctypes.CDLL | None:
     """Return the library, built if it has to be; None where it is switched off or cannot be had."""
     try:
-        path = shared_library(Path(__file__).parent / "windows.c", flags=EXACT)
-        if path is None:
+        library = loaded(Path(__file__).parent / "windows.c", flags=EXACT)
+        if library is None:
             return None
-        library = ctypes.CDLL(str(path))
         windows, bring, returns = library.foretell_windows, library.foretell_bring, library.foretell_returns
     except (OSError, AttributeError, subprocess.SubprocessError):
         return None

@@ -7,7 +7,7 @@ import subprocess
 from functools import cache
 from pathlib import Path
 
-from foretell.core.compiling import EXACT, PRODUCTS, shared_library
+from foretell.core.compiling import EXACT, PRODUCTS, loaded
 
 _POINTER, _NUMBER, _SINGLE, _COUNT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float, ctypes.c_int
 
@@ -15,11 +15,10 @@ _POINTER, _NUMBER, _SINGLE, _COUNT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_f
 class Library:
     """The loaded functions."""
 
-    def __init__(self, adamw: Path, gradients: Path, muon: Path):
-        of_adamw, of_gradients = ctypes.CDLL(str(adamw)), ctypes.CDLL(str(gradients))
-        self.adamw, self.adamw_norm = of_adamw.foretell_adamw, of_adamw.foretell_adamw_norm
-        self.muon = ctypes.CDLL(str(muon)).foretell_muon
-        self.norm, self.scale = of_gradients.foretell_norm, of_gradients.foretell_scale
+    def __init__(self, adamw: ctypes.CDLL, gradients: ctypes.CDLL, muon: ctypes.CDLL):
+        self.adamw, self.adamw_norm = adamw.foretell_adamw, adamw.foretell_adamw_norm
+        self.muon = muon.foretell_muon
+        self.norm, self.scale = gradients.foretell_norm, gradients.foretell_scale
         self.adamw.argtypes = [_POINTER, _NUMBER, *[_POINTER] * 6]
         self.adamw_norm.argtypes = [_NUMBER, *[_POINTER] * 4]
         self.norm.argtypes = [_NUMBER, *[_POINTER] * 3]
@@ -34,9 +33,9 @@ def library() -> Library | None:
     """Return the libraries, built if they have to be; None where they are switched off or cannot be had."""
     folder = Path(__file__).parent
     try:
-        adamw = shared_library(folder / "adamw.c", flags=EXACT)
-        gradients = shared_library(folder / "gradients.c")
-        muon = shared_library(folder / "muon.c", PRODUCTS, flags=["-fopenmp"])
+        adamw = loaded(folder / "adamw.c", flags=EXACT)
+        gradients = loaded(folder / "gradients.c")
+        muon = loaded(folder / "muon.c", PRODUCTS, flags=["-fopenmp"])
         if adamw is None or gradients is None or muon is None:
             return None
         return Library(adamw, gradients, muon)

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from foretell.core.compiling import shared_library
+from foretell.core.compiling import loaded
 
 AS_WRITTEN = "-fno-associative-math"
 """Numbers are made whole by adding a large one and taking it away again."""
@@ -59,10 +59,10 @@ def _sums(
 def _function() -> Callable[..., None] | None:
     """Return what the library offers, built if it has to be; None where it is switched off or cannot be had."""
     try:
-        path = shared_library(Path(__file__).parent / "bells.c", flags=["-fopenmp", AS_WRITTEN])
-        if path is None:
+        library = loaded(Path(__file__).parent / "bells.c", flags=["-fopenmp", AS_WRITTEN])
+        if library is None:
             return None
-        function = ctypes.CDLL(str(path)).foretell_sums
+        function = library.foretell_sums
     except (OSError, AttributeError, subprocess.SubprocessError):
         return None
     whole, real, pointer = ctypes.c_int64, ctypes.c_double, ctypes.c_void_p
