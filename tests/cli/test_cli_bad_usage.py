@@ -249,3 +249,10 @@ def test_the_best_return_of_the_data_is_not_outside_them(foretell, run_copy):
 def test_a_target_that_is_a_text_is_refused(data, tmp_path):
     with pytest.raises(UsageError, match="target '100'; expected a number"):
         facade.train(data, tmp_path / "run", target="100")
+
+
+def test_a_link_to_itself_is_no_output(foretell, tmp_path):
+    for name in ("loop.hdf5", "loop.jsonl"):
+        (tmp_path / name).symlink_to(tmp_path / name)
+    foretell("collect", "random", "--steps", 10, "--out", "loop.hdf5").refusal(2, "loop.hdf5", "leads to itself")
+    foretell("evaluate", "random", "--environment", "Pendulum-v1", "--out", "loop.jsonl").refusal(2, "leads to itself")

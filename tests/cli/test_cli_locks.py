@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 
-from foretell.core.locks import folder_lock
+from foretell.core.locks import folder_lock, output_lock
 
 TELL = """
 import sys
@@ -32,3 +32,25 @@ def test_a_command_that_fails_for_another_reason_leaves_nothing(tmp_path):
     told, said = _told("train", str(tmp_path / "data.hdf5"), "--out", str(tmp_path / "runs" / "one"))
     assert told == ["3", "True"], said
     assert os.listdir(tmp_path) == []
+
+
+def test_a_recording_is_made_by_one_at_a_time(tmp_path):
+    """Else the second would take the first one's place, and one's settings stand beside the other's data."""
+    with output_lock(tmp_path / "data.hdf5"):
+        told, said = _told("collect", "random", "--steps", "200", "--out", str(tmp_path / "data.hdf5"))
+    assert told[0] == "7", said
+    assert "data.hdf5: another process is at work on it" in said
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_a_link_leads_to_is_written(tmp_path):
+    (tmp_path / "scratch").mkdir()
+    for name in ("data.hdf5", "records.jsonl"):
+        (tmp_path / name).symlink_to(tmp_path / "scratch" / name)
+    records = ("evaluate", "random", "--environment", "Pendulum-v1", "--episodes", "2", "--out")
+    commands = ("collect", "random", "--steps", "200", "--out"), records
+    for words, name in zip(commands, ("data.hdf5", "records.jsonl"), strict=True):
+        told, said = _told(*words, str(tmp_path / name))
+        assert "0" in told, said
+        assert (tmp_path / name).is_symlink()
+    assert {"data.hdf5", "records.jsonl"} <= set(os.listdir(tmp_path / "scratch"))

@@ -10,12 +10,14 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from foretell.core.errors import LockedError, ResourceError, UsageError
 from foretell.core.files import atomic_path, make_folder, resource_errors, write_json, write_text
-from foretell.core.locks import early_lock, folder_lock
+from foretell.core.locks import a_turn, early_lock, folder_lock, output_lock
 from foretell.core.space import require_room
 from foretell.core.temporaries import make_temporary
+from foretell.training.checkpoints import save_tensors
 
 
 @pytest.mark.parametrize("number", [errno.ENAMETOOLONG, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ELOOP])
@@ -161,3 +163,44 @@ def test_a_file_that_was_taken_for_abandoned_before_it_was_locked_is_made_again(
     assert taken
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
     assert (tmp_path / "a.json").stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_where_there_are_no_locks_work_goes_on(tmp_path, monkeypatch, number):
+    """On a network's file system that was mounted without them."""
+    path = tmp_path / "a.json"
+    handle, others = make_temporary(path)
+
+    def refused(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refused)
+    write_json(path, 1)
+    assert path.read_text() == "1\n"
+    assert others.exists()  # who knows whether somebody is at work on it
+    os.close(handle)
+    with a_turn(tmp_path), pytest.warns(UserWarning, match="without locks"), folder_lock(tmp_path):
+        pass
+    with pytest.warns(UserWarning, match="without locks"), output_lock(path):
+        pass
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
+def test_who_may_read_a_file_is_the_users_to_say(tmp_path, mask, mode):
+    before = os.umask(mask)
+    try:
+        write_text(tmp_path / "a.json", "whole")
+        save_tensors(tmp_path / "a.safetensors", {"one": torch.ones(1)})
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {mode}
+
+
+def test_an_output_is_held_by_one_and_leaves_nothing(tmp_path):
+    output = tmp_path / "data" / "a.hdf5"
+    with output_lock(output):
+        with pytest.raises(LockedError, match=r"a\.hdf5: another process"), output_lock(output):
+            pass
+        with output_lock(output.with_name("b.hdf5")):
+            pass
+    assert list(tmp_path.iterdir()) == []

@@ -33,8 +33,13 @@ guard("errors of the disk are told as such", FILES,
       "    except OSError as error:\n        if error.errno in (errno.ENOSPC",
       "    except ZeroDivisionError as error:\n        if error.errno in (errno.ENOSPC",
       f"{SEALED}::test_every_error_of_the_disk_is_named_with_its_path")  # fmt: skip
-guard("one process in a folder", "core/locks.py", "system.lock(handle, wait=False)", "pass",
+guard("one process in a folder", "core/locks.py", "system.lock(handle, wait=False)", "True",
       f"{RUNS}::test_a_folder_in_use_is_refused")  # fmt: skip
+guard("one process at a recording", "cli/collect.py", "        with output_lock(self.out):\n", "        if True:\n",
+      "cli/test_cli_locks.py::test_a_recording_is_made_by_one_at_a_time")  # fmt: skip
+guard("who may read a file", SYSTEM, "os.O_RDWR | os.O_CREAT | os.O_EXCL | _BYTES, 0o666",
+      "os.O_RDWR | os.O_CREAT | os.O_EXCL | _BYTES, 0o600",
+      "core/test_writing.py::test_who_may_read_a_file_is_the_users_to_say")  # fmt: skip
 
 guard("no NaN in JSON that is written", FILES, "json.dumps(value, indent=2, allow_nan=False)",
       "json.dumps(value, indent=2)", f"{SEALED}::test_json_that_is_written_is_finite")  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,7 +13,8 @@ from foretell.cli.own_environments import to_paste
 from foretell.cli.progress import watch
 from foretell.core.decimals import shown
 from foretell.core.errors import CheckpointError, UsageError
-from foretell.core.files import read_json, sha256_of, write_json
+from foretell.core.files import read_json, sha256_of, where_it_leads, write_json
+from foretell.core.locks import output_lock
 from foretell.core.seeds_folder import runs_of_seeds
 from foretell.values.configs import DynamicsConfig
 
@@ -63,6 +64,8 @@ class Collect:
 
     def run(self) -> dict[str, Any]:
         """Record, or find the recording already there; return what is in the file."""
+        if self.out.is_symlink():
+            return replace(self, out=where_it_leads(self.out)).run()
         if self.out.suffix not in (".hdf5", ".h5"):
             raise UsageError(f"--out {self.out}; expected a file name that ends in .hdf5.")
         if self.steps is not None and self.steps < 1:
@@ -82,9 +85,10 @@ class Collect:
             "steps": self.steps, "keep": self.keep, "seed": self.seed, "agent": self._agent_identity(),
             **self._source_identity(),
         }  # fmt: skip
-        dataset = self._recorded_before(request) or self._record(self.out)
-        fingerprint = dataset.fingerprint()
-        write_json(self._request_path, request | {"fingerprint": fingerprint})
+        with output_lock(self.out):
+            dataset = self._recorded_before(request) or self._record(self.out)
+            fingerprint = dataset.fingerprint()
+            write_json(self._request_path, request | {"fingerprint": fingerprint})
         return {
             "path": str(self.out), "steps": dataset.num_steps, "episodes": dataset.num_episodes,
             "mean_return": float(dataset.episode_returns().mean()), "fingerprint": fingerprint,

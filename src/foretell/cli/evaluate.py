@@ -12,6 +12,7 @@ from foretell.cli.flags import RECORDS, require_threads, use_threads
 from foretell.cli.progress import watch
 from foretell.core.decimals import decimals_of
 from foretell.core.errors import UsageError
+from foretell.core.files import where_it_leads
 from foretell.core.space import require_file
 from foretell.evaluation.configs import ChunkingConfig, PlanningConfig
 
@@ -87,7 +88,7 @@ class Evaluate:
         from foretell.evaluation.records import read_records, save_records
 
         use_threads(self.threads)
-        out = self.out or Path(self.policy) / RECORDS
+        out = where_it_leads(self.out) if self.out else Path(self.policy) / RECORDS
         read_records(out)  # whoever could not save would have waited for nothing
         require_file(out)
         with watch(f"evaluate {Path(self.policy).name}", quiet=self.json) as progress:
@@ -114,6 +115,9 @@ class Evaluate:
             of = f"{len(row['seeds'])} seeds, {row['episodes']} episodes each" if len(row["seeds"]) > 1 else (
                 f"{row['episodes']} episodes"
             )  # fmt: skip
+            if row["episodes"] == 1 and len(row["seeds"]) == 1:
+                lines.append(f"{asked}earned {row['mean_return']:.{digits}f} in one episode")
+                continue
             lines.append(
                 f"{asked}earned {row['mean_return']:.{digits}f} on average, 95% interval {low:.{digits}f} to "
                 f"{high:.{digits}f} ({of})"

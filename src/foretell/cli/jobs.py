@@ -25,13 +25,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from foretell.cli.progress import PLAIN_SECONDS, Meter, bars, details
+from foretell.cli.progress import PLAIN_SECONDS, Meter, bars, details, tell
 from foretell.core import system
 from foretell.core.errors import ForetellError, StoppedError
 from foretell.core.stopping import stop_if_asked
 
-GRACE_SECONDS = 5.0
-"""For a worker to save what it has after a stop."""
+GRACE_SECONDS = 60.0
+"""For workers to save what they have after a stop: an update, an episode of SAC. A second signal ends them at once."""
 WORKER_ENVIRONMENT = {
     **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
     # glibc gives arrays of megabytes back to the system after each use, and fetching them again costs a third of
@@ -77,14 +77,19 @@ def run_jobs(jobs: Sequence[Job], workers: int, *, quiet: bool = False) -> None:
     try:
         _Dispatcher(jobs, done, waiting, requests, messages, processes, quiet=quiet).run()
     finally:
-        for process in processes:
+        for process, one in zip(processes, requests, strict=True):
+            one.put(None)  # for who is about to wait: a signal behind the last report of a job is heard by nobody
             if system.ENDS_ARE_HEARD:
                 process.terminate()
             else:
                 enough.release()
-        for process in processes:  # each finishes its update and saves; what does not end is ended: files stay whole
-            process.join(GRACE_SECONDS)
-            process.kill()
+        until = time.monotonic() + GRACE_SECONDS
+        try:
+            for process in processes:  # each finishes its update and saves
+                process.join(max(0.0, until - time.monotonic()))
+        finally:
+            for process in processes:  # what has not ended is ended: files stay whole
+                process.kill()
 
 
 def work_ahead(jobs: Sequence[Job]) -> dict[str, float]:
@@ -157,7 +162,7 @@ class _Dispatcher:
         elif kind == "warning":
             if content not in self.warned:
                 self.warned.add(content)
-                print(f"foretell: warning: {content}", file=sys.stderr)
+                tell(f"foretell: warning: {content}")
         elif kind == "done":
             self.done.add(name)
             self.idle.add(self.workers.pop(name))
@@ -221,7 +226,7 @@ class _Lines:
         if time.monotonic() - self._last >= PLAIN_SECONDS:
             self._last = time.monotonic()
             parts = [_overall(share, time.monotonic() - self._begin), *(meter.line() for meter in running.values())]
-            print(" | ".join(parts), file=sys.stderr, flush=True)
+            tell(" | ".join(parts))
 
 
 def _overall(share: float, seconds: float) -> str:
@@ -242,7 +247,9 @@ def _work(requests: Any, messages: multiprocessing.queues.Queue, enough: Any) ->
     warnings.showwarning = lambda message, *_, **__: messages.put((current[0], "warning", str(message)))
     warnings.simplefilter("always", UserWarning)  # the parent says each once
     while True:
-        name, arguments = requests.get()
+        if (request := requests.get()) is None:
+            return
+        name, arguments = request
         gc.collect()
         gc.freeze()  # what is there by now stays; looked through again and again it takes two hundredths of training
         current[0] = name

@@ -21,6 +21,7 @@ from foretell.cli.collect import Collect
 from foretell.cli.evaluate import Evaluate
 from foretell.cli.inspect import Inspect
 from foretell.cli.own_environments import with_own_environments
+from foretell.cli.progress import tell
 from foretell.cli.report import Report
 from foretell.cli.reproduce import Reproduce
 from foretell.cli.signals import noted
@@ -48,29 +49,41 @@ DESCRIPTION = "Foretell: recorded experience in, policies out, by sequence model
 def main(arguments: Sequence[str] | None = None, out: TextIO | None = None) -> int:
     """Run one verb, or say what is installed; return the exit code. Results go to `out`, else to stdout."""
     words, out = sys.argv[1:] if arguments is None else list(arguments), out or sys.stdout
-    if words == ["--version"]:
-        print(_versions())
-        return 0
     warnings.showwarning, threading.excepthook = _show_warning, _show_thread_error
     try:
+        if words == ["--version"]:
+            _print_result(_versions(), out)
+            return 0
         with noted(signal.SIGINT, signal.SIGTERM), redirect_stdout(sys.stderr) if _alone(words) else nullcontext():
             verb, result = run_verb(arguments)
-        if not launch().speaks:
-            return 0
-        print(json.dumps(result, allow_nan=False) if verb.json else verb.show(result), file=out, flush=True)
+        if launch().speaks:
+            _print_result(json.dumps(result, allow_nan=False) if verb.json else verb.show(result), out)
         return DatasetError.exit_code if isinstance(verb, Inspect) and verb.failed(result) else 0
     except ForetellError as error:
         if launch().speaks:  # every process that torchrun started meets the same error
-            print(f"foretell: {error}", file=sys.stderr)
+            tell(f"foretell: {error}")
         return error.exit_code
-    except (OSError, MemoryError) as error:  # what no stage could say better: the machine, not the input
+    except (OSError, MemoryError) as error:
+        if isinstance(error, BrokenPipeError) and {"-h", "--help"} & set(words):
+            return 0  # who read it has read enough
+        # what no stage could say better: the machine, not the input
         unfit = isinstance(error, OSError) and error.errno in UNFIT
         mend = "choose another path" if unfit else "free some space or choose another path"
-        print(f"foretell: {str(error) or 'memory is full'}; {mend}.", file=sys.stderr)
+        tell(f"foretell: {str(error) or 'memory is full'}; {mend}.")
         return (UsageError if unfit else ResourceError).exit_code
     except KeyboardInterrupt:
-        print("foretell: ended at once; the same command continues from the last checkpoint.", file=sys.stderr)
+        tell("foretell: ended at once; the same command continues from the last checkpoint.")
         return 130
+
+
+def _print_result(text: str, out: TextIO) -> None:
+    """Raises `ResourceError` where it cannot be printed; a reader who has read enough is none."""
+    try:
+        print(text, file=out, flush=True)
+    except BrokenPipeError:
+        pass
+    except OSError as error:
+        raise ResourceError(f"the result cannot be printed ({error.strerror}); what was asked for is done.") from None
 
 
 def run_verb(arguments: Sequence[str] | None) -> tuple[Any, dict[str, Any]]:
@@ -94,12 +107,33 @@ def _versions() -> str:
 def entry() -> None:
     """Console script."""
     gc.set_threshold(YOUNG)
+    _open_what_is_closed()
     replaced(sys.stdout)
     replaced(sys.stderr)
     keep_within_the_container()
     code = main(out=_stdout_alone() if _alone(sys.argv) else None)
+    _leave_what_cannot_be_said()
     gc.freeze()  # at its end Python looks for what may go, and lets a million objects go one by one: half a second
     sys.exit(code)
+
+
+def _open_what_is_closed() -> None:
+    """Give those of stdin, stdout and stderr that are closed to nowhere: the next file would be taken for them."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest number that is free is this one
+            setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", closefd=False))
+
+
+def _leave_what_cannot_be_said() -> None:
+    """Let go of what a full disk or a reader who left did not take; Python would make an exit code of it."""
+    for name in ("stdout", "stderr"):
+        try:
+            getattr(sys, name).flush()
+        except (OSError, ValueError):
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
 
 
 def _alone(words: Sequence[str]) -> bool:
@@ -107,13 +141,9 @@ def _alone(words: Sequence[str]) -> bool:
     return "--json" in words and not {"-h", "--help"} & set(words)
 
 
-def _stdout_alone() -> TextIO | None:
+def _stdout_alone() -> TextIO:
     """Return what was stdout; all else that is printed, by C and other processes and at the end too, is for stderr."""
     was, sys.stdout = sys.stdout, sys.stderr
-    if was is None:  # closed by who started this
-        return None
-    if sys.stderr is None:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     kept = os.dup(1)
     os.dup2(2, 1)
     return os.fdopen(kept, "w", encoding=was.encoding, errors=was.errors, closefd=False)
@@ -127,7 +157,7 @@ def replaced(stream: TextIO) -> None:
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
     if launch().speaks:
-        print(f"foretell: warning: {message}", file=sys.stderr)
+        tell(f"foretell: warning: {message}")
 
 
 def _show_thread_error(error: threading.ExceptHookArgs) -> None:

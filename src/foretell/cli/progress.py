@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Iterator
@@ -14,6 +15,12 @@ PLAIN_SECONDS = 5.0
 """Between plain lines, where there is no terminal."""
 BAR_SECONDS = 0.1
 """Between redraws of a bar."""
+
+
+def tell(line: str) -> None:
+    """Say a line on stderr, where that is possible: a full disk or a reader who left must not end the work."""
+    with contextlib.suppress(OSError, ValueError):
+        print(line, file=sys.stderr, flush=True)
 
 
 class Meter:
@@ -93,7 +100,7 @@ def _plain(title: str) -> Progress:
         meter.update(done, total, measurements)
         if time.monotonic() - last[0] >= PLAIN_SECONDS or (done >= total and done > 1):
             last[0] = time.monotonic() + (1e9 if done >= total else 0.0)
-            print(meter.line(), file=sys.stderr, flush=True)
+            tell(meter.line())
 
     return progress
 

@@ -57,6 +57,18 @@ def refuse_to_overwrite(path: str | Path) -> None:
         raise UsageError(f"{path}: exists, and nothing is overwritten; choose another path, or remove it.")
 
 
+def where_it_leads(path: Path) -> Path:
+    """Return what a symbolic link leads to, else the path itself: what is written is renamed into its place, and would
+    take the link's. Only for what a person named; a link that lies in somebody's folder is not followed.
+
+    Raises `UsageError` for one that leads to itself.
+    """
+    found = Path(os.path.realpath(path)) if path.is_symlink() else path
+    if found.is_symlink():
+        raise UsageError(f"{path}: is a link that leads to itself; choose another path for the output.")
+    return found
+
+
 def make_folder(path: Path) -> None:
     """Make a folder and those above it that are missing, each of them on the disk when this returns.
 

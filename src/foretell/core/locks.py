@@ -1,15 +1,19 @@
-"""Folders that one process at a time works in."""
+"""Folders and files that one process at a time works on."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 from foretell.core import system
 from foretell.core.errors import LockedError, UsageError
 from foretell.core.files import make_folder, resource_errors
+
+LOCK = ".lock"
+"""The file that stands for a folder, and the ending of one that stands for a file."""
 
 
 @contextlib.contextmanager
@@ -20,7 +24,8 @@ def folder_lock(folder: Path) -> Iterator[None]:
     somebody else's (`UsageError`).
     """
     folder = Path(folder)
-    handle, ours = _locked(folder)
+    path = folder / LOCK
+    handle, ours = _locked(path, folder)
     remove = False
     try:
         yield
@@ -28,7 +33,21 @@ def folder_lock(folder: Path) -> Iterator[None]:
         remove = ours
         raise
     finally:
-        _let_go(handle, folder, remove=remove)
+        _let_go(handle, path, remove=remove)
+
+
+@contextlib.contextmanager
+def output_lock(output: Path) -> Iterator[None]:
+    """Hold a file that is to be written for this process alone, as `folder_lock` does a folder. Nothing of it stays."""
+    output = Path(output)
+    made = _missing(output.parent)
+    path = output.with_name(f".{output.name[-200:]}{LOCK}")
+    handle, _ = _locked(path, output)
+    try:
+        yield
+    finally:
+        _let_go(handle, path, remove=True)
+        _remove_empty(made)
 
 
 @contextlib.contextmanager
@@ -39,18 +58,16 @@ def early_lock(folder: Path) -> Iterator[None]:
     `folder_lock` does. Where nobody takes the folder over, nothing of ours stays.
     """
     folder = Path(folder)
-    made = [one for one in (folder, *folder.parents) if not one.exists()]
-    handle, ours = _locked(folder)
+    made, path = _missing(folder), folder / LOCK
+    handle, ours = _locked(path, folder)
     key = _identity(handle)
     _EARLY[key] = handle, ours
     try:
         yield
     finally:
         if _EARLY.pop(key, None) is not None:
-            _let_go(handle, folder, remove=ours)
-            for one in made:
-                with contextlib.suppress(OSError):  # not empty: somebody else's by now
-                    one.rmdir()
+            _let_go(handle, path, remove=ours)
+            _remove_empty(made)
 
 
 @contextlib.contextmanager
@@ -76,9 +93,20 @@ _EARLY: dict[tuple[int, int], tuple[int, bool]] = {}
 """Locks to be taken over, by device and inode: the open file, and whether it was made for the lock."""
 
 
-def _let_go(handle: int, folder: Path, *, remove: bool) -> None:
+def _missing(folder: Path) -> list[Path]:
+    """Return what is missing of a folder and those above it, the innermost first."""
+    return [one for one in (folder, *folder.parents) if not one.exists()]
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    for one in folders:
+        with contextlib.suppress(OSError):  # not empty: somebody else's by now
+            one.rmdir()
+
+
+def _let_go(handle: int, path: Path, *, remove: bool) -> None:
     if remove:
-        system.close_and_remove(handle, folder / ".lock")
+        system.close_and_remove(handle, path)
     else:
         os.close(handle)
 
@@ -88,19 +116,23 @@ def _identity(file: int | Path) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 
-def _locked(folder: Path) -> tuple[int, bool]:
-    """Return the open lock file, and whether it was made for this lock."""
-    path = folder / ".lock"
+def _locked(path: Path, held: Path) -> tuple[int, bool]:
+    """Return the open lock file, and whether it was made for this lock; `held` is what it stands for."""
     while True:
-        with resource_errors(folder):
-            make_folder(folder)
+        with resource_errors(held):
+            make_folder(path.parent)
             ours = not path.exists()
             handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         if early := _EARLY.pop(_identity(handle), None):
             os.close(handle)
             return early
         try:
-            system.lock(handle, wait=False)
+            if not system.lock(handle, wait=False):
+                warnings.warn(
+                    f"{held}: lies on a file system without locks; nothing keeps another process from working on it at "
+                    "the same time. See to it that none does.",
+                    stacklevel=4,
+                )
             if _identity(handle) == _identity(path):
                 return handle, ours
         except FileNotFoundError:
@@ -108,6 +140,6 @@ def _locked(folder: Path) -> tuple[int, bool]:
         except BlockingIOError:
             os.close(handle)
             raise LockedError(
-                f"{folder}: another process is at work on it; wait for it or choose another folder."
+                f"{held}: another process is at work on it; wait for it, or choose another name."
             ) from None
         os.close(handle)  # whoever held it has removed it in the meantime

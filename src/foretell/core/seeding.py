@@ -26,7 +26,9 @@ def _sequence(root_seed: int, name: str, indices: tuple[int, ...]) -> np.random.
 
 @lru_cache(maxsize=64)
 def _words(name: str) -> tuple[int, ...]:
-    return tuple(map(int, np.frombuffer(hashlib.sha256(name.encode()).digest()[:16], dtype="<u4")))
+    return tuple(
+        map(int, np.frombuffer(hashlib.sha256(name.encode(errors="surrogateescape")).digest()[:16], dtype="<u4"))
+    )
 
 
 def stream(root_seed: int, name: str, *indices: int) -> np.random.Generator:

@@ -38,6 +38,11 @@ def stop_if_asked() -> None:
         raise StoppedError(_wishes[0])
 
 
+def heeding(done: int, total: int, **measurements: float) -> None:
+    """Take progress as an occasion to stop: for work of which nothing is lost that could not be done again."""
+    stop_if_asked()
+
+
 @contextmanager
 def nothing_to_save() -> Iterator[None]:
     """Let a signal end the block in the middle: what it computes can be computed again, and nothing is written."""

@@ -38,6 +38,8 @@ ENDS_ARE_HEARD = fcntl is not None
 _BYTES = getattr(os, "O_BINARY", 0)
 _LOCKED_BYTE = 1 << 40
 """Windows locks bytes, and nobody else may read or write those: one far behind the end of any file."""
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
+"""What a network's file system says that was mounted without them."""
 _SECONDS, _LOOKS = 0.05, 60
 """Between two looks at a file that somebody else has open, a virus scanner say, and how many until it counts."""
 
@@ -61,13 +63,7 @@ def make_file(folder: Path, beginning: str, ending: str) -> tuple[int, Path]:
     while True:
         path = folder / f"{beginning}{secrets.token_hex(4)}{ending}"
         with contextlib.suppress(FileExistsError):
-            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _BYTES, 0o600), path
-
-
-def make_readable(handle: int) -> None:
-    """Let others read the file; on Windows its folder says who may."""
-    if hasattr(os, "fchmod"):
-        os.fchmod(handle, 0o644)
+            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _BYTES, 0o666), path  # less the umask
 
 
 def require_writable(folder: Path) -> None:
@@ -78,18 +74,26 @@ def require_writable(folder: Path) -> None:
     close_and_remove(*make_file(folder, ".room.", ""))
 
 
-def lock(handle: int, *, wait: bool = True) -> None:
-    """Lock an open file until it is closed. Raises `BlockingIOError` where another holds it and `wait` is False."""
+def lock(handle: int, *, wait: bool = True) -> bool:
+    """Lock an open file until it is closed; return whether it is, for there are file systems without locks.
+
+    Raises `BlockingIOError` where another holds it and `wait` is False.
+    """
     if fcntl is not None:
-        fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            return False
+        return True
     place = os.lseek(handle, 0, os.SEEK_CUR)
     try:
         while True:
             os.lseek(handle, _LOCKED_BYTE, os.SEEK_SET)
             try:
                 msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
-                return
+                return True
             except OSError as error:
                 if error.errno not in (errno.EACCES, errno.EDEADLK, 0):  # Wine gives no number
                     raise

@@ -23,7 +23,6 @@ def make_temporary(path: Path) -> tuple[int, Path]:
         handle, made = system.make_file(path.parent, beginning, path.suffix)
         try:
             system.lock(handle)
-            system.make_readable(handle)
             if os.fstat(handle).st_nlink:
                 return handle, made
             os.close(handle)  # it was taken for abandoned before it was locked
@@ -38,8 +37,11 @@ def _remove_if_abandoned(path: Path) -> None:
     with contextlib.suppress(*taken):
         handle = system.open_at_once(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
         try:
-            system.lock(handle, wait=False)
+            locked = system.lock(handle, wait=False)
         except BaseException:
             os.close(handle)
             raise
-        system.close_and_remove(handle, path)
+        if locked:
+            system.close_and_remove(handle, path)
+        else:  # nobody knows whose it is
+            os.close(handle)

@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from foretell.core.errors import UsageError
+from foretell.core.launching import launch
+from foretell.core.progress import silent
+from foretell.core.stopping import heeding
 from foretell.datasets.d4rl import no_use_for
 from foretell.datasets.dataset import IMAGINED_FROM, Dataset
 from foretell.datasets.registry import open_dataset
@@ -76,10 +79,12 @@ class Source:
             )
 
     def validation(self, policy: Policy, root_seed: int, episodes: int) -> Evaluate:
-        """Return what measures a policy on validation starts."""
+        """Return what measures a policy on validation starts; a stop ends it, but for processes that stop together."""
         starts = validation_starts(root_seed, episodes)
+        progress = heeding if launch().count == 1 else silent
 
         def measure() -> dict[str, float]:
-            return {"mean_return": evaluate(policy, self.spec.name, starts).mean_return, "episodes": len(starts)}
+            outcome = evaluate(policy, self.spec.name, starts, progress=progress)
+            return {"mean_return": outcome.mean_return, "episodes": len(starts)}
 
         return measure

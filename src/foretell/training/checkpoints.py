@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,9 @@ def _write(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> 
     if OPEN_FILES_STAY:  # `save_file` renames another file to `path`, which is open
         path.write_bytes(save(tensors, metadata))
     else:
-        save_file(tensors, path, metadata)
+        mode = stat.S_IMODE(path.stat().st_mode)
+        save_file(tensors, path, metadata)  # which makes a file that nobody else may read
+        path.chmod(mode)
 
 
 def load_tensors(path: Path, owner: str | None = None) -> dict[str, Tensor]:

@@ -58,21 +58,28 @@ def train(
     `weights` are what is kept at the end. A finished run is left as it is. The caller holds the folder's lock.
     Raises `ResourceError` before the first update where there is no room for what will be saved.
     """
-    start, latest = 0, {}
+    start, owed, latest = 0, False, {}
     if run.finished:
         return
     if resumed := run.resume():
         training.load_state(resumed[0])
         start = resumed[1]
+        # Never of several processes at one run: they evaluate to the end, and all have to take the same updates.
+        owed = _is_due(evaluate, schedule, start) and not run.has("evaluation", {"update": start})
     run.require_room(weights())
-    for update in range(start, schedule.updates):
-        measured, done = training.update(update), update + 1
-        if done % schedule.log_every == 0 or done == schedule.updates:
-            numbers = {name: float(value) for name, value in measured.items()}
-            latest["loss"] = next(iter(numbers.values()))
-            run.event("training", {"update": done}, **numbers)
-        if evaluate and schedule.evaluate_every and done % schedule.evaluate_every == 0:
-            found = evaluate()
+    for done in range(start if owed else start + 1, schedule.updates + 1):
+        if done > start:
+            measured = training.update(done - 1)
+            if done % schedule.log_every == 0 or done == schedule.updates:
+                numbers = {name: float(value) for name, value in measured.items()}
+                latest["loss"] = next(iter(numbers.values()))
+                run.event("training", {"update": done}, **numbers)
+        if evaluate and _is_due(evaluate, schedule, done):
+            try:
+                found = evaluate()
+            except StoppedError:  # the next start owes it
+                run.checkpoint(done, training.state())
+                raise
             latest["return"] = found["mean_return"]
             run.event("evaluation", {"update": done}, **found)
         if done % schedule.checkpoint_every == 0 and done < schedule.updates:
@@ -85,3 +92,7 @@ def train(
             if done < schedule.updates:
                 run.checkpoint(done, training.state())
             raise
+
+
+def _is_due(evaluate: Evaluate | None, schedule: Schedule, done: int) -> bool:
+    return bool(evaluate and schedule.evaluate_every and done % schedule.evaluate_every == 0)

@@ -84,6 +84,9 @@ class RunFolder:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._writer is not None:  # its thread would go on writing into the folder
+            with contextlib.suppress(OSError):
+                self._writer.close()
         if kind and self._made and all(map(self._is_nothing, self._entries())):
             with contextlib.suppress(OSError):
                 for folder in filter(Path.is_dir, self._entries()):
@@ -137,7 +140,7 @@ class RunFolder:
         if len(self._events) < counted:
             raise CheckpointError(
                 f"{self.path / 'events.jsonl'}: {len(self._events)} events; the checkpoint counted {counted}. "
-                "Restore the file, or start a new run."
+                "Restore the file, or start a new run. If the folder was copied while it trained, copy the file again."
             )
         self._warn_of_change(manifest["versions"])
         self._continued_at = int(manifest["update"])
@@ -180,6 +183,10 @@ class RunFolder:
         with resource_errors(self.path):
             for name, value in measurements.items():
                 self.tensorboard.add_scalar(f"{event}/{name}", value, next(iter(at.values())))
+
+    def has(self, event: str, at: Mapping[str, int]) -> bool:
+        """Whether such an event was written of this run, in this start or an earlier one."""
+        return any(one["event"] == event and at.items() <= one.items() for one in reversed(self._events))
 
     @property
     def _events_path(self) -> Path:
