@@ -9,6 +9,7 @@ from dataclasses import replace
 import gymnasium
 import numpy as np
 import pytest
+import torch
 
 import foretell
 from foretell import facade
@@ -123,6 +124,27 @@ def test_policies_without_memory_check_what_they_are_given(kind, request):
     with pytest.raises(DatasetError, match="observations hold nan in episode 1"):
         policy.act(np.array([[1.0, 0.0, 0.0], [1.0, 0.0, math.nan]]))
     assert policy.act(OBSERVATIONS).shape == (3, 1)
+
+
+def test_an_agent_takes_numbers_however_they_lie(agent):
+    policy = foretell.load_policy(agent)
+    rows = np.random.default_rng(0).normal(size=(3, 3)).astype(np.float32)
+    expected = policy.act(rows)
+    for given in (rows.copy()[::-1][::-1], np.ascontiguousarray(rows[::-1])[::-1], rows.astype(">f4"),
+                  rows.astype(np.longdouble), np.asfortranarray(rows), rows.tolist(), torch.tensor(rows)):  # fmt: skip
+        np.testing.assert_array_equal(inspect.unwrap(type(policy).act)(policy, given), expected)
+
+
+@pytest.mark.parametrize("kind", ["pendulum_run", "value_functions", "agent"])
+def test_a_tensor_that_numpy_cannot_read_is_refused(kind, request):
+    policy = foretell.load_policy(request.getfixturevalue(kind))
+    policy.reset(num_envs=3)
+    with pytest.raises(UsageError, match=r"observations are no array .*detach\(\)\.cpu\(\)\.float\(\)"):
+        inspect.unwrap(type(policy).act)(policy, torch.zeros(3, 3, dtype=torch.bfloat16))
+    if kind == "pendulum_run":
+        policy.act(OBSERVATIONS)
+        with pytest.raises(UsageError, match=r"rewards are no array .*detach\(\)\.cpu\(\)\.float\(\)"):
+            inspect.unwrap(type(policy).observe)(policy, torch.zeros(3, requires_grad=True))
 
 
 @pytest.mark.parametrize("target", [math.nan, math.inf])

@@ -113,7 +113,7 @@ def test_records_of_the_facade(pendulum_run, tmp_path):
     assert [(r["start"], r["target"], r["length"]) for r in records] == [
         (start, target, 200) for target in (-1000.0, 5.0) for start in starts
     ]
-    facts = {"environment", "policy", "algorithm", "dataset", "seed"}
+    facts = {"environment", "policy", "algorithm", "dataset", "seed", "settings", "data"}
     assert records[0].keys() == facts | {"start", "target", "return", "length"}
     assert records[0]["policy"] == records[0]["dataset"] == "pendulum-random"
     path = tmp_path / "evaluations.jsonl"

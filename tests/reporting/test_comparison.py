@@ -17,7 +17,7 @@ from foretell.core.checksums import sealed
 from foretell.core.errors import CheckpointError, UsageError
 from foretell.core.files import write_json, write_json_lines
 from foretell.reporting import comparison_figures
-from foretell.reporting.comparison import build_comparison
+from foretell.reporting.comparison import build_comparison, comparison_cells
 from foretell.reporting.comparison_report import write_comparison
 from foretell.reporting.run_results import read_results
 
@@ -39,12 +39,12 @@ def records(level, *, policy="data", seed=0, target=None, starts=STARTS, environ
     ]  # fmt: skip
 
 
-def write_run(path, found, *, seed=0, condition="return", width=8, events=True) -> Path:
+def write_run(path, found, *, seed=0, condition="return", width=8, events=True, environment=None) -> Path:
     """Write a run folder as training and evaluation leave it, as far as a report looks at it."""
     data = {"name": "data", "lowest_return": -1500.0, "highest_return": -200.0}
     write_json(path / "config.json", sealed({
         "kind": "sequence", "algorithm": "decision-transformer", "condition": condition, "seed": seed,
-        "model": {"width": width}, "dataset": data,
+        "model": {"width": width}, "dataset": data, "environment": environment and {"name": environment},
     }))  # fmt: skip
     if events:
         learned = [(1_000, -900.0 + seed), (2_000, -300.0 + seed)]
@@ -291,8 +291,89 @@ def test_any_name_of_a_folder_can_be_drawn(tmp_path, name):
 
 
 def test_labels_take_two_lines_at_most_and_keep_dollars():
-    assert comparison_figures._short("word " * 40).count("\n") == 1
-    assert comparison_figures._short("lr$10^{-3}$") == r"lr\$10^{-3}\$"
+    (label,) = comparison_figures._in_lines(["word " * 40], [""])
+    assert label.count("\n") == 1
+    assert comparison_figures._in_lines(["lr$10^{-3}$"], [""]) == [r"lr\$10^{-3}\$"]
+
+
+def test_labels_keep_what_tells_them_apart():
+    """What was asked stands at the end of a long name; of long paths the middle may be all that differs."""
+    long = comparison_figures._in_lines(["a-long-name-of-a-run" * 4] * 2, [", asked 10", ", asked 20"])
+    assert [label.endswith(asked) for label, asked in zip(long, (", asked 10", ", asked 20"))] == [True, True]
+    assert all(label.count("\n") == 1 for label in long)
+    paths = [f"/experiments/2026/a-sweep-of-{name}/with-all-the-other-settings/final" for name in ("rates", "widths")]
+    labels = comparison_figures._in_lines([*paths, "short"], [""] * 3)
+    assert len(set(labels)) == 3
+    assert ["rates" in labels[0], "widths" in labels[1]] == [True, True]
+
+
+def test_curves_say_where_they_were_measured(tmp_path, monkeypatch):
+    """A run evaluated elsewhere than where it learned."""
+    run, axes = write_run(tmp_path / "run", records(-300.0), environment="Other-v1"), []
+    monkeypatch.setattr(
+        comparison_figures, "write_figure", lambda stem, size, paint: axes.append(_painted(paint)) or []
+    )
+    for environment in (ENVIRONMENT, "Other-v1"):
+        comparison_figures.draw_curves(tmp_path / "learning", read_results([run]), environment)
+    assert [one.lines[0].get_label().strip() for one in axes] == ["run, on Other-v1", "run"]
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"settings": "b"}, "with other settings"),
+        ({"data": "d"}, "on other data of the same name"),
+        ({"settings": "b", "data": "d"}, "with other settings, on other data of the same name"),
+        ({"dataset": "data-of-seed-1", "data": "d"}, None),
+    ],
+)
+def test_seeds_of_other_runs_are_warned_of(tmp_path, other, said):
+    own = {"settings": "a", "data": "c"}
+    found = [record | own for record in records(-300.0)]
+    found += [record | own | other for record in records(-200.0, seed=1)]
+    write_json_lines(tmp_path / "both.jsonl", found)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        (row,) = build_comparison(read_results([tmp_path / "both.jsonl"]))["rows"]
+    assert [f"differently ({said})" in str(one.message) for one in caught] == [True] * (said is not None)
+    assert row["training_seeds"] == [0, 1]
+
+
+def test_records_without_settings_go_with_any(tmp_path):
+    """Those that older versions wrote."""
+    found = records(-300.0) + [{**record, "settings": "a"} for record in records(-200.0, seed=1)]
+    write_json_lines(tmp_path / "both.jsonl", found)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        build_comparison(read_results([tmp_path / "both.jsonl"]))
+
+
+def test_several_algorithms_are_no_seeds_of_one_policy(tmp_path):
+    found = records(-300.0) + [{**record, "algorithm": "mlp"} for record in records(-200.0, seed=1)]
+    write_json_lines(tmp_path / "both.jsonl", found)
+    with pytest.raises(CheckpointError, match=r"policy 'data' are of decision-transformer, mlp; .*--name"):
+        build_comparison(read_results([tmp_path / "both.jsonl"]))
+
+
+def test_one_episode_has_no_interval(tmp_path):
+    paths = [
+        write_run(tmp_path / name, records(level, starts=STARTS[:1])) for name, level in (("a", -3e2), ("b", -2e2))
+    ]
+    rows = comparison_cells(build_comparison(read_results(paths)))
+    assert [row[4] for row in rows] == [f"{-300 + EASE[0]:.1f}", f"{-200 + EASE[0]:.1f}"]
+    assert [row[5] for row in rows] == ["0", "+100.0"]
+
+
+def test_returns_that_are_tiny_are_kept(tmp_path):
+    """Nothing is rounded to 0 that is not: not of returns of 1e-10, either."""
+    found = [
+        [{**record, "return": record["return"] * 1e-12} for record in records(level)] for level in (-300.0, -200.0)
+    ]
+    paths = [write_run(tmp_path / name, some) for name, some in zip("ab", found)]
+    first, second = build_comparison(read_results(paths))["rows"]
+    assert first["mean_return"] == pytest.approx((-300 + EASE.mean()) * 1e-12, rel=1e-8)
+    assert second["difference"] == pytest.approx(1e-10, rel=1e-8)
+    assert first["ci95"][0] < first["mean_return"] < first["ci95"][1]
 
 
 def test_seeds_without_records_are_named(tmp_path):
@@ -301,6 +382,14 @@ def test_seeds_without_records_are_named(tmp_path):
     with pytest.warns(UserWarning, match="no records of seed-2.*foretell evaluate"):
         (row,) = build_comparison(read_results([path]))["rows"]
     assert row["training_seeds"] == [0, 1]
+
+
+def test_curves_are_of_the_seeds_that_have_records(tmp_path):
+    path = write_seeds(tmp_path / "b", -200.0, seeds=2)
+    write_run(path / "seed-2", [], seed=2)
+    with pytest.warns(UserWarning, match="the report is of the others alone"):
+        (results,) = read_results([path])
+    assert [events[0]["mean_return"] for events in results.events] == [-900.0, -899.0]
 
 
 def test_a_file_without_records_is_refused(tmp_path):
@@ -330,7 +419,7 @@ def test_what_is_drawn_is_what_the_table_says(tmp_path, monkeypatch):
         comparison_figures, "write_figure", lambda stem, size, paint: axes.append(_painted(paint)) or []
     )
     comparison_figures.draw_returns(tmp_path / "returns", table)
-    comparison_figures.draw_curves(tmp_path / "learning", read_results(paths))
+    comparison_figures.draw_curves(tmp_path / "learning", read_results(paths), ENVIRONMENT)
     bars = [line.get_xdata() for line in axes[0].lines if len(line.get_xdata()) == 2 and line.get_linewidth() == 3]
     points = [line.get_xdata()[0] for line in axes[0].lines if line.get_marker() == "o"]
     assert [list(bar) for bar in bars] == [row["ci95"] for row in table["rows"]]

@@ -68,7 +68,7 @@ def test_no_label_is_cut_off_or_written_over_another(drawn, tmp_path, draw):
         name, label = f"m{number}", f"Implicit Q-learning number {number}, a name of two lines"
         plan["methods"].append({"name": name, "label": label, "algorithm": "iql", "condition": None})
         plan["entries"].append({"policy": name, "method": name, "dataset": MEDIUM_DATA})
-        returns[name, 0] = [value - number for value in RETURNS["sac", 0]]
+        returns |= {(name, seed): [value - number for value in RETURNS["sac", 0]] for seed in (0, 1)}
     draw(tmp_path / "figure", build_league(make_records(returns), make_experiment(plan=plan), CARDS))
     figure = drawn[0]
     figure.draw_without_rendering()

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from foretell.core.errors import CheckpointError
-from foretell.reporting.tables import build_table, render_markdown
+from foretell.reporting.tables import build_table, markdown_table, render_markdown
 
 RETURNS = {
     ("random", None): [-1200.0, -1300.0],
@@ -93,7 +93,8 @@ def test_markdown_exactly():
         "\n"
         "Pendulum-v1, undiscounted return per episode in reward units; 2 start states shared by all policies, "
         "deterministic acting, last checkpoint; asked return: highest return in the data. Intervals: 95%, bootstrap "
-        "over training seeds and start states (10,000 resamples); difference paired by start state; IQM: interquartile "
+        "over training seeds and start states, of one seed over start states alone (10,000 resamples); difference "
+        "paired by start state; IQM: interquartile "
         "mean of the training seeds' means; normalised: random 0, SAC 100.\n"
     )
 
@@ -164,3 +165,13 @@ def test_equal_baselines_leave_no_scale():
         line["return"] = -100.0
     with pytest.raises(CheckpointError, match="without a scale"):
         build_table(records, _experiment())
+
+
+def test_a_missing_training_seed_is_an_error():
+    records = [record for record in _records() if (record["policy"], record["seed"]) != ("pendulum-medium", 1)]
+    with pytest.raises(CheckpointError, match=r"'pendulum-medium' has records of the training seeds 0; .* says 0, 1"):
+        build_table(records, _experiment())
+
+
+def test_a_name_of_several_lines_is_one_cell():
+    assert markdown_table(["a\nb"], [["c\n\n| d"]], text_columns=1) == ["| a b |", "|:--|", "| c \\| d |"]

@@ -10,6 +10,7 @@ import pytest
 from page_helpers import Page
 
 from foretell.core.errors import CheckpointError
+from foretell.reporting import experiment
 from foretell.reporting.experiment import write_report
 
 
@@ -129,3 +130,23 @@ def test_a_figure_cannot_be_written_outside_its_folder(experiment_folder):
 def test_reporting_needs_no_torch():
     program = "import sys, foretell.reporting.experiment; sys.exit('torch' in sys.modules or 'h5py' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_the_reports_value_is_drawn_for_the_row_that_has_it(tmp_path, write_experiment, monkeypatch):
+    """Of two methods on one dataset the report knows one."""
+    folder = write_experiment(tmp_path / "experiment")
+    content = json.loads((folder / "experiment.json").read_text())
+    plain = next(curve for curve in content["curves"] if curve["dataset"] is not None)
+    content["curves"] = [plain, {**plain, "policy": "another-method", "figure": "learning-another-method"}]
+    (folder / "experiment.json").write_text(json.dumps(content))
+    drawn = {}
+    draw = experiment.draw_learning_curve
+    monkeypatch.setattr(
+        experiment,
+        "draw_learning_curve",
+        lambda stem, *args, **more: drawn.update({stem.name: more}) or draw(stem, *args, **more),
+    )
+    write_report(folder)
+    row = next(row for row in content["rows"] if row["name"] == plain["dataset"])
+    assert row["report"] is not None
+    assert [more["report"] for more in drawn.values()] == [row["report"], None]

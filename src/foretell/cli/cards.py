@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from foretell.core.decimals import decimals_of, shown
+from foretell.core.decimals import decimals_between, shown
 
 
 def dataset_card_text(card: dict[str, Any]) -> str:
@@ -34,8 +34,8 @@ def dataset_card_text(card: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _decimal(number: float | None, *beside: float | None) -> str:
-    return "not finite" if number is None else shown(number, *beside)
+def _decimal(number: float | None, low: float | None, high: float | None) -> str:
+    return "not finite" if number is None else f"{number:.{decimals_between(low, high)}f}"
 
 
 def run_card_text(card: dict[str, Any]) -> str:
@@ -85,7 +85,8 @@ def _ranges(column: dict[str, Any]) -> str:
 
 def _histogram(histogram: dict[str, Any]) -> list[str]:
     edges, counts = histogram["edges"], histogram["counts"]
-    top, digits = max(counts, default=0) or 1, decimals_of(*edges)
+    top = max(counts, default=0) or 1
+    digits = decimals_between(edges[0], edges[1]) if edges else 1
     return [
         f"{low:>10.{digits}f} to {high:<10.{digits}f} {'█' * round(40 * count / top)} {count:,}"
         for low, high, count in zip(edges[:-1], edges[1:], counts)

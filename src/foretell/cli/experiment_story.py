@@ -34,7 +34,7 @@ def describe(run: ExperimentRun) -> dict[str, Any]:
         "curves": [
             {"figure": "figure-6-sac", "title": "SAC learning (the report's Figure 6)", "dataset": None,
              "runs": ["runs/sac/seed-0"]},
-            *({**_curve(entry), "dataset": entry.dataset.name,
+            *({**_curve(entry), "dataset": entry.dataset.name, "policy": entry.policy,
                "runs": [f"runs/{entry.policy}/seed-{seed}" for seed in run.seeds]} for entry in _by_dataset(run)),
         ],
         "validation_levels": {"random": _validation_level(run, "random"),

@@ -20,6 +20,16 @@ def decimals_of(*numbers: float | None) -> int:
     return min(MOST, 1 - math.floor(math.log10(largest)))
 
 
+def decimals_between(low: float | None, high: float | None) -> int:
+    """Return decimals that show numbers from `low` to `high`, and how far these are apart.
+
+    >>> decimals_between(-1600.0, -100.0), decimals_between(1000.0, 1000.004), decimals_between(7.0, 7.0)
+    (1, 4, 1)
+    """
+    apart = None if low is None or high is None else high - low
+    return max(decimals_of(low, high), decimals_of(apart))
+
+
 def shown(number: float, *beside: float | None) -> str:
     """Return a number with the decimals that it and those `beside` it need.
 

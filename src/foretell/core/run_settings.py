@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from foretell.core.checksums import KEY, checksum
+
 MEANT = {
     "training.optimizer": "adamw", "training.matrix_learning_rate": 0.01, "device": "cpu", "precision": "float32",
     "processes": 1,
@@ -41,6 +43,26 @@ def differences(there: Mapping[str, Any], here: Mapping[str, Any], keys: Collect
         if before.get(key) != after.get(key) and not without_effect(key, before | after)
     ]
     return "; ".join(found[:SHOWN])
+
+
+def is_of_one_seed(key: str) -> bool:
+    """Whether this one of the flat settings is a seed's own: the seed, and what it was run by."""
+    return key in ("seed", KEY) or key.startswith("versions.")
+
+
+def alike(settings: Mapping[str, Any], acting: Mapping[str, Any]) -> str:
+    """Return a checksum of how a run was trained and acts (settings by name), the same for all of its seeds.
+
+    Each of them may have data of its own, have begun with weights of its own, been told by value functions of its own,
+    and have been looked at more or less often.
+    """
+    found = MEANT | flat({**settings, "acting": acting})
+    own = ("dataset.", "normalization.", "values_from", "initial_weights", "validation.")
+    seen = (".evaluate_every", ".log_every")
+    return checksum({
+        key: value for key, value in found.items()
+        if not (is_of_one_seed(key) or key.startswith(own) or key.endswith(seen) or without_effect(key, found))
+    })  # fmt: skip
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from foretell.core.checksums import KEY
 from foretell.core.errors import UsageError
 from foretell.core.files import read_sealed_json
-from foretell.core.run_settings import differences, flat
+from foretell.core.run_settings import differences, flat, is_of_one_seed
 
 REPORT = ("table.json", "table.md", "report.html", "figures")
 """What a report leaves in the folder."""
@@ -53,7 +52,7 @@ def require_alike(runs: Sequence[Path]) -> None:
     for run, other in zip(runs[1:], configs[1:], strict=True):
         first = configs[0]
         keys = dict.fromkeys((*flat(first), *flat(other)))
-        asked = [key for key in keys if key not in ("seed", KEY) and not key.startswith("versions.")]
+        asked = [key for key in keys if not is_of_one_seed(key)]
         if different := differences(first, other, asked):
             raise UsageError(
                 f"{run}: differs from {runs[0]} in more than its seed ({different}); a mean over both says nothing. "

@@ -1,4 +1,4 @@
-"""What settings may be; every dataclass of settings checks its numbers with this before anything else."""
+"""What settings may be; every dataclass of settings checks its numbers, choices and flags with this first of all."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import Field, fields
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 from foretell.core.errors import UsageError
 
@@ -33,11 +33,35 @@ def check_numbers(settings: DataclassInstance) -> None:
         object.__setattr__(settings, setting.name, found)
 
 
+def check_choices(settings: DataclassInstance) -> None:
+    """Raise `UsageError` where a word is none of its choices, or a flag is neither True nor False.
+
+    What a setting has to be is read off its annotation: a `Literal` of words, or `bool`. NumPy's become Python's.
+    """
+    for name, hint in get_type_hints(type(settings)).items():
+        if hint is bool:
+            object.__setattr__(settings, name, _flag(name, getattr(settings, name)))
+        elif get_origin(hint) is Literal:
+            object.__setattr__(settings, name, _choice(name, getattr(settings, name), get_args(hint)))
+
+
 def check_kinds(**settings: tuple[Any, type]) -> None:
     """Raise `UsageError` by name where one is of another kind: `training=(given, TrainingConfig)`. None is taken."""
     for name, (given, kind) in settings.items():
         if given is not None and not isinstance(given, kind):
             raise UsageError(f"{name} is of type {type(given).__name__}; expected {kind.__name__}.")
+
+
+def check_callable(**functions: Any) -> None:
+    """Raise `UsageError` by name where one is no function: `progress=progress`."""
+    for name, given in functions.items():
+        if not callable(given):
+            raise UsageError(f"{name} is {given!r}; expected a function. Leave it out where none is wanted.")
+
+
+def number(name: str, value: Any) -> float:
+    """Return a number as Python's own. Raises `UsageError` for anything else."""
+    return _number(name, value, float)
 
 
 def whole(name: str, value: Any, least: int = 0) -> int:
@@ -73,6 +97,20 @@ def _finite(settings: DataclassInstance, name: str) -> str:
 def _kind(setting: Field[Any]) -> type[int] | type[float] | None:
     words = str(setting.type).replace("tuple[", "").replace(", ...]", "").removesuffix(" | None")
     return {"int": int, "float": float}.get(words)
+
+
+def _choice(name: str, value: Any, choices: tuple[str, ...]) -> str:
+    if isinstance(value, str) and value in choices:
+        return next(choice for choice in choices if choice == value)  # an Enum's is none of Python's own words
+    raise UsageError(f"{name} is {value!r}; expected one of {', '.join(choices)}.")
+
+
+def _flag(name: str, value: Any) -> bool:
+    """Return Python's own. NumPy's is known by its name: the command line shows settings without importing NumPy."""
+    kind = type(value)
+    if isinstance(value, bool) or (kind.__module__, kind.__name__) == ("numpy", "bool"):
+        return bool(value)
+    raise UsageError(f"{name} is {value!r}; expected True or False.")
 
 
 def _number(name: str, value: Any, kind: type[int] | type[float]) -> int | float:

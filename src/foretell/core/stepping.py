@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, SupportsFloat
 
 import numpy as np
 
@@ -10,6 +11,11 @@ from foretell.core.errors import DatasetError, UsageError
 
 LARGEST = float(np.finfo(np.float32).max)
 """Networks compute in float32; of a larger number they would make an infinite one."""
+OF_A_TENSOR = "Of a PyTorch tensor, give tensor.detach().cpu().float()."
+"""How to mend what NumPy cannot read: a tensor that requires gradients, is bfloat16 or lies on a GPU."""
+
+Rewards = Sequence[SupportsFloat] | np.ndarray
+"""What policies take as rewards, one for each environment: those of Gymnasium are anything that `float` takes."""
 
 
 def checked_count(num_envs: Any) -> int:
@@ -29,16 +35,23 @@ def untold_count(num_envs: Any, target_return: Any) -> int:
     return checked_count(num_envs)
 
 
+def as_read(what: str, values: Any) -> np.ndarray:
+    """Return `values` as an array. Raises `UsageError` where NumPy cannot read them as one."""
+    try:
+        return np.asarray(values)
+    except ValueError as error:  # rows of different lengths
+        raise UsageError(f"{what} are no array ({error}); expected one of numbers.") from None
+    except (TypeError, RuntimeError) as error:
+        raise UsageError(f"{what} are no array ({error}); expected one of numbers. {OF_A_TENSOR}") from None
+
+
 def checked_numbers(what: str, values: Any, single: tuple[int, ...], count: int | None = None) -> np.ndarray:
     """Return `values` as an array: for each of `count` episodes (None: of any number) numbers of the shape `single`.
 
     Raises `UsageError` where they are no numbers or of another shape, `DatasetError` where one of them is not finite: a
     network would act on it, and nobody would notice.
     """
-    try:
-        found = np.asarray(values)
-    except ValueError as error:  # rows of different lengths
-        raise UsageError(f"{what} are no array ({error}); expected rows of shape {single}.") from None
+    found = as_read(what, values)
     if found.ndim != 1 + len(single) or found.shape[1:] != single or count not in (None, len(found)):
         expected = ", ".join(map(str, ("num_envs" if count is None else count, *single)))
         raise UsageError(f"{what} of shape {found.shape}; expected ({expected}), one for each episode.")

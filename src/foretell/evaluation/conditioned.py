@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -11,9 +11,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from foretell.core.errors import UsageError
-from foretell.core.stepping import checked_count, checked_numbers
+from foretell.core.stepping import Rewards, checked_count, checked_numbers
 from foretell.models.interface import SequenceModel
 from foretell.sequences.batch import SequenceBatch
+from foretell.sequences.defaults import usual_defaults
 from foretell.sequences.normalization import Normalization
 from foretell.sequences.targets import Telling
 from foretell.values.asking import Asking
@@ -83,10 +84,11 @@ class ConditionedPolicy(Generic[Model]):
         self._actions = np.zeros(actions, np.int64 if shape.discrete else np.float32)
         self._returns = np.zeros((num_envs, length, 1), np.float32)
         self._rewards = np.zeros((num_envs, length), np.float32)
-        self._timesteps = torch.arange(shape.max_timesteps).expand(num_envs, -1)
+        self._timesteps = torch.arange(shape.max_timesteps, device="cpu").expand(num_envs, -1)
         self._real = np.ones((num_envs, length), bool)
         self._terminations = np.zeros((num_envs, length), bool)
 
+    @usual_defaults
     @torch.inference_mode()
     def act(self, observations: np.ndarray) -> np.ndarray:
         """Return actions `(num_envs, action_dim)` in environment units, or `(num_envs,)` integers.
@@ -123,7 +125,7 @@ class ConditionedPolicy(Generic[Model]):
         self._unrewarded = True
         return actions if action_range is None else action_range.to_environment(actions)
 
-    def observe(self, rewards: Sequence[float] | Float[np.ndarray, " num_envs"]) -> None:
+    def observe(self, rewards: Rewards) -> None:
         """Take the rewards (environment units) off the return still asked for; an advantage stays as it is.
 
         Raises `UsageError` for rewards of another shape, and for some that no action earned; `DatasetError` for some

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 from foretell.core.errors import UsageError
-from foretell.core.settings import check_numbers
+from foretell.core.settings import check_choices, check_numbers
 
 Behaviour = Literal["auto", "imitation", "expectation", "median", "return", "value"]
 
@@ -44,8 +44,7 @@ class PlanningConfig:
 
     def __post_init__(self) -> None:
         check_numbers(self)
-        if self.behaviour not in get_args(Behaviour):
-            raise UsageError(f"behaviour is {self.behaviour!r}; expected one of {', '.join(get_args(Behaviour))}.")
+        check_choices(self)
         for name in ("horizon", "beam_width", "expansion", "action_top_k", "observation_top_k"):
             if (found := getattr(self, name)) is not None and found < 1:
                 raise UsageError(f"{name} is {found}; expected at least 1.")

@@ -15,13 +15,14 @@ from foretell.agents.policy import SACPolicy
 from foretell.agents.random_policy import RandomPolicy
 from foretell.core.errors import CheckpointError, UsageError
 from foretell.core.seeding import stream
-from foretell.core.stepping import checked_numbers, untold_count
+from foretell.core.stepping import Rewards, checked_numbers, untold_count
 from foretell.environments.making import EnvironmentSpec
 from foretell.evaluation.acting import acting_policy
 from foretell.evaluation.configs import ACTING, ActingConfig, PlanningConfig
 from foretell.evaluation.protocol import Policy
 from foretell.models.configs import SequenceShape
 from foretell.models.registry import build_model
+from foretell.sequences.defaults import usual_defaults
 from foretell.sequences.normalization import Normalization
 from foretell.sequences.scaling import ActionRange
 from foretell.values.acting import ImitationPolicy
@@ -43,15 +44,16 @@ class AgentPolicy:
         """Nothing to do: the agent has no memory. Raises `UsageError` for no environments, or a target."""
         untold_count(num_envs, target_return)
 
+    @usual_defaults
     def act(self, observations: np.ndarray) -> np.ndarray:
         """Return the deterministic actions, environment units.
 
         Raises `UsageError` for observations of another shape, `DatasetError` for some that are not finite.
         """
         rows = checked_numbers("observations", observations, self.observation_shape)
-        return self.policy.best(rows.reshape(len(rows), -1))
+        return self.policy.best(np.ascontiguousarray(rows.reshape(len(rows), -1), np.float32))
 
-    def observe(self, rewards: np.ndarray) -> None:
+    def observe(self, rewards: Rewards) -> None:
         """Nothing to do."""
 
 
@@ -71,7 +73,7 @@ class UniformPolicy:
         """Draw one action for each environment."""
         return self.policy.act(observations, self._rng)[0]
 
-    def observe(self, rewards: np.ndarray) -> None:
+    def observe(self, rewards: Rewards) -> None:
         """Nothing to do."""
 
 
@@ -88,7 +90,7 @@ def restore_policy(
     acting (`evaluation.configs`) by name. Raises `CheckpointError` where the two files do not fit each other,
     `UsageError` for settings of acting that the policy has not.
     """
-    settings = _acting_of(config, acting or {})
+    settings = acting_of(config, acting or {})
     try:
         if config["kind"] == "sac":
             return AgentPolicy(restore_sac(config, tensors), tuple(config["environment"]["observation_shape"]))
@@ -113,14 +115,14 @@ def plans(config: Mapping[str, Any]) -> bool:
     return ACTING.get(config["algorithm"]) is PlanningConfig and not config["model"].get("told")
 
 
-def _acting_of(config: Mapping[str, Any], changes: Mapping[str, Any]) -> ActingConfig | None:
+def acting_of(config: Mapping[str, Any], changes: Mapping[str, Any]) -> ActingConfig | None:
     """Return a run's settings of acting with the changes."""
     algorithm = config.get("algorithm", "")
     kind = ACTING.get(algorithm)
     names = {item.name for item in fields(kind)} if kind else set()
     if unknown := [name for name in changes if name not in names]:
         raise UsageError(
-            f"{', '.join(unknown)}: no settings of how a run of {algorithm} acts; "
+            f"{', '.join(map(str, unknown))}: no settings of how a run of {algorithm} acts; "
             f"expected {', '.join(sorted(names)) or 'none'}."
         )
     if kind is None:

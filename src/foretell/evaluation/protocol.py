@@ -15,6 +15,7 @@ from foretell.core.errors import UsageError
 from foretell.core.progress import Progress, silent
 from foretell.core.seeding import derive_seeds
 from foretell.core.settings import whole
+from foretell.core.stepping import Rewards
 from foretell.environments.making import Environments, EnvironmentSpec, environment_spec, make_environments
 
 EVALUATION_STARTS = 200
@@ -36,7 +37,7 @@ class Policy(Protocol):
         """Return one action for each environment."""
         ...
 
-    def observe(self, rewards: np.ndarray) -> None:
+    def observe(self, rewards: Rewards) -> None:
         """Take note of the rewards that followed."""
         ...
 

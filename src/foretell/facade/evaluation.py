@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +11,19 @@ import numpy as np
 
 from foretell.core.errors import UsageError
 from foretell.core.progress import Progress, silent
+from foretell.core.run_settings import alike
 from foretell.core.seeds_folder import require_alike, runs_of_seeds
+from foretell.core.settings import check_callable, check_kinds, whole
 from foretell.core.stepping import LARGEST
 from foretell.environments.making import environment_spec
 from foretell.evaluation.configs import ACTING, PlanningConfig
-from foretell.evaluation.policies import UniformPolicy, plans, restore_policy, restore_values
+from foretell.evaluation.policies import UniformPolicy, acting_of, plans, restore_policy, restore_values
 from foretell.evaluation.protocol import Policy, evaluation_starts, validation_starts
 from foretell.evaluation.protocol import evaluate as run_episodes
 from foretell.evaluation.records import records_of
 from foretell.facade.environments import fitting_environment
 from foretell.facade.training import ROOT_SEED, warn_of_unseen
+from foretell.sequences.defaults import usual_defaults
 from foretell.training.run_folder import load_run
 
 NAMED = ("random", "optimum")
@@ -29,13 +33,24 @@ AT_ONCE = 500
 """Episodes that are run at the same time where several returns are asked for: acting costs less by the many."""
 
 
+@usual_defaults
 def load_policy(run: str | Path, *, acting: Mapping[str, Any] | None = None) -> Policy:
     """Load a finished run as a policy: `reset(num_envs=...)`, then in turn `act` and `observe`.
 
     `acting` changes settings of acting by name, `{"horizon": 3}` of a planner say (`evaluation.configs`).
     Raises `CheckpointError` where `run` is not a finished run folder, `UsageError` for settings that it has not.
     """
+    _check_by_name(acting)
     return _restored(Path(run), *load_run(Path(run)), acting)
+
+
+def _check_by_name(acting: Any) -> None:
+    """Raise `UsageError` where changes to settings of acting are no mapping; None is taken."""
+    if acting is not None and not isinstance(acting, Mapping):
+        raise UsageError(
+            f"acting is of type {type(acting).__name__}; expected settings by name, those to be changed, for example "
+            '{"horizon": 3}.'
+        )
 
 
 def _restored(
@@ -49,6 +64,7 @@ def _restored(
     return restore_policy(config, tensors, functions=functions, acting=acting)
 
 
+@usual_defaults
 def evaluate(
     run: str | Path,
     *,
@@ -71,6 +87,10 @@ def evaluate(
     the algorithm.
     Raises `UsageError` where run and environment have different shapes, or seeds other settings.
     """
+    _check_by_name(acting)
+    check_kinds(name=(name, str))
+    check_callable(progress=progress)
+    root_seed = whole("root_seed", root_seed)
     runs = _runs(run)
     evaluations = [
         _evaluate(
@@ -102,7 +122,7 @@ def _evaluate(
     starts = evaluation_starts(root_seed, episodes)
     if str(run) in NAMED:
         if acting:
-            raise UsageError(f"{', '.join(acting)}: no settings of how the policy {run} acts; expected none.")
+            raise UsageError(f"{', '.join(map(str, acting))}: no settings of how the policy {run} acts; expected none.")
         policy, spec_name = _named(str(run), environment, root_seed)
         config: Mapping[str, Any] = {"algorithm": str(run), "seed": 0}
     else:
@@ -114,7 +134,8 @@ def _evaluate(
     facts = {
         "policy": name or (dataset["name"] if sequence and dataset else config["algorithm"]),
         "algorithm": config["algorithm"], "dataset": dataset and dataset["name"], "seed": config["seed"],
-        "environment": spec_name,
+        "environment": spec_name, "settings": _settings_of(config, acting),
+        "data": dataset and dataset["fingerprint"][:16],
     }  # fmt: skip
     if target_returns is None:
         return records_of(run_episodes(policy, spec_name, starts, progress=progress), facts, None)
@@ -130,8 +151,18 @@ def _evaluate(
     return records
 
 
+def _settings_of(config: Mapping[str, Any], acting: Mapping[str, Any] | None) -> str | None:
+    """Return a checksum of how a run was trained and acts; None of policies that are no runs."""
+    if not config.get("kind"):
+        return None
+    settings = acting_of(config, acting or {})
+    return alike(config, asdict(settings) if settings else {})
+
+
+@usual_defaults
 def validation_level(run: str | Path, environment: str, *, episodes: int, root_seed: int = ROOT_SEED) -> float:
     """Return the mean return of a run, or of "random", on the validation starts: a level for learning curves."""
+    root_seed = whole("root_seed", root_seed)
     policy = UniformPolicy(environment_spec(environment), root_seed) if str(run) == "random" else load_policy(run)
     return run_episodes(policy, environment, validation_starts(root_seed, episodes)).mean_return
 

@@ -193,15 +193,19 @@ def comparison_cells(table: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 def _cells(row: Mapping[str, Any], digits: int, *, first: bool, alone: bool) -> list[str]:
     cells = [row["label"], row["algorithm"], row["dataset"] or "—", asked_phrase(row["target_return"])]
-    cells.append(f"{row['mean_return']:.{digits}f} [{row['ci95'][0]:.{digits}f}, {row['ci95'][1]:.{digits}f}]")
-    low, high = row["difference_ci95"]
+    seeds = max(1, len(row["training_seeds"]))
+    one = seeds == row["episodes"] == 1  # of which there is no interval
+    low, high = row["ci95"]
+    cells.append(f"{row['mean_return']:.{digits}f}" + ("" if one else f" [{low:.{digits}f}, {high:.{digits}f}]"))
     if not alone:
+        low, high = row["difference_ci95"]
         more = decimals_of(row["difference"], low, high)
-        cells.append("0" if first else f"{row['difference']:+.{more}f} [{low:+.{more}f}, {high:+.{more}f}]")
+        interval = "" if one else f" [{low:+.{more}f}, {high:+.{more}f}]"
+        cells.append("0" if first else f"{row['difference']:+.{more}f}{interval}")
     cells.append(f"{row['iqm']:.{digits}f}")
     if row["normalized_score"] is not None:
         cells.append(f"{row['normalized_score']:.1f}")
-    return [*cells, f"{max(1, len(row['training_seeds']))} × {row['episodes']}"]
+    return [*cells, f"{seeds} × {row['episodes']}"]
 
 
 def asked_phrase(target: float | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ LINE_INCHES, ROW_INCHES = 0.17, 0.14
 def draw_returns(stem: Path, table: Mapping[str, Any]) -> DrawnFigure:
     """Draw each row's mean return with its 95% interval, the first one's mean as a line through all."""
     rows, name = table["rows"], table["protocol"]["environment"]
-    labels = [_label(row) for row in rows]
+    labels = _in_lines([row["label"] for row in rows], [_asked(row) for row in rows])
     title = f"What each run earns on {name}"
 
     def paint(figure: Figure, axes: Axes) -> None:
@@ -58,33 +59,43 @@ def draw_returns(stem: Path, table: Mapping[str, Any]) -> DrawnFigure:
     return DrawnFigure(name=stem.name, title=title, caption=caption, paths=tuple(paths))
 
 
-def _label(row: Mapping[str, Any]) -> str:
-    asked = "" if row["target_return"] is None else f", asked {asked_phrase(row['target_return'])}"
-    return _short(row["label"] + asked)
+def _asked(row: Mapping[str, Any]) -> str:
+    return "" if row["target_return"] is None else f", asked {asked_phrase(row['target_return'])}"
 
 
-def _short(label: str) -> str:
-    """Return a label on at most two lines; what is longer ends in dots."""
-    first, *rest = wrapped(" ".join(label.split()), LABEL_WIDTH) or [label]
-    if len(rest) > 1:
-        rest = [rest[0][: LABEL_WIDTH - 1] + "…"]
-    return literal("\n".join([first, *rest]))
+def _in_lines(names: Sequence[str], behind: Sequence[str]) -> list[str]:
+    """Return names, with what stands behind each, on two lines each; longer ones lose their middle, unless it is what
+    tells them apart."""
+    whole = [" ".join(name.split()) + rest for name, rest in zip(names, behind, strict=True)]
+    lines = [_two_lines(label) for label in whole]
+    alike = Counter(map(tuple, lines))
+    return [
+        literal("\n".join(short if alike[tuple(short)] == 1 else wrapped(label, LABEL_WIDTH)))
+        for label, short in zip(whole, lines, strict=True)
+    ]
 
 
-def draw_curves(stem: Path, results: Sequence[RunResults]) -> DrawnFigure | None:
+def _two_lines(label: str) -> list[str]:
+    lines = wrapped(label, LABEL_WIDTH) or [label]
+    return lines if len(lines) <= 2 else [lines[0], "…" + label[1 - LABEL_WIDTH :]]
+
+
+def draw_curves(stem: Path, results: Sequence[RunResults], environment: str) -> DrawnFigure | None:
     """Draw the validation return of every run against its updates: of several seeds the mean and the range; None
-    where no run was evaluated while it learned."""
-    curves = {one.label: curve for one in results if (curve := _curve(one)) is not None}
-    if not curves:
+    where no run was evaluated while it learned. Where that was in another environment than this, the legend says so."""
+    drawn = [(one, curve) for one in results if (curve := _curve(one)) is not None]
+    if not drawn:
         return None
+    labels = _in_lines([one.label for one, _ in drawn], [_elsewhere(one, environment) for one, _ in drawn])
+    curves = [(label, curve) for label, (_, curve) in zip(labels, drawn, strict=True)]
     title = "Return while learning"
 
     def paint(figure: Figure, axes: Axes) -> None:
-        for number, (label, (places, means)) in enumerate(curves.items()):
+        for number, (label, (places, means)) in enumerate(curves):
             color = METHOD_COLORS[number % len(METHOD_COLORS)]
             dashes = METHOD_DASHES[number // len(METHOD_COLORS) % len(METHOD_DASHES)]
             axes.fill_between(places, means.min(axis=0), means.max(axis=0), color=color, alpha=0.15, linewidth=0)
-            line = f" {_short(label)}"  # of a label that begins with _ matplotlib makes none
+            line = f" {label}"  # of a label that begins with _ matplotlib makes none
             axes.plot(places, means.mean(axis=0), color=color, linestyle=dashes, marker=".", label=line)
         finish_curve(axes, "updates" + (", of SAC environment steps" if _has_sac(results) else ""))
         figure.legend(loc="outside lower left")
@@ -94,9 +105,15 @@ def draw_curves(stem: Path, results: Sequence[RunResults]) -> DrawnFigure | None
         "Mean return on the validation start states, which are not those of the table; of several seeds their mean, "
         "and a band from the lowest to the highest."
     )
-    extra = 0.06 + sum(0.06 + LINE_INCHES * (_short(label).count("\n") + 1) for label in curves)
+    extra = 0.06 + sum(0.06 + LINE_INCHES * (label.count("\n") + 1) for label, _ in curves)
     paths = write_figure(stem, (CURVE_SIZE[0], CURVE_SIZE[1] + extra), paint)
     return DrawnFigure(name=stem.name, title=title, caption=caption, paths=tuple(paths))
+
+
+def _elsewhere(results: RunResults, environment: str) -> str:
+    """Say where a run was evaluated while it learned, where that is not this environment."""
+    own = ((results.config or {}).get("environment") or {}).get("name")
+    return "" if own in (None, environment) else f", on {own}"
 
 
 def _has_sac(results: Sequence[RunResults]) -> bool:

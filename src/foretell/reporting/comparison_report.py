@@ -50,7 +50,7 @@ def write_comparison(
     table = build_comparison(results, environment)
     name = table["protocol"]["environment"]
     figures = [draw_returns(folder / "figures" / "returns", table)]
-    if curves := draw_curves(folder / "figures" / "learning", results):
+    if curves := draw_curves(folder / "figures" / "learning", results, name):
         figures.append(curves)
     shared = shared_starts(results, name)
     for number, one in enumerate(results):

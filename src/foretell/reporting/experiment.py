@@ -89,7 +89,8 @@ def _draw_curve(inputs: ExperimentInputs, curve: Mapping[str, Any], table: Mappi
     levels = inputs.experiment["validation_levels"]
     if curve["dataset"] is None:
         return draw_sac_learning(stem, curve["title"], runs, random_level=levels[RANDOM])
-    report = next((row["report"] for row in table["rows"] if row["dataset"] == curve["dataset"]), None)
+    policy = curve.get("policy", curve["dataset"])  # older experiments name none
+    report = next((row["report"] for row in table["rows"] if row["name"] == policy), None)
     return draw_learning_curve(
         stem, curve["title"], runs, random_level=levels[RANDOM], sac_level=levels[SAC], report=report
     )

@@ -65,17 +65,20 @@ def build_league(
     A row has the keys of `foretell.reporting.tables.build_table`, and a policy that stands in both tables has the same
     numbers in both. `name` is the method's, `policy` the policy's own. Of start state n, with the optimum's return
     $o_n$ and the policy's $x_{sn}$, the regret is $o_n - x_{sn}$: `regret` is its mean over seeds and starts,
-    `regret_ci95` the paired bootstrap interval, `regret_by_start` the mean over seeds for each start state, ascending.
+    `regret_ci95` the paired bootstrap interval, `regret_by_start` the mean over seeds for each start state, in their
+    order.
     `difference_to_data` is the mean return minus that of the dataset's episodes, None without a card of it.
 
     Raises `CheckpointError` where the plan is not whole (`league_plan`), an entry or a reference has no records,
-    records belong to no entry, start states are missing or doubled, or their number is not the protocol's.
+    records belong to no entry, start states are missing or doubled, or their number or the seeds are not the
+    protocol's.
     """
     plan = league_plan(experiment)
     protocol = {**experiment["protocol"], "quick": bool(experiment["quick"])}
     scores = scores_by_policy(records, SOURCE)
     policies = [*REFERENCES, *(entry.policy for entry in plan.entries)]
-    check_policies(scores, policies, protocol, source=SOURCE, place="league entry")
+    trained = [entry.policy for entry in plan.entries]
+    check_policies(scores, policies, protocol, trained=trained, source=SOURCE, place="league entry")
     data_means = {name: mean for name in plan.datasets if (mean := _data_mean(cards.get(name))) is not None}
     reports = {row["name"]: row["report"] for row in experiment["rows"]}
     heads: list[dict[str, Any]] = [
@@ -127,7 +130,7 @@ def render_league(league: League) -> str:
     others = [name for name in REFERENCES if name != OPTIMUM]
     regrets = [*_method_cells(league, _regret_cell), *_reference_cells(league, _regret_cell, others)]
     lines = [*quick_lines(league.protocol), *markdown_table(head, returns, text_columns=1), ""]
-    lines += [league_sentence(league.protocol), "", "Mean regret for each start state:", ""]
+    lines += [league_sentence(league.protocol), "", "Regret:", ""]
     return "\n".join([*lines, *markdown_table(head, regrets, text_columns=1), "", REGRET_SENTENCE, ""])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -77,6 +78,34 @@ def _check_record(record: Mapping[str, Any], where: str) -> None:
                 f"{where} (policy {record['policy']!r}, seed {record['seed']}, start {record['start']}) has {key} "
                 f"{value!r}; expected a finite number. {MEND}"
             )
+
+
+def check_alike(records: Sequence[Mapping[str, Any]], source: str) -> None:
+    """Raise `CheckpointError` where one policy's records are of several algorithms; warn where they are of other runs.
+
+    Seeds may have learned from data of their own, called otherwise.
+    """
+    for policy in dict.fromkeys(record["policy"] for record in records):
+        _check_policy(policy, [record for record in records if record["policy"] == policy], source)
+
+
+def _check_policy(policy: str, records: Sequence[Mapping[str, Any]], source: str) -> None:
+    algorithms = list(dict.fromkeys(str(record["algorithm"]) for record in records))
+    if len(algorithms) > 1:
+        raise CheckpointError(
+            f"{source}: the records of policy {policy!r} are of {', '.join(algorithms)}; expected one algorithm, of "
+            "which they are training seeds. Evaluate each with a --name of its own."
+        )
+    settings = {record["settings"] for record in records if record.get("settings")}  # older records say nothing
+    data = {(record["dataset"], record["data"]) for record in records if record.get("data")}
+    others = ["with other settings"] * (len(settings) > 1)
+    others += ["on other data of the same name"] * (len({name for name, _ in data}) < len(data))
+    if others:
+        warnings.warn(
+            f"{source}: seeds of policy {policy!r} were trained or act differently ({', '.join(others)}), and are "
+            "taken for one policy. Evaluate each with a --name of its own to have them apart.",
+            stacklevel=2,
+        )
 
 
 def _scores_of(policy: str, records: Sequence[Mapping[str, Any]], starts: tuple[int, ...], source: str) -> PolicyScores:

@@ -13,7 +13,7 @@ from foretell.core.errors import CheckpointError, UsageError
 from foretell.core.files import read_json_lines, read_sealed_json
 from foretell.core.seeds_folder import require_alike, runs_of_seeds
 from foretell.reporting.inputs import read_events
-from foretell.reporting.records import MEND, check_records
+from foretell.reporting.records import MEND, check_alike, check_records
 
 RECORDS = "evaluations.jsonl"
 SUFFIX = ".jsonl"
@@ -63,13 +63,13 @@ def _read(path: Path) -> RunResults:
     require_alike(seeds)
     found = _records_of(path, seeds)
     if seeds:
-        _warn_of_missing(path, seeds, found)
+        runs = _recorded(path, seeds, found)
     logs = [run / "events.jsonl" for run in runs]
     return RunResults(
         path=path,
         label=label,
         records=found,
-        config=read_sealed_json(runs[0] / "config.json"),
+        config=read_sealed_json((runs or seeds)[0] / "config.json"),
         events=[read_events(log) for log in logs if log.exists()],
     )
 
@@ -84,15 +84,17 @@ def _records_of(path: Path, seeds: Sequence[Path]) -> list[Mapping[str, Any]]:
     return found
 
 
-def _warn_of_missing(path: Path, seeds: Sequence[Path], records: Sequence[Mapping[str, Any]]) -> None:
+def _recorded(path: Path, seeds: Sequence[Path], records: Sequence[Mapping[str, Any]]) -> list[Path]:
+    """Return the seeds that there are records of; warns of the others."""
     recorded = {record["seed"] for record in records}
-    missing = [run.name for run in seeds if int(run.name.removeprefix("seed-")) not in recorded]
-    if missing:
+    found = [run for run in seeds if int(run.name.removeprefix("seed-")) in recorded]
+    if missing := [run.name for run in seeds if run not in found]:
         warnings.warn(
             f"{path}: there are no records of {', '.join(missing)}; the report is of the others alone. Run `foretell "
             f"evaluate {path}` for all.",
             stacklevel=2,
         )
+    return found
 
 
 def _records_of_one(run: Path) -> list[Mapping[str, Any]]:
@@ -110,6 +112,7 @@ def _records_of_one(run: Path) -> list[Mapping[str, Any]]:
 def _records(path: Path) -> list[Mapping[str, Any]]:
     records = read_json_lines(path)
     check_records(records, str(path))
+    check_alike(records, str(path))
     if missing := [number for number, record in enumerate(records, start=1) if "environment" not in record]:
         raise CheckpointError(f"{path}: record {missing[0]} lacks 'environment'. {MEND}")
     if not records:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,7 +44,7 @@ def estimate_mean(
     returns = _checked(returns, "returns")
     of_seeds = _resampled(returns.shape[0], samples, generator)
     of_starts = _resampled(returns.shape[1], samples, generator)
-    return _estimate(returns.mean(), _weighted_means(returns, of_seeds, of_starts))
+    return _estimate(returns.mean(), _weighted_means(returns, of_seeds, of_starts), np.abs(returns).max())
 
 
 def estimate_difference(
@@ -77,7 +78,8 @@ def estimate_difference(
     if not same_seeds:
         of_seeds = _resampled(reference.shape[0], samples, generator)
     theirs = _weighted_means(reference, of_seeds, of_starts)
-    return _estimate(returns.mean() - reference.mean(), ours - theirs)
+    largest = max(np.abs(returns).max(), np.abs(reference).max())
+    return _estimate(returns.mean() - reference.mean(), ours - theirs, largest)
 
 
 def interquartile_mean(values: Float[np.ndarray, " runs"]) -> float:
@@ -159,11 +161,15 @@ def _blocks(samples: int, count: int) -> list[slice]:
     return [slice(first, first + rows) for first in range(0, samples, rows)]
 
 
-def _estimate(value: float, resampled: np.ndarray) -> Estimate:
+def _estimate(value: float, resampled: np.ndarray, largest: float) -> Estimate:
+    """Return an estimate, rounded far below what is printed, but above the last bits of the `largest` number in it.
+
+    Those of a matrix product differ between machines.
+    """
     tail = (1 - LEVEL) / 2
-    low, high = np.quantile(resampled, [tail, 1 - tail])
-    # Rounded far below what is printed: the last bits of a matrix product differ between machines.
-    return Estimate(value=round(float(value), 9), low=round(float(low), 9), high=round(float(high), 9))
+    digits = 9 if largest == 0 else max(9, 11 - math.floor(math.log10(largest)))
+    low, high = (round(float(end), digits) for end in np.quantile(resampled, [tail, 1 - tail]))
+    return Estimate(value=round(float(value), digits), low=low, high=high)
 
 
 def _checked(values: np.ndarray, what: str) -> np.ndarray:

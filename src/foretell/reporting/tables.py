@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from foretell.core.errors import CheckpointError
@@ -30,12 +30,13 @@ def build_table(records: Sequence[Mapping[str, Any]], experiment: Mapping[str, A
     row's name, so a rerun gives the same table.
 
     Raises `CheckpointError` where a row has no records, records have no row, start states are missing or doubled, or
-    their number is not the protocol's.
+    their number or the training seeds are not the protocol's.
     """
     protocol = {**experiment["protocol"], "quick": bool(experiment["quick"])}
     scores = scores_by_policy(records)
     names = [row["name"] for row in experiment["rows"]]
-    check_policies(scores, names, protocol)
+    trained = [row["name"] for row in experiment["rows"] if row["dataset"] is not None]
+    check_policies(scores, names, protocol, trained=trained)
     rows = [table_row(row, row["name"], scores, protocol) for row in experiment["rows"]]
     return {"protocol": protocol, "rows": rows}
 
@@ -45,10 +46,12 @@ def check_policies(
     names: Sequence[str],
     protocol: Mapping[str, Any],
     *,
+    trained: Collection[str],
     source: str = "evaluations.jsonl",
     place: str = "row",
 ) -> None:
-    """Raise `CheckpointError` unless `scores` holds the policies `names` and no other, over the protocol's starts.
+    """Raise `CheckpointError` unless `scores` holds the policies `names` and no other, over the protocol's starts, and
+    those of them that were `trained` on a dataset with the protocol's training seeds.
 
     Random and SAC have to be there and to differ. `source` is the file that the scores come from, `place` what
     `experiment.json` calls the entry of a policy.
@@ -65,6 +68,14 @@ def check_policies(
             f"{source}: policy {unknown[0]!r} is no {place} of experiment.json; expected {', '.join(names)}. "
             f"Remove its lines or add the {place}."
         )
+    seeds = sorted(protocol["training_seeds"])
+    for name in trained:
+        if list(scores[name].seeds) != seeds:
+            raise CheckpointError(
+                f"{source}: policy {name!r} has records of the training seeds "
+                f"{', '.join(map(str, scores[name].seeds))}; the protocol in experiment.json says "
+                f"{', '.join(map(str, seeds))}. Run `foretell reproduce` on that folder again."
+            )
     expected, found = int(protocol["evaluation_starts"]), len(scores[SAC].starts)
     if found != expected:
         raise CheckpointError(
@@ -180,7 +191,8 @@ def measured_phrase(protocol: Mapping[str, Any]) -> str:
 def interval_phrase(protocol: Mapping[str, Any]) -> str:
     """Return how the intervals were made; a sentence without its full stop."""
     return (
-        f"Intervals: 95%, bootstrap over training seeds and start states ({protocol['bootstrap_samples']:,} resamples)"
+        "Intervals: 95%, bootstrap over training seeds and start states, of one seed over start states alone "
+        f"({protocol['bootstrap_samples']:,} resamples)"
     )
 
 
@@ -202,4 +214,4 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]], *, text_c
 
 
 def _markdown_line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    return "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |"
