@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from foretell.core.errors import DatasetError, UsageError
 from foretell.core.stepping import checked_count, checked_numbers
@@ -49,3 +50,15 @@ def test_the_error_names_the_episode():
 )
 def test_numbers_come_back_as_they_are(values):
     np.testing.assert_array_equal(checked_numbers("observations", values, (1,), 2), np.asarray(values))
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [torch.zeros(2, requires_grad=True), torch.zeros(2, dtype=torch.bfloat16)],
+    ids=["requires grad", "bfloat16"],
+)
+def test_a_tensor_that_numpy_cannot_read_is_refused_with_what_to_give(tensor):
+    with pytest.raises(UsageError, match=r"rewards are no array \(.*\.detach\(\)\.cpu\(\)\.float\(\)"):
+        checked_numbers("rewards", tensor, (), 2)
+    given = tensor.detach().cpu().float()
+    np.testing.assert_array_equal(checked_numbers("rewards", given, (), 2), np.zeros(2, np.float32))

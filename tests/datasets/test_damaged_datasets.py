@@ -148,6 +148,7 @@ def test_a_sink_is_a_file(tmp_path):
         (zlib.compress(bytes(2**17))[:-9], "cannot be read"),
         (b"not packed at all", "cannot be read"),
     ],
+    ids=["bomb", "too large", "cut off", "not packed"],
 )
 def test_chunks_that_do_not_hold_what_they_declare(foreign, content, message):
     path = foreign()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
-from foretell.core.errors import DatasetError
+from foretell.core.errors import DatasetError, UsageError
 from foretell.datasets import dataset as dataset_module
 from foretell.datasets.d4rl import read_d4rl
 from foretell.datasets.d4rl_writer import write_dataset
@@ -70,6 +71,30 @@ def test_whole_numbers_in_one_column_are_choices_and_fractions_are_not():
 )
 def test_what_cannot_be_a_column_is_refused(changed, words):
     with pytest.raises(DatasetError, match=words):
+        Dataset(name="buffer", **{**BUFFER, **changed})
+
+
+@pytest.mark.parametrize(("tensor"), [
+    torch.zeros(STEPS, 2, requires_grad=True), torch.zeros(STEPS, 2, dtype=torch.bfloat16)
+], ids=["requires grad", "bfloat16"])  # fmt: skip
+def test_a_tensor_that_numpy_cannot_read_is_refused_with_what_to_give(tensor):
+    hint = r"detach\(\)\.cpu\(\)\.float\(\)"
+    with pytest.raises(DatasetError, match=f"buffer: 'actions' are no array .*{hint}"):
+        Dataset(name="buffer", **{**BUFFER, "actions": tensor})
+    with pytest.raises(DatasetError, match=f"buffer: 'infos/noise' are no array .*{hint}"):
+        Dataset(name="buffer", **BUFFER, infos={"noise": tensor})
+    made = Dataset(name="buffer", **{**BUFFER, "actions": tensor.detach().cpu().float()})
+    np.testing.assert_array_equal(made.actions, np.zeros((STEPS, 2), np.float32))
+
+
+@pytest.mark.parametrize(("changed", "words"), [
+    ({"metadata": None}, "buffer: metadata is of type NoneType; expected DatasetMetadata. Leave it out"),
+    ({"metadata": {"environment": "Pendulum-v1"}}, "buffer: metadata is of type dict; expected DatasetMetadata"),
+    ({"infos": None}, "buffer: infos is of type NoneType; expected Mapping. Leave it out"),
+    ({"extras": [1]}, "buffer: extras is of type list; expected Mapping"),
+])  # fmt: skip
+def test_what_lies_beside_the_columns_is_of_its_kind(changed, words):
+    with pytest.raises(UsageError, match=words):
         Dataset(name="buffer", **{**BUFFER, **changed})
 
 

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import inspect
 import json
 import math
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from foretell.core.errors import UsageError
 from foretell.core.returns import returns_to_go
 from foretell.sequences import normalization
 from foretell.sequences.normalization import Normalization
@@ -118,6 +121,26 @@ def test_returns_to_go_by_hand(rewards, expected):
     found = returns_to_go(np.array(rewards))
     assert found.dtype == np.float32
     assert found.tolist() == expected
+
+
+@pytest.mark.parametrize(
+    "rewards", [[1.0, 0.0, 2.0], torch.tensor([1.0, 0.0, 2.0]), np.array([1, 0, 2]), np.array([2.0, 0.0, 1.0])[::-1]]
+)
+def test_returns_to_go_of_what_is_an_array_to_numpy(rewards):
+    assert inspect.unwrap(returns_to_go)(rewards).tolist() == [3.0, 2.0, 2.0]
+
+
+@pytest.mark.parametrize(("rewards", "message"), [
+    (np.ones((2, 3)), r"rewards of shape \(2, 3\); expected \(timesteps,\)"),
+    (np.float64(1.0), r"rewards of shape \(\); expected \(timesteps,\)"),
+    ([1.0, "x"], "rewards of type <U32; expected numbers"),
+    (np.array([1j]), "rewards of type complex128; expected numbers"),
+    ([[1.0], [1.0, 2.0]], "rewards are no array"),
+    (torch.ones(2, requires_grad=True), r"rewards are no array .*detach\(\)\.cpu\(\)\.float\(\)"),
+])  # fmt: skip
+def test_returns_to_go_are_of_one_episode(rewards, message):
+    with pytest.raises(UsageError, match=message):
+        inspect.unwrap(returns_to_go)(rewards)
 
 
 @pytest.mark.parametrize(("low", "high"), [(-0.1, 0.1), (0.1, 0.7), (-1.0 / 3, 1e-3), (-2.0, 2.0)])

@@ -62,7 +62,7 @@ def test_a_network_without_hidden_matrices_is_refused_before_anything_is_written
 
 
 @pytest.mark.parametrize(("settings", "message"), [
-    ({"optimizer": "sgd"}, "optimizer 'sgd'; expected one of adamw, muon"),
+    ({"optimizer": "sgd"}, "optimizer is 'sgd'; expected one of adamw, muon"),
     ({"matrix_learning_rate": 0.1}, "matrix_learning_rate 0.1 is Muon's"),
     ({"optimizer": "muon", "matrix_learning_rate": 0.0}, "matrix_learning_rate is 0.0; expected a number above 0"),
 ])  # fmt: skip

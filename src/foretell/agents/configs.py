@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from foretell.core.errors import UsageError
-from foretell.core.settings import check_numbers, check_positive
+from foretell.core.settings import check_choices, check_numbers, check_positive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +40,7 @@ class SACConfig:
 
     def __post_init__(self) -> None:
         check_numbers(self)
+        check_choices(self)
         check_positive(self, "total_steps", "learning_rate", "batch_size", "temperature", "checkpoint_every")
         if self.evaluate_every < 0 or not self.hidden_sizes or min(self.hidden_sizes) < 1:
             raise UsageError(

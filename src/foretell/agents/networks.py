@@ -20,6 +20,9 @@ class EnsembleMLP(nn.Module):
     Initialised as `nn.Linear` initialises (uniform in plus or minus 1/sqrt(inputs)), from `generator` alone.
     """
 
+    layers: tuple[tuple[nn.Parameter, nn.Parameter], ...]
+    """Weight and bias of each layer."""
+
     def __init__(self, members: int, sizes: Sequence[int], generator: torch.Generator):
         super().__init__()
         self.weights = nn.ParameterList()
@@ -29,7 +32,8 @@ class EnsembleMLP(nn.Module):
             for group, shape in ((self.weights, (members, inputs, outputs)), (self.biases, (members, 1, outputs))):
                 group.append(nn.Parameter(torch.empty(shape).uniform_(-bound, bound, generator=generator)))
         self.members = members
-        self.layers = tuple(zip(self.weights, self.biases))
+        self.register_load_state_dict_post_hook(_look_up)
+        _look_up(self)
 
     def forward(self, inputs: Float[Tensor, "batch inputs"]) -> Float[Tensor, "members batch outputs"]:
         """Apply every member to the same inputs."""
@@ -38,6 +42,15 @@ class EnsembleMLP(nn.Module):
             hidden = torch.baddbmm(bias, hidden, weight).relu_()
         weight, bias = self.layers[-1]
         return torch.baddbmm(bias, hidden, weight)
+
+
+def _look_up(network: nn.Module, _: object = None) -> None:
+    """Keep weights and biases where they are at hand: to ask a list of parameters for them takes a while.
+
+    To load a state may put others in their place.
+    """
+    assert isinstance(network, EnsembleMLP)
+    network.layers = tuple(zip(network.weights, network.biases))
 
 
 class QFunctions(nn.Module):

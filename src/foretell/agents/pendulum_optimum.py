@@ -20,7 +20,7 @@ from foretell.agents.pendulum_backup import (
 from foretell.core.errors import UsageError
 from foretell.core.progress import Progress, silent
 from foretell.core.settings import check_not_negative, check_numbers
-from foretell.core.stepping import checked_numbers, untold_count
+from foretell.core.stepping import Rewards, checked_numbers, untold_count
 from foretell.environments.pendulum import HORIZON, MAX_SPEED, MAX_TORQUE, STEP_SECONDS
 
 
@@ -131,7 +131,7 @@ class OptimumPolicy:
         self._timestep += 1
         return torques[:, None].astype(np.float32)
 
-    def observe(self, rewards: np.ndarray) -> None:
+    def observe(self, rewards: Rewards) -> None:
         """Nothing to do."""
 
 

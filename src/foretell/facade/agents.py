@@ -10,7 +10,7 @@ from foretell.collection.imagination import imagine
 from foretell.collection.recipes import collect_with_policy
 from foretell.core.errors import UsageError
 from foretell.core.progress import Progress, silent
-from foretell.core.settings import check_kinds, whole
+from foretell.core.settings import check_callable, check_kinds, whole
 from foretell.datasets.dataset import Dataset, DatasetMetadata
 from foretell.datasets.registry import open_dataset
 from foretell.environments.making import environment_spec
@@ -19,11 +19,13 @@ from foretell.evaluation.protocol import VALIDATION_STARTS, validation_starts
 from foretell.evaluation.protocol import evaluate as run_episodes
 from foretell.facade.environments import warn_of_endless_episodes
 from foretell.facade.training import ROOT_SEED
+from foretell.sequences.defaults import usual_defaults
 from foretell.training.run_folder import load_run
 from foretell.training.sac import train_sac as _train_sac
 from foretell.values.configs import DynamicsConfig
 
 
+@usual_defaults
 def train_sac(
     environment: str,
     out: str | Path,
@@ -36,7 +38,9 @@ def train_sac(
 ) -> Path:
     """Train Soft Actor-Critic in `environment`; return the run folder, in which `replay.hdf5` holds every step."""
     check_kinds(config=(config, SACConfig))
+    check_callable(progress=progress)
     seed, root_seed = whole("seed", seed), whole("root_seed", root_seed)
+    validation_episodes = whole("validation_episodes", validation_episodes)
     starts, spec = validation_starts(root_seed, validation_episodes), environment_spec(environment)
     config = config or SACConfig()
     if config.evaluate_every:
@@ -54,10 +58,13 @@ def train_sac(
 NAMED_MEDIUM = " D4RL would call these data expert; the name follows the report."
 
 
+@usual_defaults
 def collect_sac(
     run: str | Path, path: str | Path, *, num_steps: int, seed: int = 0, progress: Progress = silent
 ) -> Dataset:
     """Record a trained SAC agent, acting as it does in training (sampling); return the dataset."""
+    check_callable(progress=progress)
+    num_steps, seed = whole("num_steps", num_steps), whole("seed", seed)
     config, tensors = load_run(Path(run))
     if config.get("kind") != "sac":
         raise UsageError(
@@ -76,6 +83,7 @@ def collect_sac(
     )
 
 
+@usual_defaults
 def collect_imagined(
     source: str | Path | Dataset,
     path: str | Path,
@@ -89,5 +97,8 @@ def collect_imagined(
 
     Raises as `collection.imagination.imagine` does.
     """
+    check_kinds(config=(config, DynamicsConfig))
+    check_callable(progress=progress)
+    num_steps, seed = whole("num_steps", num_steps), whole("seed", seed)
     dataset = source if isinstance(source, Dataset) else open_dataset(source)
     return imagine(dataset, num_steps=num_steps, seed=seed, path=path, config=config, progress=progress)

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float32
 
 from foretell.core.errors import UsageError
+from foretell.core.stepping import Rewards
 from foretell.datasets.dataset import Dataset
 from foretell.datasets.registry import open_dataset
 from foretell.evaluation.conditioned import ConditionedPolicy
@@ -21,6 +22,7 @@ from foretell.facade.evaluation import load_policy
 from foretell.models.attention_maps import AttentionMap, attention_maps
 from foretell.reporting.attention_figure import AttentionPanels, draw_attention
 from foretell.sequences.batch import SequenceBatch
+from foretell.sequences.defaults import usual_defaults
 from foretell.sequences.windows import WindowSampler
 from foretell.training.run_folder import load_run
 from foretell.values.asking import foretold_of
@@ -29,6 +31,7 @@ ATTENTIVE = ("decision-transformer", "trajectory-transformer", "encoder-decoder"
 """Networks that have attention."""
 
 
+@usual_defaults
 def draw_run_attention(
     run: str | Path,
     out: str | Path | None = None,
@@ -106,7 +109,7 @@ class _Remembering:
         self.actions.append(np.array(actions[0]))
         return actions
 
-    def observe(self, rewards: np.ndarray) -> None:
+    def observe(self, rewards: Rewards) -> None:
         self.policy.observe(rewards)
         self.rewards.append(float(rewards[0]))
 

@@ -35,7 +35,7 @@ def refuse_unfit(data: Dataset, spec: EnvironmentSpec) -> None:
         said = f"{data.path or data.name}: {finding.message}"
         if finding.severity == "error":
             raise DatasetError(said)
-        warnings.warn(said, stacklevel=4)
+        warnings.warn(said, stacklevel=5)
 
 
 def fitting_environment(config: dict[str, Any], environment: str | None) -> EnvironmentSpec:
@@ -77,7 +77,7 @@ def warn_of_endless_episodes(spec: EnvironmentSpec) -> None:
             f"{spec.name} has no time limit: a validation episode that does not end by itself is an error after "
             f"{NO_HORIZON_LIMIT:,} timesteps. Register it with max_episode_steps, or leave validation out "
             "(evaluate_every 0).",
-            stacklevel=4,
+            stacklevel=5,
         )
 
 

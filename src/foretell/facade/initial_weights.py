@@ -96,7 +96,7 @@ class InitialWeights:
         if ((actions.min(axis=0) < low - room) | (actions.max(axis=0) > high + room)).any():
             warnings.warn(
                 f"{acts}; {source.data.name} has actions beyond that, which it will never take. Train a network of its "
-                "own for those.", stacklevel=3,
+                "own for those.", stacklevel=4,
             )  # fmt: skip
 
     def load_into(self, network: SequenceModel) -> None:

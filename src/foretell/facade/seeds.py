@@ -16,6 +16,7 @@ from foretell.core.progress import Progress, silent
 from foretell.datasets.dataset import Dataset
 from foretell.datasets.registry import open_dataset
 from foretell.facade.training import train
+from foretell.sequences.defaults import usual_defaults
 from foretell.training.together import Meeting
 
 ANOTHER = 0
@@ -24,6 +25,7 @@ WAITED_SECONDS = 0.2
 """Between two looks at the threads; a signal is heeded in between."""
 
 
+@usual_defaults
 def train_seeds(
     dataset: str | Path | Dataset,
     out: str | Path,

@@ -16,7 +16,7 @@ from foretell.core.files import sha256_of
 from foretell.core.locks import folder_lock
 from foretell.core.progress import Progress, silent
 from foretell.core.seeding import derive_seed
-from foretell.core.settings import check_kinds, whole
+from foretell.core.settings import check_callable, check_kinds, number, whole
 from foretell.core.stopping import nothing_to_save
 from foretell.datasets.dataset import Dataset
 from foretell.evaluation.acting import acting_policy, check_acting
@@ -30,6 +30,7 @@ from foretell.facade.source import Source
 from foretell.models.configs import ModelConfig, SequenceShape, TrajectoryTransformerConfig, window_length
 from foretell.models.registry import build_model, model_entry, require_settings_of
 from foretell.sequences.conditions import Condition, Target
+from foretell.sequences.defaults import usual_defaults
 from foretell.sequences.scaling import ActionRange
 from foretell.sequences.targets import check_share, target_rule
 from foretell.sequences.windows import WindowSampler
@@ -48,6 +49,7 @@ ROOT_SEED = 0
 """Root of the evaluation and validation start states where nothing else is asked for."""
 
 
+@usual_defaults
 def train(
     dataset: str | Path | Dataset,
     out: str | Path,
@@ -93,11 +95,12 @@ def train(
     the environment's. `horizon` is the time limit for files that do not say where episodes end.
     Raises `DatasetError` for data that training must not meet, `UsageError` where `out` holds another run.
     """
-    require_settings_of(algorithm, model)
     check_kinds(
-        training=(training, TrainingConfig),
+        algorithm=(algorithm, str), training=(training, TrainingConfig),
         compute=(compute, ComputeConfig), values=(values, IQLConfig), action_range=(action_range, ActionRange),
     )  # fmt: skip
+    check_callable(progress=progress)
+    require_settings_of(algorithm, model)
     seed, root_seed = whole("seed", seed), whole("root_seed", root_seed)
     source = Source.of(dataset, environment, horizon, action_range)
     data, spec, normalization = source.data, source.spec, source.normalization
@@ -112,6 +115,7 @@ def train(
         observation_shape=data.observation_shape, action_dim=spec.action_dim, discrete=data.discrete,
         max_timesteps=max(spec.horizon or 0, int(data.episode_lengths.max())),
     )  # fmt: skip
+    best_share = number("best_share", best_share)
     check_share(best_share)
     if initial:
         shape, normalization = initial.fitted(algorithm, condition, model, shape), initial.normalization
@@ -144,7 +148,7 @@ def train(
         "values_from": sha256_of(Path(values_from) / "model.safetensors") if values_from else None,
         "target": target_rule("none" if planner else condition, target, images=len(shape.observation_shape) != 1),
         "acting": asdict(acting) if acting else None, "seed": seed,
-        "validation": {"root_seed": root_seed, "episodes": validation_episodes},
+        "validation": {"root_seed": root_seed, "episodes": whole("validation_episodes", validation_episodes)},
         **({"initial_weights": initial.digest} if initial else {}),
     }  # fmt: skip
     network = build_model(algorithm, asdict(model), shape, _generator(seed))
@@ -194,6 +198,7 @@ def train(
     return out
 
 
+@usual_defaults
 def train_iql(
     dataset: str | Path | Dataset,
     out: str | Path,
@@ -212,11 +217,10 @@ def train_iql(
     Raises as `train` does, and `UsageError` for images.
     """
     check_kinds(values=(values, IQLConfig), action_range=(action_range, ActionRange))
+    check_callable(progress=progress)
     seed, root_seed = whole("seed", seed), whole("root_seed", root_seed)
     source = Source.of(dataset, environment, horizon, action_range)
-    return _learn_values(
-        source, Path(out), values or IQLConfig(), seed, root_seed, validation_episodes, progress
-    )  # fmt: skip
+    return _learn_values(source, Path(out), values or IQLConfig(), seed, root_seed, validation_episodes, progress)
 
 
 def _learn_values(
@@ -228,7 +232,7 @@ def _learn_values(
         warn_of_endless_episodes(source.spec)
     facts = {
         "kind": "values", "algorithm": "iql", **source.config(), "values": asdict(config), "seed": seed,
-        "validation": {"root_seed": root_seed, "episodes": validation_episodes},
+        "validation": {"root_seed": root_seed, "episodes": whole("validation_episodes", validation_episodes)},
     }  # fmt: skip
     training = ValueTraining(source.data, source.normalization, config, seed, action_dim=source.spec.action_dim)
     with folder_lock(out), RunFolder(out, facts) as run:
@@ -249,7 +253,7 @@ def _warn_of_no_limit(source: Source, timesteps: int) -> None:
     warnings.warn(
         f"{found}: the run will act for {timesteps:,} timesteps, as long as the longest episode of the data, and no "
         f"further. {ending}",
-        stacklevel=3,
+        stacklevel=4,
     )
 
 
@@ -260,7 +264,7 @@ def warn_of_unseen(targets: list[float], dataset: dict[str, Any]) -> None:
     if unseen := [f"{target:g}" for target in targets if not low - rounding <= target <= high + rounding]:
         warnings.warn(
             f"target return {', '.join(unseen)} is outside the returns in {dataset['name']}, {low:g} to {high:g}; the "
-            "nearest that the data have at each timestep is asked for.", stacklevel=3,
+            "nearest that the data have at each timestep is asked for.", stacklevel=4,
         )  # fmt: skip
 
 

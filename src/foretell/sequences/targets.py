@@ -33,7 +33,7 @@ class Telling:
     condition: Condition
     scale: float = 1.0
 
-    def units(self, values: np.ndarray) -> Float32[np.ndarray, ...]:
+    def units(self, values: np.ndarray) -> Float32[np.ndarray, "*shape"]:
         """Return `values` in the networks' units.
 
         >>> Telling(condition="return", scale=100.0).units(np.array([-250.0]))

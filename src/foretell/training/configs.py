@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 from foretell.core.errors import UsageError
-from foretell.core.settings import check_not_negative, check_numbers, check_positive
+from foretell.core.settings import check_choices, check_not_negative, check_numbers, check_positive
 
 Precision = Literal["float32", "bfloat16"]
 Optimizer = Literal["adamw", "muon"]
@@ -46,13 +46,12 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         check_numbers(self)
+        check_choices(self)
         check_positive(
             self, "updates", "batch_size", "learning_rate", "matrix_learning_rate", "clip_norm", "checkpoint_every",
             "log_every",
         )  # fmt: skip
         check_not_negative(self, "warmup_updates", "weight_decay", "evaluate_every")
-        if self.optimizer not in get_args(Optimizer):
-            raise UsageError(f"optimizer {self.optimizer!r}; expected one of {', '.join(get_args(Optimizer))}.")
         if self.optimizer == "adamw" and self.matrix_learning_rate != TrainingConfig.matrix_learning_rate:
             raise UsageError(
                 f"matrix_learning_rate {self.matrix_learning_rate} is Muon's; expected optimizer muon with it, or none."
@@ -69,10 +68,9 @@ class ComputeConfig:
     """Numbers of the forward and backward pass; weights, optimiser and loss are float32 either way."""
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"cpu|auto|cuda(:\d{1,3})?", self.device):
-            raise UsageError(f"device {self.device!r}; expected cpu, cuda, cuda:N or auto.")
-        if self.precision not in get_args(Precision):
-            raise UsageError(f"precision {self.precision!r}; expected one of {', '.join(get_args(Precision))}.")
+        check_choices(self)
+        if not isinstance(self.device, str) or not re.fullmatch(r"cpu|auto|cuda(:\d{1,3})?", self.device):
+            raise UsageError(f"device is {self.device!r}; expected cpu, cuda, cuda:N or auto.")
 
 
 def learning_rate_at(config: TrainingConfig, update: int) -> float:

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from foretell.core.stepping import checked_numbers, untold_count
+from foretell.core.stepping import Rewards, checked_numbers, untold_count
+from foretell.sequences.defaults import usual_defaults
 from foretell.values.candidates import candidate_actions, q_of_candidates
 from foretell.values.functions import ValueFunctions
 
@@ -21,7 +22,7 @@ class _Memoryless:
         """Nothing to do. Raises `UsageError` for no environments, or a target."""
         untold_count(num_envs, target_return)
 
-    def observe(self, rewards: np.ndarray) -> None:
+    def observe(self, rewards: Rewards) -> None:
         """Nothing to do."""
 
     def _inputs(self, observations: np.ndarray) -> Tensor:
@@ -44,6 +45,7 @@ class ImitationPolicy(_Memoryless):
         super().__init__(functions)
         functions.require_policy()
 
+    @usual_defaults
     @torch.inference_mode()
     def act(self, observations: np.ndarray) -> np.ndarray:
         """Return actions `(num_envs, action_dim)` in environment units, or `(num_envs,)` integers.
@@ -66,6 +68,7 @@ class GreedyPolicy(_Memoryless):
         super().__init__(functions)
         self.candidates = candidate_actions(functions, seed=seed)
 
+    @usual_defaults
     @torch.inference_mode()
     def act(self, observations: np.ndarray) -> np.ndarray:
         """Return actions `(num_envs, action_dim)` in environment units, or `(num_envs,)` integers.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from foretell.core.errors import UsageError
-from foretell.core.settings import check_not_negative, check_numbers, check_positive
+from foretell.core.settings import check_choices, check_not_negative, check_numbers, check_positive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,14 +44,13 @@ class IQLConfig:
 
     def __post_init__(self) -> None:
         check_numbers(self)
+        check_choices(self)
         check_positive(self, "updates", "batch_size", "learning_rate", "checkpoint_every", "log_every")
         check_not_negative(self, "evaluate_every", "inverse_temperature")
         if self.evaluate_every and not self.policy:
             raise UsageError("evaluate_every is of the policy, and policy is off; leave one of them out.")
         if not self.hidden_sizes or min(self.hidden_sizes) < 1:
             raise UsageError(f"hidden_sizes is {self.hidden_sizes}; expected layers of width 1 or more.")
-        if self.schedule not in ("cosine", "constant"):
-            raise UsageError(f"schedule is {self.schedule!r}; expected cosine or constant.")
         if not 0 < self.expectile < 1:
             raise UsageError(f"expectile is {self.expectile}; expected a number between 0 and 1, both excluded.")
         if not 0 <= self.discount <= 1 or not 0 < self.target_rate <= 1:

@@ -167,9 +167,30 @@ def test_targets_that_are_cut_have_no_end_and_searches_know_their_bounds():
         greedy_search(model, SOURCES, max_length=10)
     with pytest.raises(UsageError, match="max_length is 0"):
         beam_search(model, SOURCES, max_length=0)
-    for wrong in ({"beam_width": 0}, {"alpha": -1.0}):
-        with pytest.raises(UsageError, match="expected at least 1 and at least 0"):
-            beam_search(model, SOURCES, max_length=3, **wrong)
+
+
+@pytest.mark.parametrize(("wrong", "message"), [
+    ({"beam_width": 0}, "beam_width is 0; expected a whole number of 1 or more"),
+    ({"beam_width": 1.5}, "beam_width is 1.5; expected a whole number"),
+    ({"beam_width": None}, "beam_width is None; expected a whole number"),
+    ({"alpha": -1.0}, "alpha is -1.0; expected a number of 0 or more"),
+    ({"alpha": math.nan}, "alpha is nan; expected a number of 0 or more"),
+    ({"alpha": math.inf}, "alpha is inf; expected a number of 0 or more, and finite"),
+    ({"alpha": "x"}, "alpha is 'x'; expected a number"),
+    ({"max_length": "8"}, "max_length is '8'; expected a whole number"),
+    ({"max_length": 2.5}, "max_length is 2.5; expected a whole number"),
+])  # fmt: skip
+def test_settings_of_a_search_are_numbers(wrong, message):
+    with pytest.raises(UsageError, match=message):
+        beam_search(fresh_transformer(3), SOURCES, **{"max_length": 3, **wrong})
+
+
+def test_whole_numbers_of_a_search_may_be_written_as_floats():
+    model = fresh_transformer(3)
+    found = greedy_search(model, SOURCES, max_length=4.0)
+    assert torch.equal(found.symbols, greedy_search(model, SOURCES, max_length=4).symbols)
+    found = beam_search(model, SOURCES, max_length=4.0, beam_width=2.0, alpha=1)
+    assert torch.equal(found.symbols, beam_search(model, SOURCES, max_length=4, beam_width=2, alpha=1.0).symbols)
 
 
 def test_decoding_leaves_no_graph_and_no_dropout():

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import math
 import subprocess
 import sys
@@ -19,6 +20,8 @@ from foretell.models.transformer import (
     TransformerConfig,
     adam,
     averaged_weights,
+    beam_search,
+    greedy_search,
     label_smoothed_errors,
     sinusoidal_positions,
     transformer_learning_rate,
@@ -146,6 +149,56 @@ def test_too_long_sequences_are_refused():
     for sources, targets in ((symbols, TARGETS[:1]), (SOURCES[:1], symbols)):
         with pytest.raises(UsageError, match="a sequence of 10 symbols; expected at most max_length, 9"):
             model(sources, targets)
+
+
+@pytest.mark.parametrize("targets", [torch.zeros(3, 5, dtype=torch.int64), TARGETS[:, :1]], ids=["padding", "start"])
+def test_targets_without_a_symbol_to_predict_have_no_loss(targets):
+    with pytest.raises(UsageError, match=r"targets hold no symbol after the first of a row; expected start, .*, end"):
+        small_transformer().loss(SOURCES, targets)
+
+
+@pytest.mark.parametrize("share", [True, False], ids=["shared", "apart"])
+@pytest.mark.parametrize("symbol", [6, -1, -100])
+def test_symbols_beyond_the_vocabulary_are_refused(symbol, share):
+    model, strange = small_transformer(share_embeddings=share), TARGETS.clone()
+    strange[0, 4] = symbol
+    message = f"a symbol {symbol}; expected 0 to 5, for vocabulary_size is 6"
+    for search in (greedy_search, beam_search):
+        with pytest.raises(UsageError, match=message):
+            search(model, strange, max_length=3)
+    with pytest.raises(UsageError, match=message):
+        model(strange, TARGETS)
+    with pytest.raises(UsageError, match=message):
+        model(SOURCES, strange)
+    with pytest.raises(UsageError, match=message):  # the last column is predicted and never read
+        model.loss(SOURCES, strange)
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    ((0, 32, 0), "warmup_updates is 0; expected a whole number of 1 or more"),
+    ((0, 0), "width is 0; expected a whole number of 1 or more"),
+    ((-1, 32), "update is -1; expected a whole number of 0 or more"),
+    (("x", 32), "update is 'x'; expected a whole number"),
+])  # fmt: skip
+def test_a_learning_rate_is_of_whole_numbers(arguments, message):
+    with pytest.raises(UsageError, match=message):
+        transformer_learning_rate(*arguments)
+
+
+def test_averaged_weights_are_of_several_states_of_one_network():
+    states = [{"bias": torch.tensor([1.0, 5.0])}, {"bias": torch.tensor([3.0, 5.0])}]
+    averaged = inspect.unwrap(averaged_weights)
+    for several in (states, tuple(states), (state for state in states)):
+        assert averaged(several)["bias"].tolist() == [2.0, 5.0]
+    for wrong in ([], iter([])):
+        with pytest.raises(UsageError, match="no states to average; expected state dictionaries"):
+            averaged(wrong)
+    for wrong in (states[0], [torch.zeros(2)], None):
+        with pytest.raises(UsageError, match="expected several state dictionaries"):
+            averaged(wrong)
+    for other in ({"weight": torch.zeros(2)}, {}, {"bias": torch.zeros(3)}):
+        with pytest.raises(UsageError, match=r"state 1 has other tensors than state 0; expected .* one network"):
+            averaged([states[0], other])
 
 
 @pytest.mark.parametrize(("settings", "message"), [
