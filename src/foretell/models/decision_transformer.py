@@ -116,7 +116,8 @@ class DecisionTransformer(SequenceModel[DecisionTransformerConfig]):
         Of a subclass with a `forward` of its own, or where somebody looks on at a module, it is `forward`.
         """
         plain, front, tail = super().reader(), self._front_parameters(), self._tail()
-        blocks, parameters = self.transformer.blocks, stack_parameters(self.transformer.blocks)
+        blocks = self.transformer.blocks
+        parameters = stack_parameters(blocks, self.config.width)
         settings = stack_settings(blocks, OBSERVATIONS) if parameters else None
         if not self._acts_itself() or hooked(*self.modules()):
             return plain
@@ -161,7 +162,8 @@ class DecisionTransformer(SequenceModel[DecisionTransformerConfig]):
 
     def _parts(self) -> Parts | None:
         """Return the parameters as the library takes them; None where it knows not all, or not all of them learn."""
-        front, tail, blocks = self._front_parameters(), self._tail(), stack_parameters(self.transformer.blocks)
+        front, tail = self._front_parameters(), self._tail()
+        blocks = stack_parameters(self.transformer.blocks, self.config.width)
         if front is None or tail is None or not blocks or not usable():
             return None
         learned = [one for one in (*front, *blocks, *tail) if isinstance(one, nn.Parameter)]  # no table of sines
@@ -224,7 +226,7 @@ class DecisionTransformer(SequenceModel[DecisionTransformerConfig]):
         known = all(type(one) is nn.Linear for one in linear) and type(timestep) in TABLES.values() and known_norm(norm)
         if not known or hooked(*linear, timestep, norm):
             return None
-        width = norm.normalized_shape[0]
+        width = self.config.width
         table = timestep.table if isinstance(timestep, SinusoidalEmbedding) else timestep._parameters.get("weight")
         found = all_of([
             *(each for one in linear if isinstance(one, nn.Linear)
@@ -239,7 +241,7 @@ class DecisionTransformer(SequenceModel[DecisionTransformerConfig]):
         known = known_norm(norm) and type(head) is ActionHead
         if not known or hooked(self.transformer, norm, head):
             return None
-        width = norm.normalized_shape[0]
+        width = self.config.width
         found = all_of([*parameters_of(norm, width), *parameters_of(head, self.shape.action_dim, width)])
         return found if found and usable() else None
 

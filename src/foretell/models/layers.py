@@ -237,7 +237,7 @@ def through_blocks(
     In C where it can be had (`models/native`): the same to rounding, but for the units that dropout drops. Blocks with
     hooks, on themselves or on a part, are called one by one, so that the hooks see what they expect.
     """
-    parameters = stack_parameters(blocks)
+    parameters = stack_parameters(blocks, tokens.shape[-1])
     settings = stack_settings(blocks, outputs) if parameters else None
     if settings and usable(tokens):
         return run_stack(tokens, allowed, parameters, settings, generator)
@@ -246,17 +246,15 @@ def through_blocks(
     return blocks[-1](tokens, allowed, generator, outputs)
 
 
-def stack_parameters(blocks: nn.ModuleList) -> list[Tensor]:
-    """Return the parameters of blocks as the library takes them; none where a part is unknown to it, or is watched."""
+def stack_parameters(blocks: nn.ModuleList, width: int) -> list[Tensor]:
+    """Return the parameters of blocks as the library takes them, for tokens of this width; none where a part is unknown
+    to it, of another size, or watched."""
     found: list[Tensor | None] = []
     for block in blocks:
         parts = [part for name in PARTS if (part := block._modules.get(name)) is not None]
         known = type(block) is Block and len(parts) == len(block._modules) == len(PARTS)
         if not known or hooked(block, *parts) or not all(type(one) is nn.Linear or known_norm(one) for one in parts):
             return []
-        norm = parts[0]
-        assert isinstance(norm, nn.LayerNorm)
-        width = norm.normalized_shape[0]
         for part, (rows, *columns) in zip(parts, PARTS.values(), strict=True):
             found += parameters_of(part, rows * width, *(one * width for one in columns))
     return all_of(found) or []

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.utils import parametrizations, parametrize, prune
 
 from foretell.models.decision_transformer import DecisionTransformer
-from foretell.models.layers import masked_mean
+from foretell.models.layers import Block, masked_mean
 from foretell.models.native import ends
 from reference.making import VECTOR, padded_batch, small_config
 
@@ -248,6 +248,29 @@ def test_parts_in_another_precision_are_refused_by_pytorch(part):
     getattr(model.transformer.blocks[1], part).double()
     with pytest.raises(RuntimeError, match=r"dtype|Double"):
         model(padded_batch(4))
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_block_of_another_width_is_refused_by_pytorch(which):
+    """Each part of it fits the others of that block, and no token fits any."""
+    model, batch = _model(replace(CONFIG, layers=2)), padded_batch(4)
+    _written(model, batch)
+    model.transformer.blocks[which] = Block(16, 1, 0.0, "relu")
+    assert model.write_gradients(batch) is None
+    for call in (model, model.loss, model.reader()):
+        with pytest.raises(RuntimeError, match="shape"):
+            call(batch)
+
+
+@pytest.mark.parametrize("part", ["embed_norm", "transformer.norm"])
+def test_a_norm_of_another_width_is_refused_by_pytorch(part):
+    model, batch = _model(CONFIG), padded_batch(4)
+    parent, _, name = part.rpartition(".")
+    setattr(model.get_submodule(parent), name, nn.LayerNorm(16))
+    assert model.write_gradients(batch) is None
+    for call in (model, model.loss, model.reader()):
+        with pytest.raises(RuntimeError, match="shape"):
+            call(batch)
 
 
 def test_who_keeps_aliases_of_what_is_saved_gets_the_right_gradients():
