@@ -4,6 +4,7 @@ from dataclasses import FrozenInstanceError
 
 import numpy as np
 import pytest
+import torch
 
 from foretell.core.episode import Episode
 from foretell.core.errors import DatasetError
@@ -73,6 +74,8 @@ def test_refuses_no_timesteps():
         ({"observations": np.arange(3.0)}, r"observations of shape \(3,\).*one-hot"),
         ({"actions": ["left", "right"]}, "actions are <U5; expected an array of real numbers"),
         ({"observations": [[1.0], [1.0, 2.0], [3.0]]}, "observations are no array"),
+        ({"actions": torch.zeros(2, 1, requires_grad=True)}, r"actions are no array .*detach\(\)\.cpu\(\)\.float\(\)"),
+        ({"rewards": torch.zeros(2, dtype=torch.bfloat16)}, r"rewards are no array .*detach\(\)\.cpu\(\)\.float\(\)"),
     ],
 )
 def test_what_is_no_array_of_numbers_is_refused(changed, words):

@@ -9,6 +9,7 @@ import numpy as np
 
 from foretell.core.decimals import shown
 from foretell.core.errors import DatasetError
+from foretell.core.stepping import OF_A_TENSOR
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -99,11 +100,16 @@ class Episode:
 
 
 def as_array(values: object, what: str) -> np.ndarray:
-    """Return an array, as it lies where it is one. Raises `DatasetError` for lists of different lengths."""
+    """Return an array, as it lies where it is one.
+
+    Raises `DatasetError` for lists of different lengths, and for what NumPy cannot read, a tensor say.
+    """
     try:
         return np.asanyarray(values)
     except ValueError as error:
         raise DatasetError(f"{what} are no array ({error}); expected one of numbers.") from None
+    except (TypeError, RuntimeError) as error:
+        raise DatasetError(f"{what} are no array ({error}); expected one of numbers. {OF_A_TENSOR}") from None
 
 
 def _as_numbers(values: object, what: str) -> np.ndarray:

@@ -11,7 +11,6 @@ import numpy as np
 
 from foretell.core.episode import Episode, as_array
 from foretell.core.errors import DatasetError, UsageError
-from foretell.core.stepping import OF_A_TENSOR
 from foretell.datasets.columns import as_columns
 from foretell.datasets.fingerprint import BLOCK_ROWS, fingerprint
 
@@ -87,13 +86,12 @@ class Dataset:
                     f"{self.name}: {name} is of type {type(given).__name__}; expected {kind.__name__}. Leave it out "
                     "where there is none."
                 )
-        read = {name: _read(values, f"{self.name}: {name!r}") for name, values in self.columns().items()}
-        columns = as_columns(read, f"{self.name}: ")
+        columns = as_columns(self.columns(), f"{self.name}: ")
         for name, values in columns.items():
             if not name.startswith("infos/"):
                 object.__setattr__(self, name, values)
         object.__setattr__(self, "infos", {name: columns[f"infos/{name}"] for name in self.infos})
-        given = _read(self.episode_ends, f"{self.name}: episode ends")
+        given = as_array(self.episode_ends, f"{self.name}: episode ends")
         if given.ndim != 1 or given.dtype.kind not in "iu":
             raise DatasetError(
                 f"{self.name}: episode ends are {given.dtype} of shape {given.shape}; expected a row of whole numbers, "
@@ -267,11 +265,3 @@ class Dataset:
             infos={name: values[rows] for name, values in self.infos.items()},
             path=None, extras={}, stored_fingerprint=None,
         )  # fmt: skip
-
-
-def _read(values: object, what: str) -> np.ndarray:
-    """Return an array, as it lies where it is one. Raises `DatasetError` for what NumPy cannot read, a tensor say."""
-    try:
-        return as_array(values, what)
-    except (TypeError, RuntimeError) as error:
-        raise DatasetError(f"{what} are no array ({error}); expected one of numbers. {OF_A_TENSOR}") from None
