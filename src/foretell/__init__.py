@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from foretell.datasets.dataset import DatasetMetadata as DatasetMetadata
     from foretell.datasets.minari import write_minari as write_minari
     from foretell.datasets.registry import open_dataset as open_dataset
+    from foretell.environments.flattening import FlattenedObservations as FlattenedObservations
     from foretell.evaluation.configs import ChunkingConfig as ChunkingConfig
     from foretell.evaluation.configs import PlanningConfig as PlanningConfig
     from foretell.facade import collect_imagined as collect_imagined
@@ -50,6 +51,7 @@ _HOMES = {
     "EncoderDecoderConfig": "models.configs",
     "Episode": "core.episode",
     "evaluate": "facade",
+    "FlattenedObservations": "environments.flattening",
     "IQLConfig": "values.configs",
     "load_policy": "facade",
     "LSTMConfig": "models.configs",

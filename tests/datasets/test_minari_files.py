@@ -188,21 +188,6 @@ def test_a_dataset_that_wants_code_imported_is_refused(dataset, tmp_path):
         read_minari("bad-v0")
 
 
-def test_observations_of_several_parts_are_refused(storage):
-    spaces = gymnasium.spaces
-    buffer = EpisodeBuffer(
-        observations={"a": np.zeros((3, 1)), "b": np.zeros((3, 2))}, actions=np.zeros((2, 1)), rewards=np.zeros(2),
-        terminations=np.zeros(2, bool), truncations=np.array([False, True]), infos={},
-    )  # fmt: skip
-    box = spaces.Box(-1, 1, (1,))
-    minari.create_dataset_from_buffers(
-        "parts-v0", [buffer], action_space=box,
-        observation_space=spaces.Dict({"a": box, "b": spaces.Box(-1, 1, (2,))}),
-    )  # fmt: skip
-    with pytest.raises(DatasetError, match="observations dict"):
-        read_minari("parts-v0")
-
-
 def test_without_minari_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "minari", None)
     with pytest.raises(UsageError, match=r'pip install "minari>=0\.5\.4"'):

@@ -201,21 +201,14 @@ class WholeNumbers(Sound):
     action_space = gymnasium.spaces.Box(0, 3, (2,), np.int32)
 
 
-class OneNumber(Sound):
-    observation_space = gymnasium.spaces.Box(-1.0, 1.0, (), np.float32)
-
-
 class OneFixed(Sound):
     action_space = gymnasium.spaces.Box(np.float32([-1.0, 2.0]), np.float32([1.0, 2.0]))
 
 
-@pytest.mark.parametrize(
-    ("kind", "found"), [(WholeNumbers, "of whole numbers; expected a Box of floats"), (OneNumber, "ReshapeObservation")]
-)
-def test_spaces_that_cannot_be_recorded_are_refused_before_anything_is(kind, found, tmp_path):
-    gymnasium.register(f"{kind.__name__}-v0", entry_point=kind, max_episode_steps=9, disable_env_checker=True)
-    with pytest.raises(UsageError, match=found):
-        collect_random(f"{kind.__name__}-v0", 20, 0, tmp_path / "x.hdf5")
+def test_spaces_that_cannot_be_recorded_are_refused_before_anything_is(tmp_path):
+    gymnasium.register("WholeNumbers-v0", entry_point=WholeNumbers, max_episode_steps=9, disable_env_checker=True)
+    with pytest.raises(UsageError, match="of whole numbers; expected a Box of floats"):
+        collect_random("WholeNumbers-v0", 20, 0, tmp_path / "x.hdf5")
     assert not list(tmp_path.iterdir())
 
 

@@ -128,7 +128,8 @@ guard("actions within the range", "datasets/doctor_values.py",
       f"{DOCTOR}::test_errors")  # fmt: skip
 guard("training refuses what the doctor finds", "facade/source.py", "        refuse_unfit(data, spec)\n", "",
       "training/test_sequence_runs.py::test_data_that_are_not_finite_are_refused")  # fmt: skip
-guard("lengths of Minari's columns", "datasets/minari.py", "if len(getattr(episode, key)) != steps:", "if False:",
+guard("lengths of Minari's columns", "datasets/minari_episodes.py", "if len(getattr(episode, key)) != steps:",
+      "if False:",
       "datasets/test_minari_files.py::test_columns_of_another_length_name_their_episode")  # fmt: skip
 guard("code that Minari would import", "datasets/minari.py", "        _check_spaces(minari, dataset_id)\n", "",
       "datasets/test_minari_files.py::test_a_dataset_that_wants_code_imported_is_refused")  # fmt: skip

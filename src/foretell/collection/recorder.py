@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from foretell.core.errors import UsageError
+from foretell.core.numbers import as_float32
 from foretell.core.progress import Progress, silent
 from foretell.core.seeding import stream
 from foretell.datasets.d4rl_writer import D4RLWriter, layout_of
@@ -123,7 +124,7 @@ def _batch(
         recorded.append(_recorded(observations, transform))
         steps.append(
             {
-                "actions": actions, "rewards": np.asarray(rewards, np.float32), "terminations": terminations,
+                "actions": actions, "rewards": as_float32(np.asarray(rewards)), "terminations": terminations,
                 "truncations": truncations, "infos/action_log_probs": log_probs, "running": running.copy(),
                 **{f"infos/{name}": values for name, values in state.items()},
             }
@@ -139,7 +140,7 @@ def _batch(
 
 def _recorded(observations: np.ndarray, transform: ObservationTransform | None) -> np.ndarray:
     values = observations if transform is None else transform(observations)
-    return values if values.dtype == np.uint8 else values.astype(np.float32)
+    return values if values.dtype == np.uint8 else as_float32(values)
 
 
 def _rows(by_episode: np.ndarray, kept: np.ndarray) -> np.ndarray:

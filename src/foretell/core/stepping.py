@@ -14,6 +14,9 @@ LARGEST = float(np.finfo(np.float32).max)
 OF_A_TENSOR = "Of a PyTorch tensor, give tensor.detach().cpu().float()."
 """How to mend what NumPy cannot read: a tensor that requires gradients, is bfloat16 or lies on a GPU."""
 
+OF_PARTS = "Of several parts (a Dict or Tuple), wrap the environment: foretell.FlattenedObservations(env)."
+"""How to mend observations that are a mapping or a sequence of arrays."""
+
 Rewards = Sequence[SupportsFloat] | np.ndarray
 """What policies take as rewards, one for each environment: those of Gymnasium are anything that `float` takes."""
 
@@ -52,6 +55,8 @@ def checked_numbers(what: str, values: Any, single: tuple[int, ...], count: int 
     network would act on it, and nobody would notice.
     """
     found = as_read(what, values)
+    if found.dtype == object:
+        raise UsageError(f"{what} are {type(values).__name__} of no numbers; expected one array. {OF_PARTS}")
     if found.ndim != 1 + len(single) or found.shape[1:] != single or count not in (None, len(found)):
         expected = ", ".join(map(str, ("num_envs" if count is None else count, *single)))
         raise UsageError(f"{what} of shape {found.shape}; expected ({expected}), one for each episode.")

@@ -8,6 +8,7 @@ import numpy as np
 
 from foretell.core.episode import as_array, check_finite
 from foretell.core.errors import DatasetError
+from foretell.core.numbers import as_float32
 from foretell.datasets.fingerprint import BLOCK_ROWS
 
 
@@ -81,10 +82,7 @@ def _check_number(values: np.ndarray, where: str) -> None:
 
 def _as_float32(values: np.ndarray, where: str) -> np.ndarray:
     _check_number(values, where)
-    if values.dtype == np.float32:
-        return values
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and `doctor.verify` names it
-        return values.astype(np.float32)
+    return as_float32(values)  # what it cannot hold becomes infinite, and `doctor.verify` names it
 
 
 def _native(values: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ import base64
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
@@ -18,10 +18,11 @@ import numpy as np
 
 from foretell.core.errors import DatasetError, UsageError
 from foretell.datasets import stored_metadata
-from foretell.datasets.columns import as_flags
 from foretell.datasets.d4rl import convert, with_episodes
 from foretell.datasets.dataset import Dataset, DatasetMetadata
+from foretell.datasets.minari_episodes import Notes, episode_columns
 from foretell.datasets.recorded_environment import changes_of_environment
+from foretell.environments.flattening import described
 
 KEY = "foretell"
 NEXT = "next_observations"
@@ -29,20 +30,24 @@ NEXT = "next_observations"
 
 
 def read_minari(dataset_id: str) -> Dataset:
-    """Read a Minari dataset of array observations (Box) and Box or Discrete actions into memory.
+    """Read a Minari dataset of Box or Discrete actions into memory, observations as one array.
 
-    An episode that is left open is flagged as truncated, infos that are no numbers a timestep are left out:
-    `Dataset.notes` says both.
+    An episode that is left open is flagged as truncated, infos that are no numbers a timestep are left out, parts of an
+    observation lie one behind the other (`environments.flattening`): `Dataset.notes` says so.
 
     Raises `UsageError` where minari is not installed or the id is malformed, `DatasetError` where the dataset is not in
-    the local storage or has observations or actions that are not one array.
+    the local storage, has actions that are not one array, or observations of no fixed size or of another space.
     """
-    minari, notes = _minari(dataset_id), _Notes()
+    minari = _minari(dataset_id)
     try:
         _check_spaces(minari, dataset_id)
         source = minari.load_dataset(dataset_id)
         stored = source.storage.metadata
-        episodes = [_episode_columns(episode, dataset_id, notes) for episode in source.iterate_episodes()]
+        described(source.spec.observation_space)
+        notes = Notes(space=source.spec.observation_space)
+        episodes = [episode_columns(episode, dataset_id, notes) for episode in source.iterate_episodes()]
+    except UsageError as error:
+        raise DatasetError(f"minari:{dataset_id}: {error}") from None
     except (OSError, KeyError, ValueError, TypeError, AssertionError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DatasetError(
@@ -134,74 +139,6 @@ def _check_spaces(minari: ModuleType, dataset_id: str) -> None:
     for key in ("observation_space", "action_space"):
         if key not in stored:
             raise DatasetError(f"minari:{dataset_id}: keeps no {key}; expected it beside the data. Write it again.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Notes:
-    """What had to be assumed: ids of the episodes that were left open, names of the infos that were left out."""
-
-    opened: list[int] = field(default_factory=list)
-    dropped: dict[str, None] = field(default_factory=dict)
-
-    def sentences(self) -> tuple[str, ...]:
-        said = []
-        if self.opened:
-            said.append(f"{len(self.opened)} episodes are left open (first: episode {self.opened[0]}); they are kept "
-                        "and flagged as truncated.")  # fmt: skip
-        if self.dropped:
-            names = ", ".join(map(repr, list(self.dropped)[:3]))
-            said.append(f"infos that are not numbers, one row a timestep, are left out: {names:.200}.")
-        return tuple(said)
-
-
-def _episode_columns(episode: Any, dataset_id: str, notes: _Notes) -> dict[str, np.ndarray]:
-    """Columns under D4RL's keys. Infos with one row more than actions belong to the observations; the last is left."""
-    observations, actions = episode.observations, episode.actions
-    if not isinstance(observations, np.ndarray) or not isinstance(actions, np.ndarray):
-        raise DatasetError(
-            f"minari:{dataset_id}: observations {type(observations).__name__}, actions {type(actions).__name__}; "
-            "expected one array each. Flatten the spaces when recording."
-        )
-    steps = len(actions)
-    if steps == 0 or len(observations) != steps + 1:
-        raise DatasetError(
-            f"minari:{dataset_id}: episode {episode.id} has {len(observations)} observations for {steps} actions; "
-            "expected one more observation than actions, and at least one action."
-        )
-    for key in ("rewards", "terminations", "truncations"):
-        if len(getattr(episode, key)) != steps:
-            raise DatasetError(
-                f"minari:{dataset_id}: episode {episode.id} has {len(getattr(episode, key))} {key} for {steps} "
-                "actions; expected one for each. Write the dataset again from its source."
-            )
-    infos = {}
-    for name, values in _flatten(episode.infos or {}, ""):
-        if isinstance(values, np.ndarray) and values.dtype.kind in "fiub" and len(values) in (steps, steps + 1):
-            infos[f"infos/{name}"] = values[:steps]
-        else:
-            notes.dropped[name] = None
-    return {
-        "observations": observations[:-1], "next_observations": observations[1:], "actions": actions,
-        "rewards": episode.rewards, "terminals": episode.terminations,
-        "timeouts": _closed(episode, f"minari:{dataset_id}: episode {episode.id}: 'truncations'", notes), **infos,
-    }  # fmt: skip
-
-
-def _closed(episode: Any, where: str, notes: _Notes) -> np.ndarray:
-    """Truncations of which the last is True where nothing else ends the episode."""
-    truncations = np.array(as_flags(np.asarray(episode.truncations), where))
-    if not (truncations[-1] or episode.terminations[-1]):
-        truncations[-1] = True
-        notes.opened.append(int(episode.id))
-    return truncations
-
-
-def _flatten(infos: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
-    for name, values in infos.items():
-        if isinstance(values, Mapping):
-            yield from _flatten(values, f"{prefix}{name}/")
-        else:
-            yield f"{prefix}{name}", values
 
 
 def _buffers(dataset: Dataset) -> Iterator[dict[str, Any]]:

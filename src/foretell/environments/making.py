@@ -13,6 +13,7 @@ import numpy as np
 from gymnasium import spaces
 
 from foretell.core.errors import DatasetError, UsageError
+from foretell.environments.flattening import FlattenedObservations, is_array
 from foretell.environments.pendulum import BatchedPendulum
 
 
@@ -57,10 +58,10 @@ class EnvironmentSpec:
 
 
 def make_environment(name: str) -> gymnasium.Env:
-    """Make one Gymnasium environment.
+    """Make one Gymnasium environment, whose observations are one array (`environments.flattening`).
 
-    Raises `UsageError` where the name is unknown. A name with a module before a colon is refused: Gymnasium would
-    import that module, and a name may come from a stranger's file.
+    Raises `UsageError` where the name is unknown, or observations have no fixed size. A name with a module before a
+    colon is refused: Gymnasium would import that module, and a name may come from a stranger's file.
     """
     if not isinstance(name, str):
         raise UsageError(f"environment is {name!r}; expected the id that it is registered by, such as 'Pendulum-v1'.")
@@ -71,7 +72,7 @@ def make_environment(name: str) -> gymnasium.Env:
             f"{module} first, then {known} is one; on the command line --environment imports what it names."
         )
     try:
-        return gymnasium.make(name)
+        env = gymnasium.make(name)
     except (gymnasium.error.Error, ImportError, TypeError, ValueError) as error:
         close = [known for known in gymnasium.registry if known.lower().startswith(name.lower()[:6])][:5]
         if name in gymnasium.registry:
@@ -82,6 +83,13 @@ def make_environment(name: str) -> gymnasium.Env:
         own = " Of your own, give the module that registers it: --environment module:Id, or import it first."
         hint = f" Did you mean {', '.join(close)}?" if close else own
         raise UsageError(f"environment {name!r} cannot be made ({str(error).splitlines()[0]}).{hint}") from None
+    if is_array(env.observation_space):
+        return env
+    try:
+        return FlattenedObservations(env)
+    except UsageError as error:
+        env.close()
+        raise UsageError(f"{name}: {error}") from None
 
 
 def environment_spec(name: str) -> EnvironmentSpec:
@@ -89,13 +97,7 @@ def environment_spec(name: str) -> EnvironmentSpec:
     env = make_environment(name)
     try:
         observations, actions = env.observation_space, env.action_space
-        if not isinstance(observations, spaces.Box):
-            raise UsageError(f"{name}: observation space {observations}; expected a Box. Wrap it to one array first.")
-        if not observations.shape:
-            raise UsageError(
-                f"{name}: observation space {observations} is of a single number; expected an array. Register it "
-                "within gymnasium.wrappers.ReshapeObservation, shape (1,)."
-            )
+        assert isinstance(observations, spaces.Box)  # make_environment has seen to it
         horizon = env.spec.max_episode_steps if env.spec else None
         if isinstance(actions, spaces.Discrete) and actions.start != 0:
             raise UsageError(
@@ -180,6 +182,10 @@ class GymnasiumLoop:
             if "'seed'" not in str(error):
                 raise
             raise UsageError(f"{self.name}: reset takes no seed; expected reset(seed=..., options=...).") from error
+        except ValueError as error:  # of a wrapper, which takes the answer apart
+            if "values to unpack" not in str(error):
+                raise
+            raise UsageError(f"{self.name}: reset gave something else; expected (observation, info).") from error
         if not isinstance(answer, tuple) or len(answer) != 2:
             raise UsageError(f"{self.name}: reset gave {type(answer).__name__}; expected (observation, info).")
         return self._seen(answer[0])

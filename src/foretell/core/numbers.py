@@ -1,0 +1,25 @@
+"""Numbers as networks read them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+_SMALLEST = np.finfo(np.float32).smallest_normal
+
+
+def as_float32(values: np.ndarray) -> np.ndarray:
+    """Return these numbers as float32; what it cannot hold becomes infinite, what has no exponent left becomes 0.
+
+    Simulators compute in float64, where what has died away is 1e-41 or so: as float32 that is a denormal number, which
+    no instrument measures and processors are slow on. What is float32 already stays as it is.
+
+    >>> as_float32(np.array([0.5, -1e-41, 1e-37]))
+    array([5.e-01, 0.e+00, 1.e-37], dtype=float32)
+    """
+    if values.dtype == np.float32:
+        return values
+    with np.errstate(over="ignore", under="ignore"):
+        found = values.astype(np.float32)
+    if values.dtype.kind == "f" and values.dtype.itemsize > 4:
+        found[np.abs(found) < _SMALLEST] = 0
+    return found

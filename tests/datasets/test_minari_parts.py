@@ -1,0 +1,114 @@
+"""Minari datasets whose observations are choices, or of several parts."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from foretell.core.errors import DatasetError
+from foretell.datasets.minari import read_minari, write_minari
+from foretell.datasets.registry import open_dataset
+from foretell.environments.making import make_environments
+
+minari = pytest.importorskip("minari")
+EpisodeBuffer = pytest.importorskip("minari.data_collector").EpisodeBuffer
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+ONE = spaces.Box(-1, 1, (1,), np.float32)
+
+
+@pytest.fixture(autouse=True)
+def storage(tmp_path, monkeypatch):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
+
+
+class Goal(gymnasium.Env):
+    """As environments with goals are: a Dict, here in another order than that of its names."""
+
+    observation_space = spaces.Dict(OrderedDict(
+        observation=spaces.Box(-9, 9, (3,), np.float64), desired_goal=spaces.Box(-9, 9, (2,), np.float64),
+        achieved_goal=spaces.Box(-9, 9, (2,), np.float64), kind=spaces.Discrete(2),
+    ))  # fmt: skip
+    action_space = ONE
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.at = self.np_random.normal(size=3)
+        return self.seen(), {}
+
+    def step(self, action):
+        self.at = self.at + float(action[0])
+        return self.seen(), float(self.at[0]), False, False, {}
+
+    def seen(self):
+        return {"observation": self.at, "desired_goal": np.full(2, 0.5), "achieved_goal": self.at[:2] * 2, "kind": 1}
+
+
+gymnasium.register("MinariGoal-v0", entry_point=f"{__name__}:Goal", max_episode_steps=5, disable_env_checker=True)
+
+
+def record(name, environment, seeds):
+    """Write episodes of zero actions, or of choice 0, as Minari's collector does."""
+    env, buffers = gymnasium.make(environment), []
+    action = 0 if isinstance(env.action_space, spaces.Discrete) else np.zeros(1, np.float32)
+    for seed in seeds:
+        each, steps, done = [env.reset(seed=seed)[0]], [], False
+        while not done:
+            observation, reward, terminated, truncated, _ = env.step(action)
+            each.append(observation)
+            steps.append((action, reward, terminated, truncated))
+            done = terminated or truncated
+        actions, rewards, terminations, truncations = map(np.array, zip(*steps))
+        buffers.append(EpisodeBuffer(
+            observations=stacked(env.observation_space, each), actions=actions, rewards=rewards,
+            terminations=terminations, truncations=truncations, infos={},
+        ))  # fmt: skip
+    minari.create_dataset_from_buffers(name, buffers, env=env)
+    return action
+
+
+def stacked(space, each):
+    if isinstance(space, spaces.Dict):
+        return {key: stacked(space[key], [one[key] for one in each]) for key in space}
+    if isinstance(space, spaces.Tuple):
+        return tuple(stacked(part, [one[i] for one in each]) for i, part in enumerate(space))
+    return np.array(each)
+
+
+@pytest.mark.parametrize("environment", ["MinariGoal-v0", "FrozenLake-v1", "Blackjack-v1"])
+def test_what_minari_recorded_is_what_the_environment_shows_here(environment, tmp_path, same):
+    action = record("parts/a-v0", environment, [5, 6])
+    found = read_minari("parts/a-v0")
+    environments = make_environments(environment, 1)
+    for seed, episode in zip([5, 6], found.episodes(), strict=True):
+        shown = [environments.reset([seed])[0]]
+        shown += [environments.step(np.array([action]))[0][0].copy() for _ in range(len(episode))]
+        np.testing.assert_array_equal(episode.observations, np.stack(shown))
+    write_minari(found, "parts/b-v0")
+    same(open_dataset("minari:parts/b-v0"), found)
+
+
+def test_the_card_says_what_lies_where():
+    record("parts/a-v0", "MinariGoal-v0", [5])
+    assert read_minari("parts/a-v0").notes == (
+        "observations are one array of achieved_goal (2), desired_goal (2), kind (2), observation (3).",
+    )
+    assert read_minari("parts/a-v0").metadata.environment == "MinariGoal-v0"
+
+
+@pytest.mark.parametrize(("space", "observations", "said"), [
+    (spaces.Text(5), ["a", "b", "c"], "the observation space is Text"),
+    (spaces.Dict({"a": ONE, "b": ONE}), {"a": np.zeros((3, 1)), "b": np.zeros((2, 1))}, "'b' of an observation has 2"),
+    (spaces.Discrete(2), np.array([0, 1, 2]), "holds choice 2 counted from its first; expected .* from 0 to 1"),
+])  # fmt: skip
+def test_observations_that_are_not_of_their_space_are_refused(space, observations, said):
+    buffer = EpisodeBuffer(
+        observations=observations, actions=np.zeros((2, 1), np.float32), rewards=np.zeros(2),
+        terminations=np.zeros(2, bool), truncations=np.array([False, True]), infos={},
+    )  # fmt: skip
+    minari.create_dataset_from_buffers("odd/a-v0", [buffer], action_space=ONE, observation_space=space)
+    with pytest.raises(DatasetError, match=f"minari:odd/a-v0.*{said}"):
+        read_minari("odd/a-v0")
