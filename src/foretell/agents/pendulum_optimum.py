@@ -20,7 +20,7 @@ from foretell.agents.pendulum_backup import (
 from foretell.core.errors import UsageError
 from foretell.core.progress import Progress, silent
 from foretell.core.settings import check_not_negative, check_numbers
-from foretell.core.stepping import Rewards, checked_numbers, untold_count
+from foretell.core.stepping import Rewards, Where, checked_numbers, checked_where, untold_count
 from foretell.environments.pendulum import HORIZON, MAX_SPEED, MAX_TORQUE, STEP_SECONDS
 
 
@@ -112,11 +112,15 @@ class OptimumPolicy:
     """
 
     def __init__(self, optimum: PendulumOptimum):
-        self.optimum, self._num_envs, self._timestep = optimum, 0, 0
+        self.optimum, self._elapsed = optimum, np.zeros(0, np.int64)
 
-    def reset(self, num_envs: int, target_return: float | np.ndarray | None = None) -> None:
+    def reset(self, num_envs: int, target_return: float | np.ndarray | None = None, where: Where | None = None) -> None:
         """Start new episodes at timestep 0. Raises `UsageError` for no environments, or a target: it takes none."""
-        self._num_envs, self._timestep = untold_count(num_envs, target_return), 0
+        count = untold_count(num_envs, target_return, where)
+        begins = checked_where(where, count, len(self._elapsed))
+        if where is None:
+            self._elapsed = np.zeros(count, np.int64)
+        self._elapsed[begins] = 0
 
     def act(self, observations: np.ndarray) -> Float32[np.ndarray, "batch 1"]:
         """Return the best torque for each environment, newton metres.
@@ -124,12 +128,15 @@ class OptimumPolicy:
         Raises `UsageError` for observations of another task and past the last timestep, `DatasetError` for some that
         are not finite.
         """
-        observations = checked_numbers("cosine, sine and velocity", observations, (3,), self._num_envs)
-        if self._timestep >= HORIZON:
-            raise UsageError(f"timestep {self._timestep} of {HORIZON}; call reset at the end of each episode.")
-        torques, _ = self.optimum.best(observations, HORIZON - self._timestep)
-        self._timestep += 1
-        return torques[:, None].astype(np.float32)
+        observations = checked_numbers("cosine, sine and velocity", observations, (3,), len(self._elapsed))
+        if self._elapsed.max() >= HORIZON:
+            raise UsageError(f"timestep {self._elapsed.max()} of {HORIZON}; call reset at the end of each episode.")
+        torques = np.empty(len(observations), np.float32)
+        for elapsed in np.unique(self._elapsed):
+            alike = self._elapsed == elapsed
+            torques[alike] = self.optimum.best(observations[alike], HORIZON - int(elapsed))[0]
+        self._elapsed += 1
+        return torques[:, None]
 
     def observe(self, rewards: Rewards) -> None:
         """Nothing to do."""

@@ -20,6 +20,9 @@ OF_PARTS = "Of several parts (a Dict or Tuple), wrap the environment: foretell.F
 Rewards = Sequence[SupportsFloat] | np.ndarray
 """What policies take as rewards, one for each environment: those of Gymnasium are anything that `float` takes."""
 
+Where = Sequence[bool] | np.ndarray
+"""Which of several environments: one bool for each."""
+
 
 def checked_count(num_envs: Any) -> int:
     """Return `num_envs`. Raises `UsageError` where it is no whole number of 1 or more."""
@@ -28,14 +31,35 @@ def checked_count(num_envs: Any) -> int:
     return int(num_envs)
 
 
-def untold_count(num_envs: Any, target_return: Any) -> int:
+def checked_where(where: Any, num_envs: int, running: int) -> np.ndarray:
+    """Return which of `num_envs` environments begin anew, of `running` that act already: all where `where` is None.
+
+    Raises `UsageError` where it is not one bool for each environment, or another number of them acts.
+    """
+    if where is None:
+        return np.ones(num_envs, bool)
+    found = as_read("where", where)
+    if found.shape != (num_envs,) or found.dtype != bool:
+        raise UsageError(
+            f"where is of shape {found.shape} and type {found.dtype}; expected ({num_envs},) bool, True where an "
+            "episode begins anew."
+        )
+    if running != num_envs:
+        expected = f"the {running} that act" if running else "a reset without where first"
+        raise UsageError(f"num_envs is {num_envs}; with where, expected {expected}.")
+    return found
+
+
+def untold_count(num_envs: Any, target_return: Any, where: Any = None) -> int:
     """Return `num_envs`, for a policy without a target. Raises as `checked_count`, and `UsageError` for a target."""
     if target_return is not None:
         raise UsageError(
             f"target_return is {target_return!r}; this policy takes none, and acts the same whatever it is asked for. "
             "Leave it out."
         )
-    return checked_count(num_envs)
+    count = checked_count(num_envs)
+    checked_where(where, count, count)
+    return count
 
 
 def as_read(what: str, values: Any) -> np.ndarray:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
 from foretell.evaluation.conditioned import ConditionedPolicy
@@ -25,12 +27,18 @@ class ChunkingPolicy(ConditionedPolicy[EncoderDecoder]):
         self.actions_taken = chunking.actions_taken
         self._written = torch.zeros(0)
 
-    def _decide(self, timestep: int) -> Tensor:
+    def _decide(self, elapsed: int | Int[np.ndarray, " num_envs"]) -> Tensor:
         if self.actions_taken == 1:
-            return super()._decide(timestep)
-        if timestep % self.actions_taken == 0:
-            self._written = super()._decide(timestep)
-        return self._written[:, timestep % self.actions_taken]
+            return super()._decide(elapsed)
+        place = elapsed % self.actions_taken
+        if isinstance(elapsed, int):
+            if place == 0:
+                self._written = super()._decide(elapsed)
+            return self._written[:, place]
+        anew = np.flatnonzero(place == 0)
+        if len(anew):
+            self._written[anew] = self._of(anew, elapsed)
+        return self._written[np.arange(len(elapsed)), place]
 
     def _choose(self, batch: SequenceBatch) -> Tensor:
         """Return the newest timestep's action, or all that are written where more than one is taken."""

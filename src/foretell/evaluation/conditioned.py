@@ -7,11 +7,11 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from foretell.core.errors import UsageError
-from foretell.core.stepping import Rewards, checked_count, checked_numbers
+from foretell.core.stepping import Rewards, Where, checked_count, checked_numbers, checked_where
 from foretell.models.interface import SequenceModel
 from foretell.sequences.batch import SequenceBatch
 from foretell.sequences.defaults import usual_defaults
@@ -33,8 +33,8 @@ class ConditionedPolicy(Generic[Model]):
     for one that its rule takes from the episode's first observation, or for an advantage, the same at every timestep.
 
     Call `reset` once, then in turn `act` (with the newest observations) and `observe` (with the rewards that
-    followed). Everything is in the environment's own units, and finite. All environments are at the same timestep; what
-    one is given after its end does not matter, the others do not see it.
+    followed). Everything is in the environment's own units, and finite. What an environment is given after its end does
+    not matter, the others do not see it; a new episode of it alone begins by `reset(..., where=...)`.
     """
 
     def __init__(self, model: Model, normalization: Normalization, asking: Asking | float):
@@ -45,8 +45,9 @@ class ConditionedPolicy(Generic[Model]):
             asking = Asking(telling=telling, target=float(asking))
         self.asking = asking
         self._timestep = 0
+        self._began = np.zeros(0, np.int64)
         self._target = np.zeros(0)
-        self._by_rule = True
+        self._by_rule = np.zeros(0, bool)
         self._read: Callable[[SequenceBatch], Tensor] | None = None
         self._unrewarded = False
 
@@ -59,24 +60,43 @@ class ConditionedPolicy(Generic[Model]):
         """Timesteps of an episode that it can act for."""
         return self.model.shape.max_timesteps
 
-    def reset(self, num_envs: int, target_return: float | Float[np.ndarray, " num_envs"] | None = None) -> None:
+    def reset(
+        self,
+        num_envs: int,
+        target_return: float | Float[np.ndarray, " num_envs"] | None = None,
+        where: Where | None = None,
+    ) -> None:
         """Start `num_envs` new episodes that ask for `target_return`; None: by the run's own rule.
 
-        In reward units, or quantiles from 0 to 1 where the model is told advantages. Raises `UsageError` for other
-        numbers.
+        In reward units, or quantiles from 0 to 1 where the model is told advantages. `where` (num_envs,) starts new
+        episodes in some of the environments that act, after `observe`; the others go on. Raises `UsageError` for other
+        numbers, and between `act` and `observe` for `where`.
         """
         num_envs = checked_count(num_envs)
-        shape, length = self.model.shape, self.model.config.context_length
-        self._by_rule = target_return is None
+        begins = checked_where(where, num_envs, len(self._target))
         try:
             target = np.asarray(0.0 if target_return is None else target_return, np.float64)
         except (TypeError, ValueError):
             raise UsageError(f"target return {target_return!r}; expected a number, or one for each episode.") from None
         if target.shape not in ((), (num_envs,)):
             raise UsageError(f"target return {target}; expected one number, or one for each of {num_envs} episodes.")
-        if not self._by_rule:
-            self.asking.telling.check(target)
-        self._target = np.broadcast_to(target, (num_envs,)).copy()
+        target = np.broadcast_to(target, (num_envs,))
+        if target_return is not None:
+            self.asking.telling.check(target[begins])
+        if where is None:
+            self._start(num_envs)
+        elif self._unrewarded:
+            raise UsageError("reset(where=...) was called before the rewards of act: call observe(rewards) first.")
+        self._target[begins], self._by_rule[begins] = target[begins], target_return is None
+        self._began[begins] = self._timestep
+        if (self._began == self._began[0]).all():
+            self._timestep -= int(self._began[0])
+            self._began[:] = 0
+
+    def _start(self, num_envs: int) -> None:
+        shape, length = self.model.shape, self.model.config.context_length
+        self._target, self._by_rule = np.zeros(num_envs), np.ones(num_envs, bool)
+        self._began = np.zeros(num_envs, np.int64)
         self._timestep, self._unrewarded = 0, False
         self._read = None
         self._observations = np.zeros((num_envs, length, *shape.observation_shape), np.float32)
@@ -102,21 +122,23 @@ class ConditionedPolicy(Generic[Model]):
                 "one timestep as two. Call observe(rewards) after each step of the environment, or reset to begin anew."
             )
         observations = self._checked("observations", observations, self.model.shape.observation_shape)
-        if self._timestep >= self.model.shape.max_timesteps:
+        elapsed = self._elapsed()
+        if np.max(elapsed) >= self.model.shape.max_timesteps:
             raise UsageError(
-                f"timestep {self._timestep}: the run was trained for episodes of {self.model.shape.max_timesteps} "
+                f"timestep {np.max(elapsed)}: the run was trained for episodes of {self.model.shape.max_timesteps} "
                 "timesteps. Train it in an environment, or on data, of longer ones (--environment); who acts by hand "
-                "calls reset at the end of each."
+                "calls reset at the end of each: of some of several environments, reset(..., where=ended)."
             )
-        if self._by_rule and self._timestep == 0:
-            self._target = np.asarray(self.asking.at_start(observations), np.float64)
+        first = self._by_rule & (elapsed == 0)
+        if first.any():
+            self._target[first] = self.asking.at_start(observations[first])
         for context in (self._observations, self._actions, self._returns, self._rewards):
             context[:, :-1] = context[:, 1:]
         self._observations[:, -1] = self.normalization.observations(observations)
         self._actions[:, -1] = 0
         self._rewards[:, -1] = 0
-        self._returns[:, -1, 0] = self.asking.told(self._target, self._timestep)
-        predicted = self._decide(self._timestep)
+        self._returns[:, -1, 0] = self.asking.told(self._target, elapsed)
+        predicted = self._decide(elapsed)
         actions = predicted.argmax(-1).numpy() if self.model.shape.discrete else predicted.numpy()
         action_range = self.normalization.action_range
         taken = actions if action_range is None else np.minimum(np.maximum(actions, -1), 1)
@@ -139,12 +161,32 @@ class ConditionedPolicy(Generic[Model]):
         if self.asking.telling.spent:
             self._target -= rewards
 
-    def _decide(self, timestep: int) -> Tensor:
+    def _elapsed(self) -> int | Int[np.ndarray, " num_envs"]:
+        """Return the timestep of each environment's own episode; one number where they are at the same."""
+        return self._timestep - self._began if self._began.any() else self._timestep
+
+    def _decide(self, elapsed: int | Int[np.ndarray, " num_envs"]) -> Tensor:
         """Return the actions of all environments in [-1, 1], or logits."""
+        if isinstance(elapsed, int):
+            return self._of_all()
+        return self._of(np.arange(len(elapsed)), elapsed)
+
+    def _of_all(self) -> Tensor:
         if len(self._target) <= TOGETHER:
             return self._choose(self._batch(slice(None)))
         windows = (self._batch(slice(first, first + TOGETHER)) for first in range(0, len(self._target), TOGETHER))
         return torch.cat([self._choose(batch) for batch in windows])
+
+    def _of(self, envs: Int[np.ndarray, " some"], elapsed: Int[np.ndarray, " num_envs"]) -> Tensor:
+        """Return the actions of these environments, each at a timestep of its own: windows of one length together."""
+        counts = np.minimum(elapsed[envs] + 1, self.model.config.context_length)
+        order, parts = np.argsort(counts, kind="stable"), []
+        for count in np.unique(counts):
+            alike = order[counts[order] == count]
+            for start in range(0, len(alike), TOGETHER):
+                some = envs[alike[start : start + TOGETHER]]
+                parts.append(self._choose(self._windows(some, elapsed[some], int(count))))
+        return torch.cat(parts)[np.argsort(order)]
 
     def _choose(self, batch: SequenceBatch) -> Tensor:
         """Return actions in [-1, 1], or logits, of the newest timestep of each window."""
@@ -158,13 +200,21 @@ class ConditionedPolicy(Generic[Model]):
         return checked_numbers(what, values, single, len(self._target))
 
     def _batch(self, envs: slice) -> SequenceBatch:
+        """Return the windows of environments that are at the same timestep."""
         count = min(self._timestep + 1, self.model.config.context_length)
+        return self._window(envs, count, self._timesteps[envs, self._timestep + 1 - count : self._timestep + 1])
+
+    def _windows(self, envs: np.ndarray, elapsed: np.ndarray, count: int) -> SequenceBatch:
+        """Return the windows, of one length, of environments at timesteps of their own."""
+        return self._window(envs, count, torch.from_numpy(elapsed[:, None] + np.arange(1 - count, 1)))
+
+    def _window(self, envs: slice | np.ndarray, count: int, timesteps: Tensor) -> SequenceBatch:
         window = (envs, slice(-count, None))
         return SequenceBatch(
             observations=torch.from_numpy(self._observations[window]),
             actions=torch.from_numpy(self._actions[window]),
             returns_to_go=torch.from_numpy(self._returns[window]),
-            timesteps=self._timesteps[envs, self._timestep + 1 - count : self._timestep + 1],
+            timesteps=timesteps,
             rewards=torch.from_numpy(self._rewards[window]),
             terminations=torch.from_numpy(self._terminations[window]),
             mask=torch.from_numpy(self._real[window]),

@@ -15,7 +15,7 @@ from foretell.agents.policy import SACPolicy
 from foretell.agents.random_policy import RandomPolicy
 from foretell.core.errors import CheckpointError, UsageError
 from foretell.core.seeding import stream
-from foretell.core.stepping import Rewards, checked_numbers, untold_count
+from foretell.core.stepping import Rewards, Where, checked_numbers, untold_count
 from foretell.environments.making import EnvironmentSpec
 from foretell.evaluation.acting import acting_policy
 from foretell.evaluation.configs import ACTING, ActingConfig, PlanningConfig
@@ -40,9 +40,9 @@ class AgentPolicy:
     def __init__(self, policy: SACPolicy, observation_shape: tuple[int, ...]):
         self.policy, self.observation_shape = policy, observation_shape
 
-    def reset(self, num_envs: int, target_return: float | np.ndarray | None = None) -> None:
+    def reset(self, num_envs: int, target_return: float | np.ndarray | None = None, where: Where | None = None) -> None:
         """Nothing to do: the agent has no memory. Raises `UsageError` for no environments, or a target."""
-        untold_count(num_envs, target_return)
+        untold_count(num_envs, target_return, where)
 
     @usual_defaults
     def act(self, observations: np.ndarray) -> np.ndarray:
@@ -64,10 +64,11 @@ class UniformPolicy:
         self.policy, self.seed = RandomPolicy(spec), seed
         self._rng = stream(seed, "uniform-policy")
 
-    def reset(self, num_envs: int, target_return: float | np.ndarray | None = None) -> None:
-        """Start the stream of actions anew. Raises `UsageError` for no environments, or a target."""
-        untold_count(num_envs, target_return)
-        self._rng = stream(self.seed, "uniform-policy")
+    def reset(self, num_envs: int, target_return: float | np.ndarray | None = None, where: Where | None = None) -> None:
+        """Start the stream of actions anew; with `where` it goes on. Raises `UsageError` as others without a target."""
+        untold_count(num_envs, target_return, where)
+        if where is None:
+            self._rng = stream(self.seed, "uniform-policy")
 
     def act(self, observations: np.ndarray) -> np.ndarray:
         """Draw one action for each environment."""

@@ -15,7 +15,7 @@ from foretell.core.errors import UsageError
 from foretell.core.progress import Progress, silent
 from foretell.core.seeding import derive_seeds
 from foretell.core.settings import whole
-from foretell.core.stepping import Rewards
+from foretell.core.stepping import Rewards, Where
 from foretell.environments.making import Environments, EnvironmentSpec, environment_spec, make_environments
 
 EVALUATION_STARTS = 200
@@ -29,8 +29,8 @@ NO_HORIZON_LIMIT = 100_000
 class Policy(Protocol):
     """Anything that acts in several environments at once, in the environment's own units."""
 
-    def reset(self, num_envs: int, target_return: float | np.ndarray | None = None) -> None:
-        """Start new episodes; policies that take no target ignore it."""
+    def reset(self, num_envs: int, target_return: float | np.ndarray | None = None, where: Where | None = None) -> None:
+        """Start new episodes, in all environments or in some that act already (`where`, one bool for each)."""
         ...
 
     def act(self, observations: np.ndarray) -> np.ndarray:
