@@ -196,9 +196,9 @@ def test_a_run_of_another_configuration_is_not_touched(foretell, data, tmp_path)
 
 
 def test_records_that_cannot_be_written_are_refused_before_an_episode_is_run(foretell, run_copy, tmp_path, monkeypatch):
-    from foretell import facade
+    from foretell.facade import evaluation
 
-    monkeypatch.setattr(facade, "evaluate", lambda *_, **__: pytest.fail("it ran"))
+    monkeypatch.setattr(evaluation, "run_episodes", lambda *_, **__: pytest.fail("it ran"))
     (tmp_path / "file").write_text("mine")
     foretell("evaluate", run_copy, "--out", tmp_path / "file" / "a.jsonl").refusal(2, "file")
     foretell("evaluate", run_copy, "--out", "/proc/a/b.jsonl").refusal(6, "/proc")
@@ -214,10 +214,10 @@ def test_records_are_not_added_to_a_file_of_another_kind(foretell, run_copy, tmp
 
 @pytest.mark.parametrize("text", ["Dear diary\n", '{"event": "training"}\n'])
 def test_a_file_of_another_kind_is_refused_before_the_episodes(foretell, run_copy, tmp_path, monkeypatch, text):
-    from foretell import facade
+    from foretell.facade import evaluation
 
     (tmp_path / "diary.txt").write_text(text)
-    monkeypatch.setattr(facade, "evaluate", lambda *_, **__: pytest.fail("was evaluated first"))
+    monkeypatch.setattr(evaluation, "run_episodes", lambda *_, **__: pytest.fail("was evaluated first"))
     answer = foretell("evaluate", run_copy, "--episodes", 2, "--out", "diary.txt")
     answer.refusal(4, "diary.txt", "choose another --out")
     assert (tmp_path / "diary.txt").read_text() == text

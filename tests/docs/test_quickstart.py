@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -24,7 +25,9 @@ def test_every_block_runs(tmp_path):
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{block}\n{done.stderr}"
         assert "Traceback" not in done.stderr
-    assert (tmp_path / "runs/mine/asked.jsonl").read_text().count("\n") == 30
+    records = [json.loads(line) for line in (tmp_path / "runs/mine/evaluations.jsonl").read_text().splitlines()]
+    assert [record["target"] for record in records] == [None] * 10 + [-1200] * 10 + [-800] * 10 + [-400] * 10
+    assert (tmp_path / "comparison/report.html").stat().st_size > 10_000
 
 
 @pytest.mark.parametrize("language", ["bash", "python"])

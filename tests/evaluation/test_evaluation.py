@@ -13,6 +13,7 @@ import foretell
 from foretell import facade
 from foretell.agents.configs import SACConfig
 from foretell.core.errors import CheckpointError, ForetellError, UsageError
+from foretell.core.files import read_json_lines
 from foretell.evaluation.conditioned import ConditionedPolicy
 from foretell.evaluation.protocol import evaluate, evaluation_starts
 from foretell.evaluation.records import _alike, save_records
@@ -218,3 +219,16 @@ def test_training_with_evaluations_learns_as_without(pendulum_random, tmp_path):
     measured = [event for event in events if event["event"] == "evaluation"]
     assert [(event["update"], event["episodes"]) for event in measured] == [(1, 2), (2, 2), (3, 2), (4, 2)]
     assert len({event["mean_return"] for event in measured}) == 4
+
+
+def test_from_python_records_are_kept_where_they_are_wanted(pendulum_run, tmp_path):
+    out = tmp_path / "records/own.jsonl"
+    found = facade.evaluate(pendulum_run, episodes=3, out=out)
+    facade.evaluate(pendulum_run, episodes=3, target_returns=[-300.0], out=out)
+    kept = read_json_lines(out)
+    assert [{**one, "checksum": None} for one in kept[:3]] == [{**one, "checksum": None} for one in found]
+    assert [one["target"] for one in kept] == [None] * 3 + [-300.0] * 3
+    assert len(facade.evaluate(pendulum_run, episodes=2)) == 2
+    assert len(read_json_lines(out)) == 6, "without out nothing is written"
+    with pytest.raises(UsageError, match="a folder, expected the name of a file"):
+        facade.evaluate(pendulum_run, episodes=2, out=tmp_path)

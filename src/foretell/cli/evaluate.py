@@ -13,7 +13,6 @@ from foretell.cli.progress import watch
 from foretell.core.decimals import decimals_of
 from foretell.core.errors import UsageError
 from foretell.core.files import where_it_leads
-from foretell.core.space import require_file
 from foretell.evaluation.configs import ChunkingConfig, PlanningConfig
 
 BOOTSTRAP_SAMPLES = 10_000
@@ -23,10 +22,16 @@ UNSET = "as-trained"
 
 
 def _changes(settings: type) -> type:
-    """Return the same settings, all of them unset: what is given changes what the run was trained with."""
+    """Return the same settings, all of them unset: what is given changes what the run was trained with.
+
+    They inherit from these for the sake of their help; what is set is checked where it is used.
+    """
     kinds = get_type_hints(settings)
     changed = [(item.name, kinds[item.name] | Literal["as-trained"], field(default=UNSET)) for item in fields(settings)]
-    return make_dataclass(f"_{settings.__name__}", changed, frozen=True, kw_only=True)
+    return make_dataclass(
+        f"_{settings.__name__}", changed, bases=(settings,), namespace={"__post_init__": lambda self: None},
+        frozen=True, kw_only=True,
+    )  # fmt: skip
 
 
 _Planning = _changes(PlanningConfig)
@@ -42,7 +47,7 @@ class Evaluate:
     To try it:
       foretell evaluate runs/dt
       foretell evaluate runs/dt-seeds
-      foretell evaluate runs/dt --target-returns -400 -200 -100 --out runs/dt/asked.jsonl
+      foretell evaluate runs/dt --target-returns -400 -200 -100
       foretell evaluate runs/planner --planning.horizon 3 --name further-ahead
       foretell evaluate random --environment Pendulum-v1 --out random.jsonl
       foretell evaluate optimum --environment Pendulum-v1 --out optimum.jsonl
@@ -76,8 +81,6 @@ class Evaluate:
     def run(self) -> dict[str, Any]:
         """Evaluate and save; return the mean for each target."""
         require_threads(self.threads)
-        if self.out is not None and self.out.is_dir():
-            raise UsageError(f"--out {self.out}; a folder, expected the name of a file.")
         if self.episodes < 1:
             raise UsageError(f"--episodes {self.episodes}; expected at least 1.")
         if self.out is None and self.policy in ("random", "optimum"):
@@ -85,19 +88,15 @@ class Evaluate:
         if self.policy not in ("random", "optimum") and Path(self.policy).is_file():
             raise UsageError(f"{self.policy}: is a file; expected the folder of a finished run, or random or optimum.")
         from foretell import facade
-        from foretell.evaluation.records import read_records, save_records
 
         use_threads(self.threads)
         out = where_it_leads(self.out) if self.out else Path(self.policy) / RECORDS
-        read_records(out)  # whoever could not save would have waited for nothing
-        require_file(out)
         with watch(f"evaluate {Path(self.policy).name}", quiet=self.json) as progress:
             records = facade.evaluate(
                 self.policy, environment=self.environment, episodes=self.episodes,
                 target_returns=self.target_returns or None, acting=self._acting, name=self.name,
-                root_seed=self.root_seed, progress=progress,
+                root_seed=self.root_seed, out=out, progress=progress,
             )  # fmt: skip
-        save_records(out, records)
         return {"policy": self.policy, "records": str(out), "evaluations": _summaries(records)}
 
     @property

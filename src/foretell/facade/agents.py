@@ -36,7 +36,14 @@ def train_sac(
     validation_episodes: int = VALIDATION_STARTS,
     progress: Progress = silent,
 ) -> Path:
-    """Train Soft Actor-Critic in `environment`; return the run folder, in which `replay.hdf5` holds every step."""
+    """Train Soft Actor-Critic in `environment`; return the run folder, in which `replay.hdf5` holds every step.
+
+    `config` are the agent's settings, `seed` that of its weights, actions and start states. Every
+    `config.evaluate_every` timesteps it acts deterministically from `validation_episodes` start states that follow from
+    `root_seed`. The same call again continues an interrupted run.
+    Raises `UsageError` for discrete actions, and where `out` holds another run; `DivergedError` where a loss is not
+    finite, `LockedError` where another process trains here, `ResourceError` where the folder cannot be written.
+    """
     check_kinds(config=(config, SACConfig))
     check_callable(progress=progress)
     seed, root_seed = whole("seed", seed), whole("root_seed", root_seed)
@@ -62,7 +69,12 @@ NAMED_MEDIUM = " D4RL would call these data expert; the name follows the report.
 def collect_sac(
     run: str | Path, path: str | Path, *, num_steps: int, seed: int = 0, progress: Progress = silent
 ) -> Dataset:
-    """Record a trained SAC agent, acting as it does in training (sampling); return the dataset."""
+    """Record a trained SAC agent, acting as it does in training (sampling); return the dataset.
+
+    `num_steps` timesteps go to the file `path` in D4RL's form, whole episodes but for the last; start states and
+    actions follow from `seed`. Raises `UsageError` where `run` is not one of SAC or `path` is no name of a dataset,
+    `CheckpointError` where it is not finished, `ResourceError` where the file cannot be written.
+    """
     check_callable(progress=progress)
     num_steps, seed = whole("num_steps", num_steps), whole("seed", seed)
     config, tensors = load_run(Path(run))

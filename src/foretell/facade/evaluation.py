@@ -10,17 +10,19 @@ from typing import Any
 import numpy as np
 
 from foretell.core.errors import UsageError
+from foretell.core.files import where_it_leads
 from foretell.core.progress import Progress, silent
 from foretell.core.run_settings import alike
 from foretell.core.seeds_folder import require_alike, runs_of_seeds
 from foretell.core.settings import check_callable, check_kinds, whole
+from foretell.core.space import require_file
 from foretell.core.stepping import LARGEST
 from foretell.environments.making import environment_spec
 from foretell.evaluation.configs import ACTING, PlanningConfig
 from foretell.evaluation.policies import UniformPolicy, acting_of, plans, restore_policy, restore_values
 from foretell.evaluation.protocol import Policy, evaluation_starts, validation_starts
 from foretell.evaluation.protocol import evaluate as run_episodes
-from foretell.evaluation.records import records_of
+from foretell.evaluation.records import read_records, records_of, save_records
 from foretell.facade.environments import fitting_environment
 from foretell.facade.training import ROOT_SEED, warn_of_unseen
 from foretell.sequences.defaults import usual_defaults
@@ -74,6 +76,7 @@ def evaluate(
     acting: Mapping[str, Any] | None = None,
     name: str | None = None,
     root_seed: int = ROOT_SEED,
+    out: str | Path | None = None,
     progress: Progress = silent,
 ) -> list[dict[str, Any]]:
     """Evaluate a finished run from the shared start states; return one record an episode, in order of targets.
@@ -84,13 +87,15 @@ def evaluate(
     `target_returns` asks for it, or for each of them, from every start (reward units; for runs that are told advantages
     their quantiles, 0 to 1); None asks by the run's own rule. `acting` changes settings of acting by name
     (`evaluation.configs`). `name` is what the records call the policy; by default the dataset of a sequence model, else
-    the algorithm.
-    Raises `UsageError` where run and environment have different shapes, or seeds other settings.
+    the algorithm. `out` is a file of records to add these to, as `foretell evaluate` does; reports read such files.
+    Raises `UsageError` where run and environment have different shapes, or seeds other settings; `CheckpointError`
+    where the run is not finished or `out` holds something else, `ResourceError` where it cannot be written.
     """
     _check_by_name(acting)
     check_kinds(name=(name, str))
     check_callable(progress=progress)
     root_seed = whole("root_seed", root_seed)
+    where = None if out is None else _writable(Path(out))
     runs = _runs(run)
     evaluations = [
         _evaluate(
@@ -99,7 +104,20 @@ def evaluate(
         )
         for place, one in enumerate(runs)
     ]  # fmt: skip
-    return [record for records in evaluations for record in records]
+    found = [record for records in evaluations for record in records]
+    if where is not None:
+        save_records(where, found)
+    return found
+
+
+def _writable(out: Path) -> Path:
+    """Return where records go; whoever could not save would have waited for nothing."""
+    if out.is_dir():
+        raise UsageError(f"out {out}; a folder, expected the name of a file.")
+    out = where_it_leads(out)
+    read_records(out)
+    require_file(out)
+    return out
 
 
 def _runs(run: str | Path) -> list[str | Path]:
