@@ -12,6 +12,11 @@ from foretell.datasets.doctor_values import RANGE_TOLERANCE
 from foretell.environments.making import EnvironmentSpec, environment_spec, stored_environment_spec
 from foretell.evaluation.protocol import NO_HORIZON_LIMIT
 
+MANY_TIMESTEPS = 20_000
+"""Episodes longer than this are rarely one."""
+SEEN_ENOUGH = 0.9
+"""Part of the time limit that the longest episode must reach; the few timesteps behind it decide little."""
+
 
 def environment_of(data: Dataset, environment: str | None) -> EnvironmentSpec:
     """Return the environment asked for, or the one that the data name, or what the data themselves show."""
@@ -78,6 +83,38 @@ def warn_of_endless_episodes(spec: EnvironmentSpec) -> None:
             f"{NO_HORIZON_LIMIT:,} timesteps. Register it with max_episode_steps, or leave validation out "
             "(evaluate_every 0).",
             stacklevel=5,
+        )
+
+
+def warn_of_timesteps(data: Dataset, spec: EnvironmentSpec, most: int, *, learned: bool) -> None:
+    """Warn of timesteps that a sequence model cannot act in, or has not seen: `learned` of one with a vector for each.
+
+    It acts for `most` timesteps. Nothing but the data says for how long to act where the environment has no limit, and
+    where there is none, how far.
+    """
+    longest = int(data.episode_lengths.max())
+    if spec.horizon is None:
+        found, ending = f"{spec.name} has no time limit", "Register it with max_episode_steps."
+        if not spec.name:
+            found = f"{data.name} names no environment that can be made"
+            ending = "Its actions stay within those of the data. Name one with environment."
+        if learned and longest > MANY_TIMESTEPS:
+            ending += (
+                f" It keeps a vector for each of them; is the file {data.num_episodes} episode"
+                f"{'' if data.num_episodes == 1 else 's'} because it does not say where they end (horizon)? "
+                "timestep_embedding sinusoidal keeps none."
+            )
+        warnings.warn(
+            f"{found}: the run will act for {most:,} timesteps, as long as the longest episode of the data, and no "
+            f"further. {ending}",
+            stacklevel=4,
+        )
+    elif learned and longest < SEEN_ENOUGH * spec.horizon:
+        warnings.warn(
+            f"episodes of {spec.name} go on for up to {spec.horizon:,} timesteps, the longest of {data.name} has "
+            f"{longest:,}: the vectors of later timesteps are not learned, and what is done there is anyone's guess. "
+            "timestep_embedding sinusoidal makes later timesteps like those before.",
+            stacklevel=4,
         )
 
 

@@ -23,7 +23,7 @@ from foretell.evaluation.acting import acting_policy, check_acting
 from foretell.evaluation.configs import ActingConfig, acting_settings
 from foretell.evaluation.policies import ASKED, restore_values
 from foretell.evaluation.protocol import VALIDATION_STARTS
-from foretell.facade.environments import warn_of_endless_episodes
+from foretell.facade.environments import warn_of_endless_episodes, warn_of_timesteps
 from foretell.facade.given_values import copy_values, given_values
 from foretell.facade.initial_weights import InitialWeights
 from foretell.facade.source import Source
@@ -156,8 +156,8 @@ def train(
         raise UsageError(f"optimizer muon moves matrices between hidden layers; this {algorithm} has none, use adamw.")
     if training.evaluate_every:
         source.check_evaluable("evaluate_every", root_seed, validation_episodes)
-    if spec.horizon is None:
-        _warn_of_no_limit(source, shape.max_timesteps)
+    learned = getattr(model, "timestep_embedding", None) == "learned" and not initial
+    warn_of_timesteps(data, spec, shape.max_timesteps, learned=learned)
     if target != "auto" and condition == "return":
         warn_of_unseen([target], config["dataset"])
     out = Path(out)
@@ -241,20 +241,6 @@ def _learn_values(
             measure = source.validation(ImitationPolicy(training.functions), root_seed, validation_episodes)
         run_updates(run, training, config, weights=training.functions.state_dict, evaluate=measure, progress=progress)
     return out
-
-
-def _warn_of_no_limit(source: Source, timesteps: int) -> None:
-    """Warn that nothing but the data says for how long to act, and where there is no environment, how far."""
-    name, ending = source.spec.name, "Register it with max_episode_steps."
-    found = f"{name} has no time limit"
-    if not name:
-        found = f"{source.data.name} names no environment that can be made"
-        ending = "Its actions stay within those of the data. Name one with environment."
-    warnings.warn(
-        f"{found}: the run will act for {timesteps:,} timesteps, as long as the longest episode of the data, and no "
-        f"further. {ending}",
-        stacklevel=4,
-    )
 
 
 def warn_of_unseen(targets: list[float], dataset: dict[str, Any]) -> None:
