@@ -31,6 +31,9 @@ class Report:
     """Folder of the report. Default: the run's or experiment's own; of several runs it has to be said."""
     environment: str | None = None
     """Gymnasium id, where runs were evaluated in several environments."""
+    references: tuple[float, float] | None = None
+    """Mean returns of random acting and of an expert, which the normalised score calls 0 and 100. Default: those of the
+    task, where they are known."""
     json: bool = False
     """Print one JSON object and nothing else on stdout."""
 
@@ -45,7 +48,11 @@ class Report:
         experiments = [folder for folder in self.folder if (folder / EXPERIMENT).exists()]
         if not experiments:
             return None
-        for name, given in (("--out", self.out), ("--environment", self.environment)):
+        for name, given in (
+            ("--out", self.out),
+            ("--environment", self.environment),
+            ("--references", self.references),
+        ):
             if given is not None:
                 raise UsageError(f"{name}: the report of an experiment lies in its own folder; leave it out.")
         if len(self.folder) > 1:
@@ -60,7 +67,7 @@ class Report:
             out = self.folder[0]
         if out is None:
             raise UsageError("several runs, or a file of records: say where the report goes, with --out.")
-        return write_comparison(self.folder, out, self.environment)
+        return write_comparison(self.folder, out, self.environment, self.references)
 
     def show(self, result: dict[str, Any]) -> str:
         """Show the table, and say where the page lies."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from foretell.core.decimals import decimals_of
 from foretell.core.errors import UsageError
 from foretell.core.scores import normalized_score
 from foretell.core.seeding import stream
+from foretell.core.settings import number
 from foretell.environments.tasks import TASKS
 from foretell.reporting.records import PolicyScores, scores_by_policy
 from foretell.reporting.run_results import RunResults
@@ -42,20 +44,27 @@ class Measured:
         return f"{self.label}/{self.target!r}"
 
 
-def build_comparison(results: Sequence[RunResults], environment: str | None = None) -> dict[str, Any]:
+def build_comparison(
+    results: Sequence[RunResults],
+    environment: str | None = None,
+    references: tuple[float, float] | None = None,
+) -> dict[str, Any]:
     """Return `{"protocol": {...}, "rows": [...]}`: a row for each policy and asked return, in the order of `results`.
 
     `protocol`: `environment`, `evaluation_starts` (their number), `bootstrap_samples`, `root_seed` (of the bootstrap),
     `against` (the first row's label). A row, in reward units but for the score: `label`, `algorithm`, `dataset`,
     `target_return` (None: by the run's own rule), `mean_return`, `ci95`, `iqm` (of the training seeds' means),
     `difference` and `difference_ci95` (to the first row, paired by start state; 0 for that row itself),
-    `normalized_score` (random 0, expert 100 of `environments.tasks`; None where they are not known), `training_seeds`,
-    `episodes` (start states, once a seed).
+    `normalized_score` (random 0, expert 100; None where these are not known), `training_seeds`, `episodes` (start
+    states, once a seed). `references` are the mean returns that the score calls 0 and 100, those of
+    `environments.tasks` unless given; `protocol` has them as `random_score` and `expert_score`.
 
     Start states that not all have are left out, with a warning. Raises `UsageError` where the records are of several
-    environments and `environment` names none of them, or share no start state.
+    environments and `environment` names none of them, or share no start state, and for references that are no two
+    numbers apart.
     """
     name = _environment_of(results, environment)
+    low, high = _references_of(name, references)
     measured = measure(results, name)
     first = measured[0]
     protocol = {
@@ -64,8 +73,26 @@ def build_comparison(results: Sequence[RunResults], environment: str | None = No
         "bootstrap_samples": BOOTSTRAP_SAMPLES,
         "root_seed": ROOT_SEED,
         "against": first.label if first.target is None else f"{first.label} asked {asked_phrase(first.target)}",
+        "random_score": low,
+        "expert_score": high,
     }
-    return {"protocol": protocol, "rows": [_row(one, first, name) for one in measured]}
+    rows = [_row(one, first) for one in measured]
+    for row, own in zip(rows, measured, strict=True):
+        if low is not None and high is not None:
+            row["normalized_score"] = round(normalized_score(own.scores.mean, random=low, expert=high), 9)
+    return {"protocol": protocol, "rows": rows}
+
+
+def _references_of(environment: str, references: tuple[float, float] | None) -> tuple[float, float] | tuple[None, None]:
+    if references is not None:
+        if not isinstance(references, list | tuple) or len(references) != 2:
+            raise UsageError(f"references {references!r}; expected two mean returns, random's and an expert's.")
+        low, high = number("random's reference", references[0]), number("the expert's reference", references[1])
+        if low == high or not math.isfinite(low) or not math.isfinite(high):
+            raise UsageError(f"references {low:g} and {high:g}; expected finite mean returns that differ.")
+        return low, high
+    task = TASKS.get(environment)
+    return (None, None) if task is None else (task.random_score, task.expert_score)
 
 
 def _environment_of(results: Sequence[RunResults], environment: str | None) -> str:
@@ -135,7 +162,7 @@ def _measured(networks: str, label: str, target: float | None, records: Records,
     )  # fmt: skip
 
 
-def _row(own: Measured, first: Measured, environment: str) -> dict[str, Any]:
+def _row(own: Measured, first: Measured) -> dict[str, Any]:
     returns = own.scores.returns
     generator = stream(ROOT_SEED, f"comparison/mean/{own.stream_name}")
     mean = estimate_mean(returns, samples=BOOTSTRAP_SAMPLES, generator=generator)
@@ -156,17 +183,10 @@ def _row(own: Measured, first: Measured, environment: str) -> dict[str, Any]:
         "iqm": interquartile_mean(returns.mean(axis=1)),
         "difference": difference.value,
         "difference_ci95": [difference.low, difference.high],
-        "normalized_score": _score(own.scores.mean, environment),
+        "normalized_score": None,
         "training_seeds": [seed for seed in own.scores.seeds if seed is not None],
         "episodes": len(own.scores.starts),
     }
-
-
-def _score(mean: float, environment: str) -> float | None:
-    task = TASKS.get(environment)
-    if task is None:
-        return None
-    return round(normalized_score(mean, random=task.random_score, expert=task.expert_score), 9)
 
 
 def comparison_columns(table: Mapping[str, Any]) -> tuple[str, ...]:
@@ -220,12 +240,15 @@ def asked_phrase(target: float | None) -> str:
 def comparison_sentence(table: Mapping[str, Any]) -> str:
     """Return the table's caption: what was measured, and what each column means."""
     protocol = table["protocol"]
+    scored = []
+    if protocol["random_score"] is not None:
+        low, high = protocol["random_score"], protocol["expert_score"]
+        scored = [f"normalised: random, {low:.10g}, is 0 and expert, {high:.10g}, is 100"]
     columns = "; ".join(
         [f"difference to {protocol['against']} paired by start state"] * (len(table["rows"]) > 1)
         + ["asked: a return, or the quantile of an advantage; — where the run's own rule chose, or nothing is asked"]
         + ["IQM: interquartile mean of the training seeds' means"]
-        + ["normalised: random 0, expert 100, by the task's reference scores"]
-        * (table["rows"][0]["normalized_score"] is not None)
+        + scored
     )
     return (
         f"{protocol['environment']}, undiscounted return per episode in reward units; "

@@ -30,13 +30,17 @@ FIGURE_BOOTSTRAP_SAMPLES = 2_000
 
 
 def write_comparison(
-    runs: Sequence[str | Path] | str | Path, out: str | Path, environment: str | None = None
+    runs: Sequence[str | Path] | str | Path,
+    out: str | Path,
+    environment: str | None = None,
+    references: tuple[float, float] | None = None,
 ) -> list[Path]:
     """Write `table.json`, `table.md`, `figures/` and `report.html` of runs beside each other; return their paths.
 
     `runs` are run folders, folders of several seeds, and files of evaluation records (`.jsonl`), all evaluated; the
     first is what the others are compared with (`comparison.build_comparison`). `environment` says which one where the
-    records are of several. The same inputs give the same bytes.
+    records are of several. `references` are mean returns of random acting and of an expert, which the normalised score
+    calls 0 and 100; default: those of `environments.tasks`. The same inputs give the same bytes.
 
     Raises `UsageError` where `runs` is empty, one of them is none, or they cannot be compared, `CheckpointError` where
     one was not evaluated or a file is damaged.
@@ -47,7 +51,7 @@ def write_comparison(
     results, folder = read_results([Path(run) for run in runs]), Path(out)
     if (folder / "experiment.json").exists():
         raise UsageError(f"{folder}: holds an experiment's own report; choose another --out.")
-    table = build_comparison(results, environment)
+    table = build_comparison(results, environment, references)
     name = table["protocol"]["environment"]
     figures = [draw_returns(folder / "figures" / "returns", table)]
     if curves := draw_curves(folder / "figures" / "learning", results, name):
