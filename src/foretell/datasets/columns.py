@@ -33,7 +33,7 @@ def as_actions(values: np.ndarray, where: str) -> np.ndarray:
     if values.ndim != 2 or values.shape[1] == 0:
         raise DatasetError(
             f"{where} has shape {values.shape}; expected (timesteps, action_dim), or (timesteps,) integers. "
-            f"{_side_by_side(values)}Flatten actions when recording."
+            f"{_side_by_side(values)}Of one environment, flatten actions when recording."
         )
     return _as_float32(values, where)
 

@@ -43,7 +43,7 @@ def train_seeds(
     call continues what is not finished. Where one fails, the others save what they have.
     Raises as `train` does; Foretell's own errors name the seed.
     """
-    if isinstance(dataset, str | Path):
+    if not isinstance(dataset, Dataset):
         dataset = open_dataset(dataset, horizon=horizon, environment=environment, ends_at=ends_at)
         horizon = ends_at = None
     settings |= {"environment": environment, "horizon": horizon, "ends_at": ends_at}

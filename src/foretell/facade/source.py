@@ -12,7 +12,7 @@ from foretell.core.progress import silent
 from foretell.core.stopping import heeding
 from foretell.datasets.d4rl import refuse_ends
 from foretell.datasets.dataset import IMAGINED_FROM, Dataset
-from foretell.datasets.registry import open_dataset
+from foretell.datasets.registry import open_dataset, openable
 from foretell.environments.making import EnvironmentSpec
 from foretell.evaluation.protocol import Policy, evaluate, validation_starts
 from foretell.facade.environments import environment_of, refuse_unfit
@@ -39,7 +39,7 @@ class Source:
         Raises `DatasetError` for data that training must not meet, `UsageError` for a `horizon` or `ends_at` without
         effect.
         """
-        if not isinstance(dataset, str | Path | Dataset):
+        if not isinstance(dataset, Dataset) and not openable(dataset):
             raise UsageError(
                 f"dataset is of type {type(dataset).__name__}; expected the path of a file, or what open_dataset "
                 "gives. write_d4rl makes a file of episodes."
