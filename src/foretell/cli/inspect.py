@@ -34,6 +34,9 @@ class Inspect:
     the episode is acted; default: where the run was trained."""
     horizon: int | None = None
     """Time limit in timesteps, for files that do not say where episodes end."""
+    ends_at: str | None = None
+    """Array of the file whose flags are True at the last timestep of each episode, and which alone says where they end:
+    timeouts (AntMaze), episode_terminals (d3rlpy), terminals. Terminals elsewhere are cleared."""
     card: Path | None = None
     """Also write the card as JSON to this file."""
     attention: bool = False
@@ -57,7 +60,7 @@ class Inspect:
 
             return draw_run_attention(
                 self.path, self.out, timestep=self.timestep, dataset=self.dataset, environment=self.environment,
-                horizon=self.horizon,
+                horizon=self.horizon, ends_at=self.ends_at,
             )  # fmt: skip
         if self._is_folder:
             from foretell.facade.run_card import run_card
@@ -80,7 +83,7 @@ class Inspect:
         from foretell.datasets.registry import open_dataset
         from foretell.environments.making import environment_spec, stored_environment_spec
 
-        dataset = open_dataset(self.path, horizon=self.horizon, environment=self.environment)
+        dataset = open_dataset(self.path, horizon=self.horizon, environment=self.environment, ends_at=self.ends_at)
         spec = stored_environment_spec(dataset.metadata.environment)
         return dataset_card(dataset, environment_spec(self.environment) if self.environment else spec)
 
@@ -93,13 +96,15 @@ class Inspect:
                 "--card": self.card is not None,
                 "--environment": self.environment is not None and self.dataset is not None,
                 "--horizon": self.horizon is not None and self.dataset is None,
+                "--ends-at": self.ends_at is not None and self.dataset is None,
             }
             where = f"--attention {'with' if self.dataset else 'without'} --dataset"
         else:
             unused = {f"--{name}": getattr(self, name) is not None for name in ("timestep", "dataset", "out")}
             where = "inspect without --attention"
             if self._is_folder:
-                unused |= {f"--{name}": getattr(self, name) is not None for name in ("environment", "horizon")}
+                of_data = ("environment", "horizon", "ends_at")
+                unused |= {f"--{name.replace('_', '-')}": getattr(self, name) is not None for name in of_data}
                 where = "a run folder without --attention"
         if given := [flag for flag, there in unused.items() if there]:
             raise UsageError(f"{', '.join(given)}: of no use to {where}; leave it out.")

@@ -91,7 +91,7 @@ def _asked(verb: Train) -> dict[str, Any]:
     if verb.dataset is not None:
         from foretell.datasets.registry import open_dataset
 
-        data = open_dataset(verb.dataset, horizon=verb.horizon, environment=verb.environment)
+        data = open_dataset(verb.dataset, horizon=verb.horizon, environment=verb.environment, ends_at=verb.ends_at)
         asked["dataset"] = {"fingerprint": data.fingerprint()}
     if verb.environment is not None:
         asked["environment"] = {"name": verb.environment}

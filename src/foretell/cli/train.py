@@ -87,6 +87,9 @@ class Train:
     """Gymnasium id. Default: the one that the dataset names; Pendulum-v1 for SAC."""
     horizon: int | None = None
     """Time limit in timesteps, for files that do not say where episodes end."""
+    ends_at: str | None = None
+    """Array of the file whose flags are True at the last timestep of each episode, and which alone says where they end:
+    timeouts (AntMaze), episode_terminals (d3rlpy), terminals. Terminals elsewhere are cleared."""
     seed: int = 0
     """Seed of weights, batches and dropout."""
     seeds: str | None = None
@@ -139,7 +142,7 @@ class Train:
 
     def arguments(self, seed: int) -> tuple[str, ...]:
         """Return the command line that trains one seed of these settings on one thread."""
-        plain = ("algorithm", "environment", "horizon", "root_seed", "validation_episodes")
+        plain = ("algorithm", "environment", "horizon", "ends_at", "root_seed", "validation_episodes")
         asked = (
             ("condition", "target", "best_share", "values_from", "initial_weights") if self.algorithm in MODELS else ()
         )
@@ -172,7 +175,9 @@ class Train:
         return {"root_seed": self.root_seed, "validation_episodes": self.validation_episodes}
 
     def _of_data(self) -> dict[str, Any]:
-        return {**self._of_validation(), "environment": self.environment, "horizon": self.horizon}
+        return {
+            **self._of_validation(), "environment": self.environment, "horizon": self.horizon, "ends_at": self.ends_at,
+        }  # fmt: skip
 
     def of_network(self) -> dict[str, Any]:
         """Return what `facade.train` is told of a network, whatever the seed."""
@@ -220,6 +225,7 @@ class Train:
             "--values flags": self.values != IQLConfig() and (not learned or self.values_from is not None),
             "--values-from": self.values_from is not None and not learned,
             "--horizon": self.algorithm == "sac" and self.horizon is not None,
+            "--ends-at": self.algorithm == "sac" and self.ends_at is not None,
         }
         for flags, given in unused.items():
             if given:

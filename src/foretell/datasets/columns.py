@@ -33,7 +33,7 @@ def as_actions(values: np.ndarray, where: str) -> np.ndarray:
     if values.ndim != 2 or values.shape[1] == 0:
         raise DatasetError(
             f"{where} has shape {values.shape}; expected (timesteps, action_dim), or (timesteps,) integers. "
-            "Flatten actions when recording."
+            f"{_side_by_side(values)}Of one environment, flatten actions when recording."
         )
     return _as_float32(values, where)
 
@@ -72,7 +72,21 @@ def _as_vector(values: np.ndarray, where: str) -> np.ndarray:
         return values
     if values.ndim == 2 and values.shape[1] == 1:
         return values.reshape(-1)
-    raise DatasetError(f"{where} has shape {values.shape}; expected (timesteps,), one number a timestep.")
+    mend = _side_by_side(values)
+    raise DatasetError(
+        f"{where} has shape {values.shape}; expected (timesteps,), one number a timestep. {mend}".strip()
+    )
+
+
+def _side_by_side(values: np.ndarray) -> str:
+    """Return what to do about columns of several environments; rows of one shape would interleave their episodes."""
+    if values.ndim < 2:
+        return ""
+    rest = "".join(f", {length}" for length in values.shape[2:])
+    return (
+        "Of several environments side by side, (timesteps, environments, ...), swap the first two axes first, in every "
+        f"column: array.swapaxes(0, 1).reshape(-1{rest}); the last timestep of each environment is an end. "
+    )
 
 
 def _check_number(values: np.ndarray, where: str) -> None:

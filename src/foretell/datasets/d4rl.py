@@ -6,6 +6,7 @@ whatever the size, and memory holds what is looked at. Everything else is read a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ import numpy as np
 from foretell.core.errors import DatasetError, UsageError
 from foretell.core.files import read_json
 from foretell.datasets import boundaries, columns, hdf5, stored_metadata
+from foretell.datasets.asked_ends import likely_ends, refuse_both, with_asked_ends
+from foretell.datasets.d4rl_writer import FILE_KEYS
 from foretell.datasets.dataset import Dataset
-from foretell.datasets.fingerprint import checksum_of
+from foretell.datasets.fingerprint import checksum_of, fingerprint
 
 REQUIRED = ("observations", "actions", "rewards", "terminals")
 OPTIONAL = ("timeouts", "next_observations")
@@ -23,7 +26,9 @@ CHECKSUM, FINGERPRINT = "foretell/checksum", "foretell/fingerprint"
 """In files that Foretell wrote: SHA-256 over the columns, checked before training; and over all else, on opening."""
 
 
-def read_d4rl(path: str | Path, *, horizon: int | None = None, environment: str | None = None) -> Dataset:
+def read_d4rl(
+    path: str | Path, *, horizon: int | None = None, environment: str | None = None, ends_at: str | None = None
+) -> Dataset:
     """Open a D4RL file.
 
     Files without `timeouts` get their episode boundaries from where `next_observations` break off, else from
@@ -32,10 +37,14 @@ def read_d4rl(path: str | Path, *, horizon: int | None = None, environment: str 
     Without `next_observations`, final observations stay unknown. A last episode that the file leaves open is kept and
     flagged as truncated. `Dataset.notes` says which was done.
 
+    `ends_at` names an array of the file whose flags are the last timesteps of the episodes, whatever else the file says
+    of them (`asked_ends.with_asked_ends`). A file of Foretell's own is then held against its fingerprint on opening.
+
     Raises `DatasetError` where the file cannot be opened, a key is missing, shapes are wrong or lengths disagree,
-    `UsageError` for a `horizon` that would have no effect.
+    `UsageError` for a `horizon` that would have no effect, or an `ends_at` that is not there.
     """
     path = Path(path)
+    refuse_both(ends_at, horizon, str(path))
     with hdf5.open_arrays(path) as arrays:
         missing = [key for key in REQUIRED if key not in arrays]
         if missing:
@@ -56,13 +65,20 @@ def read_d4rl(path: str | Path, *, horizon: int | None = None, environment: str 
     extras = {name: v for name, v in others.items() if not name.startswith(("metadata/", "foretell/"))}
     table = convert(main, str(path))
     _check_lengths(table, infos, str(path))
+    stored, beside = _stored_fingerprint(others, path), {**extras, **{f"infos/{name}": v for name, v in infos.items()}}
+    notes: tuple[str, ...] = ()
+    if ends_at is not None:
+        asked, note = with_asked_ends(table, beside, ends_at, str(path))
+        stored = None if stored == _fingerprint_of(table, infos) else stored  # of flags that are no longer those
+        table, ends, notes = asked, None, (note,)
+        extras.pop(ends_at, None)  # it is read
+    found = with_episodes(
+        table, ends, environment=environment or metadata.environment, horizon=horizon, where=str(path), beside=beside
+    )
+    found["notes"] = notes + found["notes"]
     return Dataset(
-        name=path.stem, path=path, infos=infos, metadata=metadata, extras=extras,
-        stored_fingerprint=_stored_fingerprint(others, path),
-        **with_episodes(
-            table, ends, environment=environment or metadata.environment, horizon=horizon, where=str(path)
-        ),
-    )  # fmt: skip
+        name=path.stem, path=path, infos=infos, metadata=metadata, extras=extras, stored_fingerprint=stored, **found
+    )
 
 
 def _check_others(others: dict[str, np.ndarray], ends: np.ndarray | None, where: str) -> None:
@@ -95,6 +111,15 @@ def _stored_fingerprint(others: dict[str, np.ndarray], path: Path) -> str | None
     return stored
 
 
+def _fingerprint_of(table: dict[str, np.ndarray], infos: dict[str, np.ndarray]) -> str:
+    """Return the fingerprint of the columns as the file has them."""
+    words = {key: word for word, key in FILE_KEYS.items()}
+    return fingerprint(
+        {words.get(key, key): values for key, values in table.items()}
+        | {f"infos/{name}": values for name, values in infos.items()}
+    )
+
+
 def convert(main: dict[str, np.ndarray], where: str) -> dict[str, np.ndarray]:
     """Bring the columns under D4RL's keys to one type and rank each, or raise `DatasetError`."""
     readers = {
@@ -122,17 +147,19 @@ def _check_lengths(table: dict[str, np.ndarray], infos: dict[str, np.ndarray], w
 
 
 def with_episodes(
-    table: dict[str, np.ndarray], ends: np.ndarray | None, *, environment: str | None, horizon: int | None, where: str
-) -> dict[str, Any]:
+    table: dict[str, np.ndarray], ends: np.ndarray | None, *, environment: str | None, horizon: int | None, where: str,
+    beside: Mapping[str, np.ndarray] | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Return the columns under Foretell's names with `truncations`, `episode_ends` and `notes` settled.
 
-    `table` has D4RL's keys; lengths agree. Raises `DatasetError` where nothing says how long an episode is.
+    `table` has D4RL's keys; lengths agree. `beside` are other arrays of the file, among which one may say where
+    episodes end. Raises `DatasetError` where nothing says how long an episode is.
     """
     notes: list[str] = []
     terminations, timeouts = table["terminals"], table.get("timeouts")
     following = table.get("next_observations")
     if timeouts is None or (horizon is not None and not timeouts.any()):
-        timeouts, note = _find_timeouts(table, environment, horizon, where)
+        timeouts, note = _find_timeouts(table, beside or {}, environment, horizon, where)
         notes.append(note)
     elif horizon is not None:
         raise no_use_for(horizon, f"{where}: its 'timeouts' say where episodes end")
@@ -160,18 +187,36 @@ def no_use_for(horizon: int, why: str) -> UsageError:
     return UsageError(f"{why}; a horizon ({horizon}) is for data that do not say it. Leave it out.")
 
 
+def refuse_ends(horizon: int | None, ends_at: str | None, why: str) -> None:
+    """Raise `UsageError` where either is given for data whose ends are settled; `why` says by what."""
+    if horizon is not None:
+        raise no_use_for(horizon, why)
+    if ends_at is not None:
+        raise UsageError(f"{why}; ends_at ({ends_at}) is for files in D4RL's form. Leave it out.")
+
+
 def _find_timeouts(
-    table: dict[str, np.ndarray], environment: str | None, horizon: int | None, where: str
-) -> tuple[np.ndarray, str]:
+    table: dict[str, np.ndarray], beside: Mapping[str, np.ndarray], environment: str | None, horizon: int | None,
+    where: str,
+) -> tuple[np.ndarray, str]:  # fmt: skip
     terminations, following = table["terminals"], table.get("next_observations")
     limit = boundaries.time_limit(environment) if horizon is None else horizon
+    likely = likely_ends(table, beside)
+    rather = f" {likely!r} may say it better: --ends-at {likely}." if likely else ""
     if following is not None and horizon is None:
         flags = boundaries.truncations_at_breaks(table["observations"], following, terminations)
-        return flags, "there are no 'timeouts'; episodes end where 'next_observations' and 'observations' part."
+        note = "there are no 'timeouts'; episodes end where 'next_observations' and 'observations' part."
+        return flags, note + rather
     if limit is not None:
         flags = boundaries.truncations_at_horizon(terminations, limit)
-        return flags, f"no 'timeouts' are recorded; episodes end at a termination or after {limit} timesteps."
+        return flags, f"no 'timeouts' are recorded; episodes end at a termination or after {limit} timesteps.{rather}"
+    if likely:
+        mend = f"{likely!r} seems to: --ends-at {likely}. Else pass"
+    elif terminations.any():
+        mend = "Where 'terminals' are the only ends, say so: --ends-at terminals. Else pass"
+    else:
+        mend = "Pass"
     raise DatasetError(
         f"{where}: neither 'timeouts' nor 'next_observations' say where an episode ends; expected one of them. "
-        "Pass the time limit in timesteps: --horizon N, or the --environment that has one."
+        f"{mend} the time limit in timesteps: --horizon N, or the --environment that has one."
     )

@@ -168,7 +168,16 @@ def write_columns(path: str | Path, columns: Mapping[str, np.ndarray], metadata:
 
 
 def write_dataset(path: str | Path, dataset: Dataset) -> None:
-    """Write a dataset as it is: columns, infos, metadata, extras; no final observations where none are known."""
+    """Write a dataset as it is: columns, infos, metadata, extras; no final observations where none are known.
+
+    Raises `UsageError` for what is no `Dataset`, and for a name that no dataset is opened by.
+    """
+    _check_name(path)
+    if not isinstance(dataset, Dataset):
+        raise UsageError(
+            f"{path}: the dataset is of type {type(dataset).__name__}; expected a Dataset. write_d4rl writes a list of "
+            "Episode; of columns make a foretell.Dataset first."
+        )
     columns = dataset.columns()
     with D4RLWriter(
         path, num_steps=dataset.num_steps, layout=layout_of(columns), metadata=dataset.metadata, extras=dataset.extras
@@ -192,14 +201,20 @@ def write_d4rl(path: str | Path, episodes: Iterable[Episode], metadata: DatasetM
     `next_observations` is left out where the final observation of any episode is unknown: nothing is invented.
     Raises `DatasetError` where there are none or they differ, `UsageError` for a name that no dataset is opened by.
     """
-    if Path(path).suffix.lower() not in ENDINGS:
-        raise UsageError(f"{path}: is no name that a dataset is opened by; expected one that ends in .hdf5 or .h5.")
-    if isinstance(episodes, Episode) or not isinstance(metadata, DatasetMetadata):
+    _check_name(path)
+    if isinstance(episodes, Dataset):
+        raise UsageError(f"{path}: episodes are a Dataset; expected a list of Episode. write_dataset writes it.")
+    if isinstance(episodes, Episode | Mapping) or not isinstance(episodes, Iterable):
+        raise _no_episodes(path, type(episodes).__name__)
+    if not isinstance(metadata, DatasetMetadata):
         raise UsageError(
             f"{path}: episodes are {type(episodes).__name__}, metadata {type(metadata).__name__}; expected a list of "
             "Episode, and DatasetMetadata."
         )
     found = list(episodes)
+    for episode in found:
+        if not isinstance(episode, Episode):
+            raise _no_episodes(path, f"of type {type(episode).__name__}")
     if not found:
         raise DatasetError(f"{path}: 0 episodes to write; expected at least 1. Was the recording stopped early?")
     known = all(episode.final_observation_known for episode in found)
@@ -214,6 +229,18 @@ def write_d4rl(path: str | Path, episodes: Iterable[Episode], metadata: DatasetM
                 writer.append({name: np.concatenate([block[name] for block in blocks]) for name in layout})
             except ValueError as error:
                 raise DatasetError(f"{path}: episodes differ in shape ({error}); expected one shape.") from None
+
+
+def _no_episodes(path: str | Path, found: str) -> UsageError:
+    return UsageError(
+        f"{path}: episodes are {found}; expected a list of Episode, and DatasetMetadata. Make a foretell.Episode of "
+        "each; of columns of many episodes a foretell.Dataset, which write_dataset writes."
+    )
+
+
+def _check_name(path: str | Path) -> None:
+    if Path(path).suffix.lower() not in ENDINGS:
+        raise UsageError(f"{path}: is no name that a dataset is opened by; expected one that ends in .hdf5 or .h5.")
 
 
 def _columns_of(episode: Episode, with_next: bool) -> dict[str, np.ndarray]:

@@ -112,8 +112,25 @@ class Dataset:
                 f"{self.name}: 'next_observations' has shape {self.next_observations.shape}, 'observations' "
                 f"{self.observations.shape}; expected the same. Write the file again from its source."
             )
-        ends = self.episode_ends
-        if len(ends) == 0 or ends[-1] != steps or ends[0] < 1 or (np.diff(ends) < 1).any():
+        self._check_ends()
+
+    def _check_ends(self) -> None:
+        """Raise `DatasetError` where the ends are not those of whole episodes up to the last timestep."""
+        ends, steps = self.episode_ends, self.num_steps
+        rising = (np.diff(ends, prepend=0) >= 1).all()
+        if rising and (len(ends) == 0 or ends[-1] < steps):
+            flagged = np.asarray(self.terminations) | np.asarray(self.truncations)
+            found = f"the last of the episode ends is {ends[-1]}" if len(ends) else "there are no episode ends"
+            if len(ends) and flagged[ends].all() and not flagged[ends - 1].all():
+                mend = "These are the last timesteps themselves: add 1."
+            else:
+                mend = "Where the recording stopped in the middle of an episode, append "
+                mend += f"{steps} to episode_ends{'.' if flagged[-1] else ' and set truncations[-1] = True.'}"
+            raise DatasetError(
+                f"{self.name}: {found}, of {steps} timesteps; expected whole episodes without an empty one, and for "
+                f"each the row behind its last timestep, the last of them {steps}. {mend}"
+            )
+        if not rising or ends[-1] != steps:
             raise DatasetError(
                 f"{self.name}: episode ends do not rise from at least 1 to {steps}, the number of timesteps; "
                 "expected whole episodes without an empty one. Drop empty episodes when recording."

@@ -46,6 +46,7 @@ def open_arrays(path: Path) -> Iterator[dict[str, h5py.Dataset | np.ndarray]]:
         _check_start(path, system.read_at(handle, len(SIGNATURE), 0))
         try:
             with h5py.File(system.name_of(handle, path), "r", locking=False) as file:
+                _check_form(file, path)
                 arrays = _walk(file, path)
                 rules.check_sizes(arrays, held, path)
                 for name, array in arrays.items():
@@ -114,6 +115,16 @@ def _check_start(path: Path, start: bytes) -> None:
         raise DatasetError(
             f"{path}: not an HDF5 file, or one that begins with something else; expected a dataset in D4RL's HDF5 "
             "form. Is it the right file?"
+        )
+
+
+def _check_form(file: h5py.File, path: Path) -> None:
+    """Say of a form that is known, by its names alone, what it is; it would be refused for something in it."""
+    if {"actions_0", "observations_0"} <= set(file):
+        raise DatasetError(
+            f"{path}: a ReplayBuffer of d3rlpy ('observations_0', 'actions_0' and so on, of each episode); expected "
+            "D4RL's form, 'observations', 'actions', 'rewards', 'terminals' of all episodes one behind the other. "
+            "Join them to a foretell.Dataset and write that (docs/datasets.md)."
         )
 
 

@@ -7,12 +7,13 @@ lies in its metadata under `foretell`, so that the way there and back loses noth
 from __future__ import annotations
 
 import base64
+import contextlib
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,8 +22,11 @@ from foretell.datasets import stored_metadata
 from foretell.datasets.d4rl import convert, with_episodes
 from foretell.datasets.dataset import Dataset, DatasetMetadata
 from foretell.datasets.minari_episodes import Notes, episode_columns
-from foretell.datasets.recorded_environment import changes_of_environment
+from foretell.datasets.recorded_environment import changes_of_environment, registered_alike
 from foretell.environments.flattening import described
+
+if TYPE_CHECKING:
+    from minari import MinariDataset
 
 KEY = "foretell"
 NEXT = "next_observations"
@@ -39,20 +43,23 @@ def read_minari(dataset_id: str) -> Dataset:
     the local storage, has actions that are not one array, or observations of no fixed size or of another space.
     """
     minari = _minari(dataset_id)
-    try:
+    with _unreadable(dataset_id):
         _check_spaces(minari, dataset_id)
         source = minari.load_dataset(dataset_id)
+    return read_minari_dataset(source)
+
+
+def read_minari_dataset(source: MinariDataset) -> Dataset:
+    """Read what Minari has loaded, filtered, split or combined: the episodes that it points to.
+
+    It is what `read_minari` gives of its id, where these are all of them. Raises `DatasetError` as that does.
+    """
+    dataset_id = source.spec.dataset_id
+    with _unreadable(dataset_id):
         stored = source.storage.metadata
         described(source.spec.observation_space)
         notes = Notes(space=source.spec.observation_space)
         episodes = [episode_columns(episode, dataset_id, notes) for episode in source.iterate_episodes()]
-    except UsageError as error:
-        raise DatasetError(f"minari:{dataset_id}: {error}") from None
-    except (OSError, KeyError, ValueError, TypeError, AssertionError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DatasetError(
-            f"minari:{dataset_id}: cannot be read ({reason}). To fetch it: minari download {dataset_id}"
-        ) from error
     if not episodes:
         raise DatasetError(f"minari:{dataset_id}: 0 episodes; expected at least 1.")
     names = set(episodes[0])
@@ -66,18 +73,43 @@ def read_minari(dataset_id: str) -> Dataset:
     elif ours and ours["next_observations"] == "unknown":
         del table["next_observations"]
     table = convert(table, f"minari:{dataset_id}")
-    changes = () if ours else changes_of_environment(source.spec.env_spec)
-    metadata = _our_metadata(ours) if ours else _their_metadata(source, stored, known=not changes)
+    environment, note = (None, ()) if ours else _environment_of(source.spec.env_spec)
+    metadata = _our_metadata(ours) if ours else _their_metadata(source, stored, environment)
     ends = np.cumsum([len(columns["rewards"]) for columns in episodes])
     found = with_episodes(table, ends, environment=metadata.environment, horizon=None, where=f"minari:{dataset_id}")
-    found["notes"] += notes.sentences()
-    if changes:
-        found["notes"] += (
-            f"recorded in {source.spec.env_spec.id} with {', '.join(changes)}, which that id does not stand for: no "
-            "environment is named. Register one that is made so, and give it with --environment.",
-        )
-    return Dataset(
-        name=dataset_id, infos=infos, metadata=metadata, extras=_decode(ours["extras"]) if ours else {}, **found
+    found["notes"] += notes.sentences() + note
+    whole = len(episodes) == source.storage.total_episodes  # else extras are those of other timesteps too
+    extras = _decode(ours["extras"]) if ours and whole else {}
+    return Dataset(name=dataset_id, infos=infos, metadata=metadata, extras=extras, **found)
+
+
+@contextlib.contextmanager
+def _unreadable(dataset_id: str) -> Iterator[None]:
+    """Have what Minari raises for data that it cannot read told with their id."""
+    try:
+        yield
+    except UsageError as error:
+        raise DatasetError(f"minari:{dataset_id}: {error}") from None
+    except (OSError, KeyError, ValueError, TypeError, AssertionError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DatasetError(
+            f"minari:{dataset_id}: cannot be read ({reason}). To fetch it: minari download {dataset_id}"
+        ) from error
+
+
+def _environment_of(spec: Any) -> tuple[str | None, tuple[str, ...]]:
+    """Return the id that stands for the recording's environment, None where none does, and what is to be said of it."""
+    if spec is None:
+        return None, ()
+    changes = changes_of_environment(spec)
+    if not changes:
+        return spec.id, ()
+    made = f"recorded in {spec.id} with {', '.join(changes)}"
+    if (same := registered_alike(spec)) is not None:
+        return same, (f"{made}, which is registered as {same}.",)
+    return None, (
+        f"{made}, which that id does not stand for: no environment is named. Register one that is made so, and give it "
+        "with --environment.",
     )
 
 
@@ -189,10 +221,10 @@ def _spaces(dataset: Dataset) -> dict[str, Any]:
     return found
 
 
-def _their_metadata(source: Any, stored: Mapping[str, Any], *, known: bool) -> DatasetMetadata:
+def _their_metadata(source: Any, stored: Mapping[str, Any], environment: str | None) -> DatasetMetadata:
     kept = {f"minari/{name}": stored[name] for name in ("code_permalink", "author", "author_email") if name in stored}
     return DatasetMetadata(
-        environment=source.spec.env_spec.id if source.spec.env_spec and known else None,
+        environment=environment,
         algorithm=stored.get("algorithm_name"),
         description=stored.get("description", ""),
         versions={"minari": source.minari_version},

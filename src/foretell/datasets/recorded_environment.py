@@ -22,6 +22,28 @@ def changes_of_environment(spec: Any) -> tuple[str, ...]:
 
     if spec is None or (registered := gymnasium.registry.get(spec.id)) is None:
         return ()
+    return _changes(spec, registered)
+
+
+def registered_alike(spec: Any) -> str | None:
+    """Return the first id registered here, by its letters, that stands for the recording's environment: with the same
+    entry point, keywords and time limit. None where there is none.
+
+    Of LunarLander-v3 with `continuous=True` it is LunarLanderContinuous-v3.
+    """
+    import gymnasium
+
+    for name, registered in sorted(gymnasium.registry.items()):
+        same = isinstance(spec.entry_point, str) and registered.entry_point == spec.entry_point
+        if same and not registered.additional_wrappers and not _changes(spec, registered):
+            there, usual = _stored(spec.kwargs), _defaults(registered)
+            wanted = {key: value for key, value in _stored(registered.kwargs).items() if key not in LOOKS}
+            if all(there.get(key, usual.get(key, _NOTHING)) == value for key, value in wanted.items()):
+                return name
+    return None
+
+
+def _changes(spec: Any, registered: Any) -> tuple[str, ...]:
     there, here = _stored(spec.kwargs), _stored(registered.kwargs)
     given = {name: value for name, value in there.items() if name not in LOOKS and here.get(name, _NOTHING) != value}
     usual = _defaults(registered) if given else {}
@@ -40,11 +62,12 @@ def _stored(values: dict[str, Any]) -> dict[str, Any]:
 def _defaults(registered: Any) -> dict[str, Any]:
     """Return what the environment's keywords are where nobody says; nothing where it cannot be loaded here."""
     from gymnasium.envs.registration import load_env_creator
+    from gymnasium.error import Error
 
     entry = registered.entry_point
     try:
         maker = load_env_creator(entry) if isinstance(entry, str) else entry
         parameters = inspect.signature(maker).parameters.values()
         return _stored({one.name: one.default for one in parameters if one.default is not inspect.Parameter.empty})
-    except (ImportError, AttributeError, TypeError, ValueError):
+    except (Error, ImportError, AttributeError, TypeError, ValueError):
         return {}

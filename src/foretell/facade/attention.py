@@ -40,14 +40,16 @@ def draw_run_attention(
     dataset: str | Path | Dataset | None = None,
     environment: str | None = None,
     horizon: int | None = None,
+    ends_at: str | None = None,
 ) -> dict[str, Any]:
     """Draw what the tokens of one window attend to, in every layer and head of a finished run, as a PNG and an SVG.
 
-    The episode is acted by the run's policy from its first validation start, in its environment or the one given;
-    where there is a `dataset`, it is the first one recorded there (`horizon` for files that do not say where episodes
-    end). The window ends at `timestep`, by default the middle of the episode. `out` ends in .png; default:
-    attention.png in the run folder. Returns `run`, `figure`, `episode` (where it comes from, its length and return),
-    `timestep`, `caption` and `maps` (name, shape `[layers, heads, queries, keys]`, queries and keys by name).
+    The episode is acted by the run's policy from its first validation start, in its environment or the one given; where
+    there is a `dataset`, it is the first one recorded there (`horizon` for files that do not say where episodes end,
+    `ends_at` for those where one array says it). The window ends at `timestep`, by default the middle of the episode.
+    `out` ends in .png; default: attention.png in the run folder. Returns `run`, `figure`, `episode` (where it comes
+    from, its length and return), `timestep`, `caption` and `maps` (name, shape `[layers, heads, queries, keys]`, queries
+    and keys by name).
     Raises `UsageError` for a run without attention, a timestep that the episode has not, another kind of `out`.
     """
     config, _ = load_run(Path(run))
@@ -63,7 +65,7 @@ def draw_run_attention(
         name = _environment(config, environment)
         episode = acted_episode(policy, name, validation_starts(config["validation"]["root_seed"], 1)[0])
     else:
-        episode = recorded_episode(policy, dataset, horizon)
+        episode = recorded_episode(policy, dataset, horizon, ends_at)
         name = episode.name
     length = episode.num_steps
     timestep = length // 2 if timestep is None else timestep
@@ -126,9 +128,11 @@ def acted_episode(policy: Policy, environment: str, start: int) -> Dataset:
     )  # fmt: skip
 
 
-def recorded_episode(policy: ConditionedPolicy, dataset: str | Path | Dataset, horizon: int | None) -> Dataset:
+def recorded_episode(
+    policy: ConditionedPolicy, dataset: str | Path | Dataset, horizon: int | None, ends_at: str | None = None
+) -> Dataset:
     """Return the first episode of a dataset. Raises `UsageError` where its shapes are not those of the run."""
-    data = dataset if isinstance(dataset, Dataset) else open_dataset(dataset, horizon=horizon)
+    data = dataset if isinstance(dataset, Dataset) else open_dataset(dataset, horizon=horizon, ends_at=ends_at)
     shape = policy.model.shape
     found = (data.observation_shape, data.discrete, None if data.discrete else data.action_dim)
     expected = (shape.observation_shape, shape.discrete, None if shape.discrete else shape.action_dim)

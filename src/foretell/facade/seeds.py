@@ -33,6 +33,7 @@ def train_seeds(
     *,
     environment: str | None = None,
     horizon: int | None = None,
+    ends_at: str | None = None,
     progress: Progress = silent,
     **settings: Any,
 ) -> list[Path]:
@@ -42,9 +43,10 @@ def train_seeds(
     call continues what is not finished. Where one fails, the others save what they have.
     Raises as `train` does; Foretell's own errors name the seed.
     """
-    if isinstance(dataset, str | Path):
-        dataset, horizon = open_dataset(dataset, horizon=horizon, environment=environment), None
-    settings |= {"environment": environment, "horizon": horizon}
+    if not isinstance(dataset, Dataset):
+        dataset = open_dataset(dataset, horizon=horizon, environment=environment, ends_at=ends_at)
+        horizon = ends_at = None
+    settings |= {"environment": environment, "horizon": horizon, "ends_at": ends_at}
     work = _Work(dataset, [_Run(seed=seed, folder=Path(out) / f"seed-{seed}") for seed in seeds], progress, settings)
     threads = [
         threading.Thread(target=work.train, args=(run,), name=f"seed {run.seed}", daemon=True) for run in work.runs

@@ -10,9 +10,9 @@ from foretell.core.errors import UsageError
 from foretell.core.launching import launch
 from foretell.core.progress import silent
 from foretell.core.stopping import heeding
-from foretell.datasets.d4rl import no_use_for
+from foretell.datasets.d4rl import refuse_ends
 from foretell.datasets.dataset import IMAGINED_FROM, Dataset
-from foretell.datasets.registry import open_dataset
+from foretell.datasets.registry import open_dataset, openable
 from foretell.environments.making import EnvironmentSpec
 from foretell.evaluation.protocol import Policy, evaluate, validation_starts
 from foretell.facade.environments import environment_of, refuse_unfit
@@ -31,21 +31,23 @@ class Source:
 
     @classmethod
     def of(
-        cls, dataset: str | Path | Dataset, environment: str | None, horizon: int | None, limits: ActionRange | None
-    ) -> Source:
+        cls, dataset: str | Path | Dataset, environment: str | None, horizon: int | None, limits: ActionRange | None,
+        ends_at: str | None = None,
+    ) -> Source:  # fmt: skip
         """Open and check the data; `limits` override the environment's action range.
 
-        Raises `DatasetError` for data that training must not meet, `UsageError` for a `horizon` without effect.
+        Raises `DatasetError` for data that training must not meet, `UsageError` for a `horizon` or `ends_at` without
+        effect.
         """
-        if not isinstance(dataset, str | Path | Dataset):
+        if not isinstance(dataset, Dataset) and not openable(dataset):
             raise UsageError(
                 f"dataset is of type {type(dataset).__name__}; expected the path of a file, or what open_dataset "
                 "gives. write_d4rl makes a file of episodes."
             )
-        if isinstance(dataset, Dataset) and horizon is not None:
-            raise no_use_for(horizon, f"{dataset.name} is open, and its episodes are known")
+        if isinstance(dataset, Dataset):
+            refuse_ends(horizon, ends_at, f"{dataset.name} is open, and its episodes are known")
         data = dataset if isinstance(dataset, Dataset) else open_dataset(
-            dataset, horizon=horizon, environment=environment
+            dataset, horizon=horizon, environment=environment, ends_at=ends_at
         )  # fmt: skip
         spec = environment_of(data, environment)
         refuse_unfit(data, spec)

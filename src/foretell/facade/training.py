@@ -69,6 +69,7 @@ def train(
     initial_weights: str | Path | None = None,
     environment: str | None = None,
     horizon: int | None = None,
+    ends_at: str | None = None,
     action_range: ActionRange | None = None,
     seed: int = 0,
     root_seed: int = ROOT_SEED,
@@ -92,7 +93,7 @@ def train(
     take their updates together on a GPU (`facade.seeds.train_seeds`).
 
     `environment` overrides the one named in the dataset; it gives action range and horizon. `action_range` overrides
-    the environment's. `horizon` is the time limit for files that do not say where episodes end.
+    the environment's. `horizon` is the time limit, or `ends_at` the array of the file, that says where episodes end.
     Raises `DatasetError` for data that training must not meet, `UsageError` where `out` holds another run.
     """
     check_kinds(
@@ -102,7 +103,7 @@ def train(
     check_callable(progress=progress)
     require_settings_of(algorithm, model)
     seed, root_seed = whole("seed", seed), whole("root_seed", root_seed)
-    source = Source.of(dataset, environment, horizon, action_range)
+    source = Source.of(dataset, environment, horizon, action_range, ends_at)
     data, spec, normalization = source.data, source.spec, source.normalization
     initial = InitialWeights.of(initial_weights) if initial_weights else None
     model = model or model_entry(algorithm).config()
@@ -206,6 +207,7 @@ def train_iql(
     values: IQLConfig | None = None,
     environment: str | None = None,
     horizon: int | None = None,
+    ends_at: str | None = None,
     action_range: ActionRange | None = None,
     seed: int = 0,
     root_seed: int = ROOT_SEED,
@@ -219,7 +221,7 @@ def train_iql(
     check_kinds(values=(values, IQLConfig), action_range=(action_range, ActionRange))
     check_callable(progress=progress)
     seed, root_seed = whole("seed", seed), whole("root_seed", root_seed)
-    source = Source.of(dataset, environment, horizon, action_range)
+    source = Source.of(dataset, environment, horizon, action_range, ends_at)
     return _learn_values(source, Path(out), values or IQLConfig(), seed, root_seed, validation_episodes, progress)
 
 

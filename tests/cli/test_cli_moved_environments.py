@@ -1,0 +1,64 @@
+"""Names of environments that are registered and cannot be made: what to name, or to install, instead."""
+
+from __future__ import annotations
+
+import gymnasium
+import pytest
+
+from foretell.core.errors import UsageError
+from foretell.environments.making import make_environment
+
+
+def _moved(**kwargs):
+    raise ImportError("The v2 and v3 of it have been moved to another project.\nAnd more.")
+
+
+def _not_installed(**kwargs):
+    raise gymnasium.error.DependencyNotInstalled("A simulator is not installed, run `pip install simulator`")
+
+
+def _needs(size):
+    raise AssertionError
+
+
+def _silent(**kwargs):
+    raise ImportError
+
+
+NAMES = {
+    "Moved-v2": _moved, "Moved-v10": _not_installed, "Moved-v9": _moved, "MovedFar-v11": _moved,
+    "space/Moved-v12": _moved, "Needs-v0": _needs, "Needs-v1": _moved, "Silent-v0": _silent,
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def registered():
+    for name, maker in NAMES.items():
+        gymnasium.register(name, entry_point=maker)
+    yield
+    for name in NAMES:
+        gymnasium.registry.pop(name)
+
+
+@pytest.mark.filterwarnings("ignore:.*out of date")
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("Moved-v2", r"\(The v2 and v3 of it have been moved to another project\.\)\. Use Moved-v10, the newest"),
+        ("Moved-v9", "Use Moved-v10, the newest version of it that is registered"),
+        ("Moved-v10", r"pip install simulator`\)\. It is registered; install what it needs\.$"),
+        ("Needs-v0", "does not start without arguments; register it with those that it needs"),
+        ("MovedFar-v11", "does not start without arguments"),
+        ("Silent-v0", r"cannot be made \(ImportError\)"),
+    ],
+)
+def test_what_to_use_instead_is_said(name, words):
+    with pytest.raises(UsageError, match=words):
+        make_environment(name)
+
+
+def test_mujoco_s_moved_versions_name_the_newest(foretell, data):
+    answer = foretell("inspect", data, "--environment", "Hopper-v2")
+    assert answer.code == 2
+    assert "Use Hopper-v5" in answer.err
+    assert "without arguments" not in answer.err
