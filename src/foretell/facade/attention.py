@@ -48,8 +48,8 @@ def draw_run_attention(
     there is a `dataset`, it is the first one recorded there (`horizon` for files that do not say where episodes end,
     `ends_at` for those where one array says it). The window ends at `timestep`, by default the middle of the episode.
     `out` ends in .png; default: attention.png in the run folder. Returns `run`, `figure`, `episode` (where it comes
-    from, its length and return), `timestep`, `caption` and `maps` (name, shape `[layers, heads, queries, keys]`, queries
-    and keys by name).
+    from, its length and return), `timestep`, `caption` and `maps` (name, shape `[layers, heads, queries, keys]`,
+    queries and keys by name).
     Raises `UsageError` for a run without attention, a timestep that the episode has not, another kind of `out`.
     """
     config, _ = load_run(Path(run))
