@@ -256,3 +256,8 @@ def test_a_link_to_itself_is_no_output(foretell, tmp_path):
         (tmp_path / name).symlink_to(tmp_path / name)
     foretell("collect", "random", "--steps", 10, "--out", "loop.hdf5").refusal(2, "loop.hdf5", "leads to itself")
     foretell("evaluate", "random", "--environment", "Pendulum-v1", "--out", "loop.jsonl").refusal(2, "leads to itself")
+
+
+def test_a_run_folder_that_is_not_there_is_not_taken_for_a_dataset_of_another_name(foretell):
+    foretell("inspect", "runs/nope").refusal(2, "runs/nope: is not there; expected a run folder, a dataset")
+    foretell("inspect", "notes.txt").refusal(2, "expected a path that ends in .hdf5 or .h5")

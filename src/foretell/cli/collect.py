@@ -67,7 +67,7 @@ class Collect:
         if self.out.is_symlink():
             return replace(self, out=where_it_leads(self.out)).run()
         if self.out.suffix not in (".hdf5", ".h5"):
-            raise UsageError(f"--out {self.out}; expected a file name that ends in .hdf5.")
+            raise UsageError(f"--out {self.out}; expected a file name that ends in .hdf5 or .h5.")
         if self.steps is not None and self.steps < 1:
             raise UsageError(f"--steps {self.steps}; expected at least 1.")
         require_threads(self.threads)

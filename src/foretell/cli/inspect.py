@@ -79,6 +79,8 @@ class Inspect:
         return Path(self.path).is_dir()
 
     def _dataset_card(self) -> dict[str, Any]:
+        if not Path(self.path).suffix and ":" not in self.path and not Path(self.path).exists():
+            raise UsageError(f"{self.path}: is not there; expected a run folder, a dataset (.hdf5, .h5) or minari:ID.")
         from foretell.datasets.card import dataset_card
         from foretell.datasets.registry import open_dataset
         from foretell.environments.making import environment_spec, stored_environment_spec

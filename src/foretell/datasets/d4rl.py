@@ -209,7 +209,7 @@ def _find_timeouts(
         return flags, note + rather
     if limit is not None:
         flags = boundaries.truncations_at_horizon(terminations, limit)
-        return flags, f"no 'timeouts' are recorded; episodes end at a termination or after {limit} timesteps.{rather}"
+        return flags, f"no timeout is recorded; episodes end at a termination or after {limit} timesteps.{rather}"
     if likely:
         mend = f"{likely!r} seems to: --ends-at {likely}. Else pass"
     elif terminations.any():
