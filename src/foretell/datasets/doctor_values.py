@@ -20,6 +20,8 @@ OVERFLOW = 1e18
 """Squares of larger numbers leave float32, and with them every loss."""
 DROWNED = 1e4
 """A number that many times farther from the median than 99 in 100 others may drown them all."""
+USUAL = 10
+"""In parts of what 99 in 100 numbers of the widest dimension reach, what any dimension may hold."""
 _OBSERVATIONS = (error, "mean and deviation", "Remove or repair that episode.")
 DROWNING = {
     "observations": _OBSERVATIONS, "next_observations": _OBSERVATIONS,
@@ -67,19 +69,30 @@ def _denormal(values: np.ndarray) -> np.ndarray:
 
 
 def _drowned(dataset: Dataset, key: str, values: np.ndarray) -> Iterator[Finding]:
-    """A number that alone makes the standard deviation ten times as large: normalised, the rest would be 0."""
+    """A number that alone makes the deviation of its dimension ten times as large: normalised, the rest would be 0.
+
+    Of several dimensions it is an error where the number is as huge beside the widest of them, and nothing where it is
+    `USUAL` there: a contact that is rarely made, and otherwise is noise, is no damage.
+    """
     sample = values[spread(len(values), SAMPLE)].reshape(-1, int(np.prod(values.shape[1:]))).astype(np.float64)
     middle = np.median(sample, axis=0)
     usual = np.quantile(np.abs(sample - middle), 0.99, axis=0)
-    limit = usual * max(DROWNED, 10 * np.sqrt(len(values)))
-    low, high = (middle - limit).reshape(values.shape[1:]), (middle + limit).reshape(values.shape[1:])
-    low, high = (np.where(usual.reshape(low.shape) > 0, bound, end) for bound, end in ((low, -np.inf), (high, np.inf)))
-    row = first(dataset, lambda rows: (values[rows] < low) | (values[rows] > high))
-    if row is not None:
+    huge = max(DROWNED, 10 * np.sqrt(len(values)))
+    for factor in (huge, USUAL):
+        limit = np.where(usual > 0, np.maximum(usual * huge, usual.max(initial=0) * factor), np.inf)
+        low, high = (bound.reshape(values.shape[1:]) for bound in (middle - limit, middle + limit))
+        row = first(dataset, lambda rows, a=low, b=high: (values[rows] < a) | (values[rows] > b))
+        if row is None:
+            continue
+        one = np.asarray(values[row]).reshape(-1).astype(np.float64)
+        worst = int(np.argmax(np.abs(one - middle) / limit))
         severe, scale, mend = DROWNING[key]
-        yield severe("magnitude", f"{key} holds {_widest(values[row]):g} at {place(dataset, row)}, where 99 in 100 are "
-                     f"within {usual.max():g} of the middle; divided by {scale}, nothing would be left of the "
-                     f"others. {mend}")  # fmt: skip
+        where = f" (dimension {worst})" if len(one) > 1 else ""
+        make = severe if factor == huge else warning
+        yield make("magnitude", f"{key} holds {one[worst]:g} at {place(dataset, row)}{where}, where 99 in 100 are "
+                   f"within {usual[worst]:g} of {middle[worst]:g}; divided by {scale}, nothing would be left of the "
+                   f"others. {mend}")  # fmt: skip
+        return
 
 
 def constants(dataset: Dataset) -> Iterator[Finding]:
