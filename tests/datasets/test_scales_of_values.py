@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from foretell.cli.cards import dataset_card_text
+from foretell.datasets.card import dataset_card
+from foretell.datasets.dataset import DatasetMetadata
 from foretell.datasets.doctor import diagnose
+from foretell.environments.making import environment_spec
 from reference.making import make_dataset
+
+
+def uniform(low, high):
+    return np.random.default_rng(0).uniform(low, high, (1200, len(low)))
 
 
 def observed(contact):
@@ -37,3 +47,23 @@ def test_a_number_that_drowns_a_narrow_dimension(size, severity):
     )
     assert float(message.split(" within ")[1].split(" of ")[0]) == pytest.approx(2.6e-6, rel=0.1)
     assert "of 5; divided by mean and deviation" in message
+
+
+def test_equal_returns_are_one_line_of_the_card():
+    data = make_dataset([40] * 30, rewards=np.full(1200, 0.25, np.float32))
+    card = dataset_card(data)
+    assert card["returns"]["histogram"] == {"edges": [10.0, 10.0], "counts": [30]}
+    assert [line.split() for line in dataset_card_text(card).splitlines() if "█" in line] == [
+        ["10.0", "to", "10.0", "█" * 40, "30"]
+    ]
+
+
+def test_the_environment_that_was_given_is_that_of_the_card_where_the_data_name_none():
+    data = make_dataset([40] * 30, rewards=np.full(1200, -136.9 / 40), actions=uniform([-2], [2]))
+    known = environment_spec("Pendulum-v1")
+    assert (dataset_card(data)["environment"], dataset_card(data)["normalized_score"]) == (None, None)
+    card = dataset_card(data, known)
+    assert card["environment"] == "Pendulum-v1"
+    assert card["normalized_score"] == pytest.approx(100, abs=0.1), "136.9 below 0 is the reference"
+    named = replace(data, metadata=DatasetMetadata(environment="CartPole-v1"))
+    assert dataset_card(named, known)["environment"] == "CartPole-v1"
