@@ -180,6 +180,12 @@ def actions_in_another_scale(r: Recording):
     return _replayed(r, np.random.default_rng(0).uniform(0, 1, (1200, 1)).astype(np.float32))
 
 
+@defect(ERROR, "actions are rescaled to -1 to 1", "low + (actions + 1) / 2 * (high - low)", d4rl=None, blind=NAMELESS)
+def actions_as_a_replay_buffer_keeps_them(r: Recording):
+    """Stable-Baselines3's: rescaled to -1 to 1."""
+    r.columns["actions"] /= 2
+
+
 @defect(ERROR, "action -1", "episode 0, timestep 4", base=cartpole)
 def a_negative_choice(r: Recording):
     r.columns["actions"][4] = -1

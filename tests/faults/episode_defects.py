@@ -145,6 +145,24 @@ def rows_out_of_order(r: Recording):
     r.columns = {name: values[rows] for name, values in r.columns.items()}
 
 
+@defect(ERROR, "observations", "rows not in the order", d4rl=(WARNING, "observations 2 rows apart", "swapaxes(0, 1)"),
+        minari=None, blind=DERIVED)  # fmt: skip
+def environments_side_by_side(r: Recording):
+    """Of two environments that were stepped as one, timestep by timestep, without what was seen last."""
+    del r.columns["next_observations"]
+    r.take(
+        np.concatenate([np.arange(start, start + 400).reshape(2, 200).T.reshape(-1) for start in range(0, 1200, 400)])
+    )
+
+
+@defect(WARNING, "after 405 of 407 terminations", "--ends-at timeouts", base=lambda: play([400] * 4), minari=None,
+        foretell=(ERROR, "terminations", "True"), d4rl_named=(ERROR, "terminations", "True"), blind=HELD)  # fmt: skip
+def terminals_where_the_goal_is_reached(r: Recording):
+    """The goal is a pole that points down; no episode ends there."""
+    del r.columns["next_observations"]
+    r.columns["terminals"] = r.columns["observations"][:, 0] < -0.9
+
+
 @defect(WARNING, "all 6 episodes", "observations", base=lambda: play([200] * 6, same_start=True))
 def every_episode_from_the_same_start(r: Recording):
     pass

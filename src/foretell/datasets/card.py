@@ -24,13 +24,15 @@ def dataset_card(dataset: Dataset, spec: EnvironmentSpec | None = None) -> dict[
     Keys: name, environment, steps, episodes, episode_lengths and returns (mean, sd, min, max; returns also quantiles
     and histogram), observations and actions (shape, dtype, min, max for each dimension), behaviour_policy,
     terminations, truncations, normalized_score (0 is random, 100 the reference; null without a row in the task
-    table), fingerprint, metadata, warnings (`{severity, check, message}`). Linear in the size of the dataset.
+    table), fingerprint, metadata, warnings (`{severity, check, message}`). Linear in the size of the dataset. Where
+    the data name no environment, it is that of `spec`.
     """
     returns = dataset.episode_returns()
     metadata = dataset.metadata
+    environment = metadata.environment or (spec.name if spec is not None else None)
     return {
         "name": dataset.name,
-        "environment": metadata.environment,
+        "environment": environment,
         "steps": dataset.num_steps,
         "episodes": dataset.num_episodes,
         "episode_lengths": _spread(dataset.episode_lengths),
@@ -40,7 +42,7 @@ def dataset_card(dataset: Dataset, spec: EnvironmentSpec | None = None) -> dict[
         "behaviour_policy": {"algorithm": metadata.algorithm, "description": metadata.description},
         "terminations": int(np.count_nonzero(dataset.terminations)),
         "truncations": int(np.count_nonzero(~np.asarray(dataset.terminations)[dataset.episode_ends - 1])),
-        "normalized_score": _normalized(float(returns.mean()), metadata.environment),
+        "normalized_score": _normalized(float(returns.mean()), environment),
         "fingerprint": dataset.fingerprint(),
         "metadata": _metadata(metadata),
         "warnings": [
@@ -66,7 +68,8 @@ def _returns(returns: np.ndarray) -> dict[str, Any]:
     finite = returns[np.isfinite(returns)]
     if len(finite) == 0:
         return {**_spread(returns), "quantiles": {}, "histogram": {"edges": [], "counts": []}}
-    counts, edges = np.histogram(finite, bins=BINS)
+    low, high = finite.min(), finite.max()
+    counts, edges = np.histogram(finite, bins=BINS) if low < high else (np.array([len(finite)]), np.array([low, high]))
     return {
         **_spread(returns),
         "quantiles": {str(q): float(np.quantile(finite, q)) for q in QUANTILES},

@@ -15,6 +15,7 @@ from foretell.core.errors import DatasetError
 from foretell.datasets.dataset import Dataset
 from foretell.datasets.doctor_dynamics import dynamics
 from foretell.datasets.doctor_episodes import duplicates, flags, lengths, seams, starts, timesteps
+from foretell.datasets.doctor_order import order, terminations_run_on
 from foretell.datasets.doctor_values import actions, constants, environment, magnitudes
 from foretell.datasets.findings import Finding, error, first, place, warning
 from foretell.environments.making import EnvironmentSpec
@@ -49,7 +50,8 @@ def diagnose(dataset: Dataset, spec: EnvironmentSpec | None = None) -> list[Find
     findings += _values(dataset)
     if not any(finding.severity == "error" for finding in findings):  # the checks below compute with the values
         findings += magnitudes(dataset, spec)
-        for check in (flags, seams, _fingerprint, timesteps, constants, duplicates, starts, lengths, actions):
+        for check in (flags, seams, terminations_run_on, order, _fingerprint, timesteps, constants, duplicates, starts,
+                      lengths, actions):  # fmt: skip
             findings += check(dataset)
         findings += environment(dataset, spec) if spec is not None else ()
         findings += dynamics(dataset, spec)

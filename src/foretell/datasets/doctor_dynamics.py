@@ -43,16 +43,25 @@ def dynamics(dataset: Dataset, spec: EnvironmentSpec | None) -> Iterator[Finding
     rule = KNOWN.get(spec.name) if spec is not None else None
     if rule is None or spec is None:
         yield from _by_the_data(dataset)
-    elif dataset.observation_shape == spec.observation_shape and dataset.discrete == (spec.num_actions is not None):
-        yield from _by_the_rules(dataset, rule, spec.name)
+    elif (
+        dataset.observation_shape == spec.observation_shape
+        and dataset.discrete == (spec.num_actions is not None)
+        and (dataset.discrete or dataset.action_dim == spec.action_dim)
+    ):
+        yield from _by_the_rules(dataset, rule, spec)
 
 
-def _by_the_rules(dataset: Dataset, rule: Rule, name: str) -> Iterator[Finding]:
-    differing = _differing(dataset, rule)
+def _by_the_rules(dataset: Dataset, rule: Rule, spec: EnvironmentSpec) -> Iterator[Finding]:
+    differing, name = _differing(dataset, rule), spec.name
     steps = differing["observations"]
     if shift := _action_shift(dataset, rule, steps):
         yield error("replay", f"actions are {SHIFTS[shift]} (first: {place(dataset, int(steps[0]))}); played again in "
                     f"{name}, they lead to the recorded observations only there. Move them back.")  # fmt: skip
+        return
+    if scale := _action_scale(dataset, rule, spec, steps):
+        yield error("replay", f"actions are rescaled to -1 to 1 (first: {place(dataset, int(steps[0]))}); played again "
+                    f"in {name}, they lead to the recorded observations only if multiplied back, as those of "
+                    f"Stable-Baselines3's replay buffers: {scale}.")  # fmt: skip
         return
     gaps = _gaps(dataset, rule, steps)
     if _other_rules(dataset, gaps) and np.median(gaps) <= UNRELATED:
@@ -154,6 +163,18 @@ def _action_shift(dataset: Dataset, rule: Rule, rows: np.ndarray) -> int | None:
         if np.mean(~_far(observations, dataset.observations[some + 1])) >= ALL:
             return shift
     return None
+
+
+def _action_scale(dataset: Dataset, rule: Rule, spec: EnvironmentSpec, rows: np.ndarray) -> str:
+    """Say how to multiply actions back that were rescaled to -1 to 1, as the observations tell; nothing otherwise."""
+    if spec.action_low is None or spec.action_high is None or len(rows) < ENOUGH:
+        return ""
+    some = rows[spread(len(rows), LOOKED_AT)]
+    low, high = np.asarray(spec.action_low), np.asarray(spec.action_high)
+    observations, _, _ = rule(dataset.observations[some], low + (dataset.actions[some] + 1) / 2 * (high - low))
+    if np.mean(~_far(observations, dataset.observations[some + 1])) < ALL:
+        return ""
+    return f"low + (actions + 1) / 2 * (high - low), here from {low.tolist()} to {high.tolist()}"
 
 
 def _reward_shift(dataset: Dataset, rule: Rule, rows: np.ndarray) -> int | None:

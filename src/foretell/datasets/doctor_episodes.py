@@ -111,7 +111,8 @@ def _cuts(dataset: Dataset, following: np.ndarray) -> Iterator[Finding]:
     goes_on &= times[index.reshape(-1)[1:]] == 1  # where episodes share their start, an end may lie there by right
     for ended, make, words in (
         (dataset.terminations[last], error, "terminations is True at {}, and the next episode goes on from there; "
-         "expected nothing after the task's own end. Clear the flag, or move it to 'timeouts'."),
+         "expected nothing after the task's own end. Clear the flag, or move it to 'timeouts'; where these alone say "
+         "where episodes end, give --ends-at timeouts."),
         (~np.asarray(dataset.terminations)[last], warning, "truncations is True at {}, and the next episode goes on "
          "from there; was one recording cut in two?"),
     ):  # fmt: skip

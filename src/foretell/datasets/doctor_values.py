@@ -12,6 +12,9 @@ from foretell.environments.making import EnvironmentSpec
 
 RANGE_TOLERANCE = 1e-4
 """Part of the action range by which actions may leave it: squashed policies round in float32."""
+CLOSE, OFTEN, OFTEN_OF = 0.95, 5, 0.001
+"""Actions rescaled to -1 to 1 are that close to both ends in so many timesteps, and this share of all: those of a
+policy that takes small actions, and never leaves -1 to 1 by chance, are not."""
 FEW_VALUES = 64
 """Up to so many different whole numbers 0..k in a float column look like numbered choices."""
 MANY_CHOICES = 1 << 16
@@ -20,6 +23,8 @@ OVERFLOW = 1e18
 """Squares of larger numbers leave float32, and with them every loss."""
 DROWNED = 1e4
 """A number that many times farther from the median than 99 in 100 others may drown them all."""
+USUAL = 10
+"""In parts of what 99 in 100 numbers of the widest dimension reach, what any dimension may hold."""
 _OBSERVATIONS = (error, "mean and deviation", "Remove or repair that episode.")
 DROWNING = {
     "observations": _OBSERVATIONS, "next_observations": _OBSERVATIONS,
@@ -67,19 +72,30 @@ def _denormal(values: np.ndarray) -> np.ndarray:
 
 
 def _drowned(dataset: Dataset, key: str, values: np.ndarray) -> Iterator[Finding]:
-    """A number that alone makes the standard deviation ten times as large: normalised, the rest would be 0."""
+    """A number that alone makes the deviation of its dimension ten times as large: normalised, the rest would be 0.
+
+    Of several dimensions it is an error where the number is as huge beside the widest of them, and nothing where it is
+    `USUAL` there: a contact that is rarely made, and otherwise is noise, is no damage.
+    """
     sample = values[spread(len(values), SAMPLE)].reshape(-1, int(np.prod(values.shape[1:]))).astype(np.float64)
     middle = np.median(sample, axis=0)
     usual = np.quantile(np.abs(sample - middle), 0.99, axis=0)
-    limit = usual * max(DROWNED, 10 * np.sqrt(len(values)))
-    low, high = (middle - limit).reshape(values.shape[1:]), (middle + limit).reshape(values.shape[1:])
-    low, high = (np.where(usual.reshape(low.shape) > 0, bound, end) for bound, end in ((low, -np.inf), (high, np.inf)))
-    row = first(dataset, lambda rows: (values[rows] < low) | (values[rows] > high))
-    if row is not None:
+    huge = max(DROWNED, 10 * np.sqrt(len(values)))
+    for factor in (huge, USUAL):
+        limit = np.where(usual > 0, np.maximum(usual * huge, usual.max(initial=0) * factor), np.inf)
+        low, high = (bound.reshape(values.shape[1:]) for bound in (middle - limit, middle + limit))
+        row = first(dataset, lambda rows, a=low, b=high: (values[rows] < a) | (values[rows] > b))
+        if row is None:
+            continue
+        one = np.asarray(values[row]).reshape(-1).astype(np.float64)
+        worst = int(np.argmax(np.abs(one - middle) / limit))
         severe, scale, mend = DROWNING[key]
-        yield severe("magnitude", f"{key} holds {_widest(values[row]):g} at {place(dataset, row)}, where 99 in 100 are "
-                     f"within {usual.max():g} of the middle; divided by {scale}, nothing would be left of the "
-                     f"others. {mend}")  # fmt: skip
+        where = f" (dimension {worst})" if len(one) > 1 else ""
+        make = severe if factor == huge else warning
+        yield make("magnitude", f"{key} holds {one[worst]:g} at {place(dataset, row)}{where}, where 99 in 100 are "
+                   f"within {usual[worst]:g} of {middle[worst]:g}; divided by {scale}, nothing would be left of the "
+                   f"others. {mend}")  # fmt: skip
+        return
 
 
 def constants(dataset: Dataset) -> Iterator[Finding]:
@@ -143,10 +159,36 @@ def _bounds(dataset: Dataset, spec: EnvironmentSpec) -> Iterator[Finding]:
     taken, least, most = dataset.actions, np.asarray(spec.action_low), np.asarray(spec.action_high)
     slack = RANGE_TOLERANCE * (most - least)
     row = first(dataset, lambda rows: (taken[rows] < least - slack) | (taken[rows] > most + slack))
-    if row is not None:
-        yield error("actions", f"action {taken[row].tolist()} at {place(dataset, row)} is outside the range of "
-                    f"{spec.name}, {least.tolist()} to {most.tolist()}; rescale or clip the actions.")  # fmt: skip
     low, high, middle = taken.min(axis=0), taken.max(axis=0), (least + most) / 2
+    scaled = _scaled(taken, low, high, least, most)
+    if row is not None:
+        one = taken[row].astype(np.float64)
+        worst = int(np.argmax(np.maximum(least - one, one - most) / (most - least)))
+        what, number = (
+            ("action", one.tolist()) if len(one) == 1 else (f"component {worst} of the action,", f"{one[worst]:g},")
+        )
+        yield error("actions", f"{what} {number} at {place(dataset, row)} is outside the range of {spec.name}, "
+                    f"{least[worst]:g} to {most[worst]:g}; {scaled or 'rescale or clip the actions.'}")  # fmt: skip
+    elif scaled:
+        index = int(np.argmax((least != -1) | (most != 1)))
+        yield warning("actions", f"{spec.name} takes actions from {least[index]:g} to {most[index]:g} in component "
+                      f"{index}; {scaled}")  # fmt: skip
+        return
     for index in np.flatnonzero((low >= middle) | (high <= middle)).tolist():
         yield warning("actions", f"component {index} of the actions stays in one half of its range ({low[index]:g} to "
                       f"{high[index]:g} of {least[index]:g} to {most[index]:g}); is its scale right?")  # fmt: skip
+
+
+def _scaled(taken: np.ndarray, low: np.ndarray, high: np.ndarray, least: np.ndarray, most: np.ndarray) -> str:
+    """Say that actions look rescaled to -1 to 1, where the components with another range reach both ends, often."""
+    other = (least != -1) | (most != 1)
+    if not other.any() or np.maximum(-low, high)[other].max() > 1 + RANGE_TOLERANCE:
+        return ""
+    if np.minimum(-low, high)[other].min() < CLOSE:
+        return ""
+    above, below = (sum(np.count_nonzero(sign * taken[start : start + SAMPLE] > CLOSE, axis=0)
+                        for start in range(0, len(taken), SAMPLE)) for sign in (1, -1))  # fmt: skip
+    if np.minimum(above, below)[other].min() < max(OFTEN, OFTEN_OF * len(taken)):
+        return ""
+    return ("all components of another range stay within -1 to 1 and fill it. Stable-Baselines3's replay buffers keep "
+            "actions so: multiply these back, low + (actions + 1) / 2 * (high - low).")  # fmt: skip
