@@ -48,7 +48,7 @@ def registered():
         ("Moved-v9", "Use Moved-v10, the newest version of it that is registered"),
         ("Moved-v10", r"pip install simulator`\)\. It is registered; install what it needs\.$"),
         ("Needs-v0", "does not start without arguments; register it with those that it needs"),
-        ("MovedFar-v11", "does not start without arguments"),
+        ("MovedFar-v11", "It is registered; install the module that it is made by"),
         ("Silent-v0", r"cannot be made \(ImportError\)"),
     ],
 )
@@ -60,5 +60,5 @@ def test_what_to_use_instead_is_said(name, words):
 def test_mujoco_s_moved_versions_name_the_newest(foretell, data):
     answer = foretell("inspect", data, "--environment", "Hopper-v2")
     assert answer.code == 2
-    assert "Use Hopper-v5" in answer.err
+    assert "Use Hopper-v5, the newest version of it that is registered; Hopper-v4 is nearer to it." in answer.err
     assert "without arguments" not in answer.err

@@ -21,6 +21,10 @@ def test_other_numbers_are_what_numpy_makes_of_them(kind):
     assert as_float32(values).dtype == np.float32
 
 
+def test_a_zero_keeps_its_sign():
+    assert np.signbit(as_float32(np.array([-0.0, 0.0, -1e-41]))).tolist() == [True, False, False]
+
+
 def test_too_large_becomes_infinite_without_a_warning():
     assert as_float32(np.array([1e300, -1e300])).tolist() == [np.inf, -np.inf]
 

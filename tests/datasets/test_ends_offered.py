@@ -46,3 +46,19 @@ def test_without_terminals_none_are_offered(foreign):
     with pytest.raises(DatasetError, match=r"expected one of them\. Pass the time limit") as raised:
         read_d4rl(path)
     assert "--ends-at" not in str(raised.value)
+
+
+@pytest.mark.parametrize(("name", "flags", "offered"), [
+    ("dones", [0, 0, 1, 0, 1], True),  # its name says so
+    ("contact", [0, 0, 1, 0, 1], False), ("alive", [1, 1, 1, 1, 1], False), ("dones", [1, 1, 1, 1, 1], False),
+])  # fmt: skip
+def test_without_terminals_to_tell_by_an_array_is_offered_by_its_name_alone(foreign, name, flags, offered):
+    path = foreign(timeouts=None, next_observations=None, terminals=np.zeros(5, bool), **{name: np.array(flags)})
+    with pytest.raises(DatasetError) as raised:
+        read_d4rl(path)
+    assert (f"--ends-at {name}" in str(raised.value)) is offered
+
+
+def test_what_is_true_for_long_is_no_end(foreign):
+    path = foreign(timeouts=None, next_observations=None, infos__alive=np.array([1, 1, 1, 0, 1]))
+    assert "--ends-at" not in read_d4rl(path, horizon=2).notes[0]

@@ -11,7 +11,9 @@ from gymnasium import spaces
 
 from foretell.core.errors import DatasetError
 from foretell.datasets.minari import read_minari, write_minari
+from foretell.datasets.recorded_environment import changes_of_environment
 from foretell.datasets.registry import open_dataset
+from foretell.environments.flattening import FlattenedObservations
 from foretell.environments.making import make_environments
 
 minari = pytest.importorskip("minari")
@@ -89,6 +91,11 @@ def test_what_minari_recorded_is_what_the_environment_shows_here(environment, tm
         np.testing.assert_array_equal(episode.observations, np.stack(shown))
     write_minari(found, "parts/b-v0")
     same(open_dataset("minari:parts/b-v0"), found)
+
+
+def test_what_was_recorded_through_our_wrapper_names_its_environment():
+    spec = FlattenedObservations(gymnasium.make("FrozenLake-v1")).spec
+    assert changes_of_environment(spec) == ()
 
 
 def test_the_card_says_what_lies_where():

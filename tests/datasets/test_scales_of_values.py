@@ -15,7 +15,7 @@ from foretell.datasets.doctor import diagnose
 from foretell.environments.making import EnvironmentSpec, environment_spec
 from reference.making import make_dataset
 
-BACK = "multiply these back, low + (actions + 1) / 2 * (high - low)"
+BACK = "multiply them back: low + (actions + 1) / 2 * (high - low)"
 
 
 def spec(low, high):
@@ -92,6 +92,10 @@ def test_rules_prove_that_actions_are_rescaled():
     assert [one.check for one in errors] == ["replay"]
     assert "actions are rescaled to -1 to 1 (first: episode 0, timestep 0)" in errors[0].message
     assert "low + (actions + 1) / 2 * (high - low), here from [-2.0] to [2.0]" in errors[0].message
+    small = np.where(np.arange(1200)[:, None] % 2, 1, -1).astype(np.float32)  # rules say that these were taken
+    by_rule = replace(data, actions=small, metadata=DatasetMetadata(environment="Pendulum-v1"))
+    found = diagnose(by_rule, environment_spec("Pendulum-v1"))
+    assert "actions" not in [one.check for one in found]
     weaker = replace(data, actions=columns["actions"] * np.float32(0.9))
     assert "rescaled" not in " ".join(one.message for one in diagnose(weaker, environment_spec("Pendulum-v1")))
 
@@ -124,12 +128,27 @@ def observed(contact):
 
 
 @pytest.mark.parametrize("size", [1.0, -1.0, 20.0])
-@pytest.mark.parametrize("rows", [1, 160])
+@pytest.mark.parametrize("rows", [1, 3, 4, 160])
 def test_a_contact_that_is_rarely_made_is_no_damage(size, rows):
     rng = np.random.default_rng(0)
     contact = 1e-6 * rng.normal(size=20_000)
     contact[rng.permutation(20_000)[:rows]] = size
-    assert observed(contact) == []
+    found = observed(contact)
+    if rows > 3:
+        assert found == []
+    else:
+        ((severity, message),) = found
+        assert severity == "warning"
+        assert message.endswith("A contact that is rarely made is right; else repair that episode.")
+
+
+def test_a_wide_dimension_does_not_hide_damage_in_a_narrow_one():
+    rng = np.random.default_rng(0)
+    values = np.stack([1e3 * rng.normal(size=20_000), 1e-3 * rng.normal(size=20_000)], axis=1).astype(np.float32)
+    values[12_345, 1] = 9_000
+    found = [one for one in diagnose(make_dataset([100] * 200, observations=values)) if one.check == "magnitude"]
+    assert [one.severity for one in found] == ["warning"]
+    assert found[0].message.startswith("observations holds 9000 at episode 123, timestep 45 (dimension 1), where 99 in")
 
 
 @pytest.mark.parametrize(("size", "severity"), [(1e3, "warning"), (1e9, "error"), (-1e9, "error")])

@@ -134,6 +134,14 @@ def test_parts_come_in_the_order_of_their_names_whatever_the_space_keeps():
     assert after[1, -3:].tolist() == [0, 1, 0]
 
 
+def test_an_array_stays_as_it_is_and_a_wrapped_environment_can_be_made_again():
+    plain = FlattenedObservations(gymnasium.make("CartPole-v1"))
+    assert plain.observation_space == gymnasium.make("CartPole-v1").observation_space
+    np.testing.assert_array_equal(plain.reset(seed=1)[0], gymnasium.make("CartPole-v1").reset(seed=1)[0])
+    again = gymnasium.make(FlattenedObservations(gymnasium.make("FrozenLake-v1")).spec)
+    assert again.reset(seed=1)[0].tolist() == [1.0, *[0.0] * 15]
+
+
 def test_nested_parts_are_named_by_their_path():
     space = spaces.Dict(
         {"b": spaces.Tuple((spaces.Discrete(2), spaces.Box(0, 1, (3,)))), "a": spaces.MultiDiscrete([2, 3])}
@@ -179,7 +187,9 @@ def test_from_recording_to_acting_in_a_loop_of_ones_own(environment, tmp_path):
     env = FlattenedObservations(gymnasium.make(environment))
     policy.reset(num_envs=1, target_return=0.0)
     if environment == "FlatParts-v0":
-        with pytest.raises(UsageError, match=r"observations are dict of no numbers.*FlattenedObservations\(env\)"):
+        with pytest.raises(
+            UsageError, match=r"observations are a dict that is no array of numbers.*FlattenedObservations\(env\)"
+        ):
             policy.act(env.unwrapped.reset(seed=1)[0])
     action = policy.act(env.reset(seed=1)[0][None])[0]
     assert env.unwrapped.action_space.contains(action if environment == "FlatParts-v0" else int(action))

@@ -230,5 +230,7 @@ def test_from_python_records_are_kept_where_they_are_wanted(pendulum_run, tmp_pa
     assert [one["target"] for one in kept] == [None] * 3 + [-300.0] * 3
     assert len(facade.evaluate(pendulum_run, episodes=2)) == 2
     assert len(read_json_lines(out)) == 6, "without out nothing is written"
+    with pytest.raises(UsageError, match="out is 3; expected the name of a file"):
+        facade.evaluate(pendulum_run, episodes=2, out=3)
     with pytest.raises(UsageError, match="a folder, expected the name of a file"):
         facade.evaluate(pendulum_run, episodes=2, out=tmp_path)

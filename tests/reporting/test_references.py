@@ -63,7 +63,7 @@ def test_given_ends_go_before_those_of_the_task(records):
     assert table["rows"][0]["normalized_score"] == 50.0
 
 
-@pytest.mark.parametrize("references", [(1.0, 1.0), (0.0, float("nan")), (1.0,), 3.0, ("a", 2.0)])
+@pytest.mark.parametrize("references", [(1.0, 1.0), (2.0, 1.0), (0.0, float("nan")), (1.0,), 3.0, ("a", 2.0)])
 def test_what_are_no_ends_is_refused(references, records):
     with pytest.raises(UsageError, match="expected"):
         build_comparison(read_results([records("Car-v0", 10.0)]), references=references)

@@ -21,5 +21,5 @@ def as_float32(values: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore", under="ignore"):
         found = values.astype(np.float32)
     if values.dtype.kind == "f" and values.dtype.itemsize > 4:
-        found[np.abs(found) < _SMALLEST] = 0
+        found[(np.abs(found) < _SMALLEST) & (found != 0)] = 0  # a zero keeps its sign, and files their fingerprints
     return found

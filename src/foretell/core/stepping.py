@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, SupportsFloat
 
 import numpy as np
@@ -80,7 +80,10 @@ def checked_numbers(what: str, values: Any, single: tuple[int, ...], count: int 
     """
     found = as_read(what, values)
     if found.dtype == object:
-        raise UsageError(f"{what} are {type(values).__name__} of no numbers; expected one array. {OF_PARTS}")
+        parts = isinstance(values, Mapping | tuple) and len(single) > 0
+        raise UsageError(
+            f"{what} are a {type(values).__name__} that is no array of numbers; expected one.{f' {OF_PARTS}' * parts}"
+        )
     if found.ndim != 1 + len(single) or found.shape[1:] != single or count not in (None, len(found)):
         expected = ", ".join(map(str, ("num_envs" if count is None else count, *single)))
         raise UsageError(f"{what} of shape {found.shape}; expected ({expected}), one for each episode.")

@@ -9,6 +9,10 @@ import numpy as np
 from foretell.core.errors import DatasetError, UsageError
 from foretell.datasets.columns import as_flags
 
+ENDS = ("timeouts", "truncations", "truncated", "episode_terminals", "episode_ends", "dones", "done", "ends", "last")
+"""Names under which ends of episodes are kept."""
+DOUBLED = 0.1
+"""Of the ends of episodes, most that another may follow in the next row."""
 COLUMNS = ("observations", "next_observations", "actions", "rewards")
 """Arrays that are no flags, whatever their numbers."""
 
@@ -97,10 +101,15 @@ def _is_flags(values: np.ndarray, steps: int) -> bool:
 
 
 def likely_ends(table: Mapping[str, np.ndarray], beside: Mapping[str, np.ndarray]) -> str | None:
-    """Return the name of an array that is True at every terminal and elsewhere too, as one of all ends is."""
+    """Return the name of an array that is True at every terminal and elsewhere too, as one of all ends is.
+
+    Ends rarely follow each other at once. Where there is no terminal to tell by, its name has to (`ENDS`).
+    """
     terminals = np.asarray(table["terminals"])
     for name in flag_arrays({**beside, "observations": table["observations"]}):
         flags = as_flags(beside[name], name)
-        if flags[terminals].all() and flags.sum() > terminals.sum():
+        known = terminals.any() or name.rsplit("/", 1)[-1] in ENDS
+        count, doubled = np.count_nonzero(flags), np.count_nonzero(flags[1:] & flags[:-1])
+        if known and flags[terminals].all() and count > np.count_nonzero(terminals) and doubled <= DOUBLED * count:
             return name
     return None

@@ -239,6 +239,8 @@ def _no_episodes(path: str | Path, found: str) -> UsageError:
 
 
 def _check_name(path: str | Path) -> None:
+    if not isinstance(path, str | os.PathLike):
+        raise UsageError(f"path is {path!r:.100}; expected the name of a file that ends in .hdf5 or .h5.")
     if Path(path).suffix.lower() not in ENDINGS:
         raise UsageError(f"{path}: is no name that a dataset is opened by; expected one that ends in .hdf5 or .h5.")
 

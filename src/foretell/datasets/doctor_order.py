@@ -163,8 +163,10 @@ def _between(dataset: Dataset) -> tuple[int, int, int] | None:
 
 def terminations_run_on(dataset: Dataset) -> Iterator[Finding]:
     """Terminations after which the next episode goes on, as observations alone tell: a goal that ends nothing."""
+    if dataset.next_observations is not None or len(dataset.observation_shape) != 1:
+        return
     last = np.flatnonzero(np.asarray(dataset.terminations)[: dataset.num_steps - 1])
-    if dataset.next_observations is not None or len(dataset.observation_shape) != 1 or len(last) < TERMINATIONS:
+    if len(last) < TERMINATIONS:
         return
     rows = spread_rows(dataset, SAMPLE)
     if len(rows) < ENOUGH:

@@ -8,6 +8,7 @@ import numpy as np
 
 from foretell.datasets.dataset import Dataset
 from foretell.datasets.findings import Finding, error, first, place, spread, warning
+from foretell.datasets.rules import KNOWN
 from foretell.environments.making import EnvironmentSpec
 
 RANGE_TOLERANCE = 1e-4
@@ -23,8 +24,8 @@ OVERFLOW = 1e18
 """Squares of larger numbers leave float32, and with them every loss."""
 DROWNED = 1e4
 """A number that many times farther from the median than 99 in 100 others may drown them all."""
-USUAL = 10
-"""In parts of what 99 in 100 numbers of the widest dimension reach, what any dimension may hold."""
+CONTACTS = 3
+"""Rows with a number that is far from others of its dimension, and not from those of wider ones: more are by right."""
 _OBSERVATIONS = (error, "mean and deviation", "Remove or repair that episode.")
 DROWNING = {
     "observations": _OBSERVATIONS, "next_observations": _OBSERVATIONS,
@@ -74,28 +75,37 @@ def _denormal(values: np.ndarray) -> np.ndarray:
 def _drowned(dataset: Dataset, key: str, values: np.ndarray) -> Iterator[Finding]:
     """A number that alone makes the deviation of its dimension ten times as large: normalised, the rest would be 0.
 
-    Of several dimensions it is an error where the number is as huge beside the widest of them, and nothing where it is
-    `USUAL` there: a contact that is rarely made, and otherwise is noise, is no damage.
+    Of several dimensions it is an error where the number is as huge beside the widest of them. Where only its own is
+    that narrow, it may be a contact that is rarely made: a few such rows are warned of, of more nothing is said.
     """
     sample = values[spread(len(values), SAMPLE)].reshape(-1, int(np.prod(values.shape[1:]))).astype(np.float64)
     middle = np.median(sample, axis=0)
     usual = np.quantile(np.abs(sample - middle), 0.99, axis=0)
     huge = max(DROWNED, 10 * np.sqrt(len(values)))
-    for factor in (huge, USUAL):
-        limit = np.where(usual > 0, np.maximum(usual * huge, usual.max(initial=0) * factor), np.inf)
+    limit = np.where(usual > 0, usual * huge, np.inf)
+
+    def beyond(limit: np.ndarray) -> int | None:
         low, high = (bound.reshape(values.shape[1:]) for bound in (middle - limit, middle + limit))
-        row = first(dataset, lambda rows, a=low, b=high: (values[rows] < a) | (values[rows] > b))
-        if row is None:
-            continue
-        one = np.asarray(values[row]).reshape(-1).astype(np.float64)
-        worst = int(np.argmax(np.abs(one - middle) / limit))
-        severe, scale, mend = DROWNING[key]
-        where = f" (dimension {worst})" if len(one) > 1 else ""
-        make = severe if factor == huge else warning
-        yield make("magnitude", f"{key} holds {one[worst]:g} at {place(dataset, row)}{where}, where 99 in 100 are "
-                   f"within {usual[worst]:g} of {middle[worst]:g}; divided by {scale}, nothing would be left of the "
-                   f"others. {mend}")  # fmt: skip
+        return first(dataset, lambda rows: (values[rows] < low) | (values[rows] > high))
+
+    if (row := beyond(limit)) is None:
         return
+    make, scale, mend = DROWNING[key]
+    widest = np.maximum(limit, usual.max() * huge)
+    damaged = row if len(usual) == 1 else beyond(widest)
+    if damaged is not None:
+        row, limit = damaged, widest
+    one = np.asarray(values[row]).reshape(-1).astype(np.float64)
+    worst = int(np.argmax(np.abs(one - middle) / limit))
+    if damaged is None:
+        column = values.reshape(len(values), -1)[:, worst]
+        if np.count_nonzero(np.abs(column - middle[worst]) > limit[worst]) > CONTACTS:
+            return
+        make, mend = warning, "A contact that is rarely made is right; else repair that episode."
+    where = f" (dimension {worst})" if len(one) > 1 else ""
+    yield make("magnitude", f"{key} holds {one[worst]:g} at {place(dataset, row)}{where}, where 99 in 100 are within "
+               f"{usual[worst]:g} of {middle[worst]:g}; divided by {scale}, nothing would be left of the others. "
+               f"{mend}")  # fmt: skip
 
 
 def constants(dataset: Dataset) -> Iterator[Finding]:
@@ -169,7 +179,7 @@ def _bounds(dataset: Dataset, spec: EnvironmentSpec) -> Iterator[Finding]:
         )
         yield error("actions", f"{what} {number} at {place(dataset, row)} is outside the range of {spec.name}, "
                     f"{least[worst]:g} to {most[worst]:g}; {scaled or 'rescale or clip the actions.'}")  # fmt: skip
-    elif scaled:
+    elif scaled and spec.name not in KNOWN:  # whose rules prove it, or the contrary
         index = int(np.argmax((least != -1) | (most != 1)))
         yield warning("actions", f"{spec.name} takes actions from {least[index]:g} to {most[index]:g} in component "
                       f"{index}; {scaled}")  # fmt: skip
@@ -190,5 +200,7 @@ def _scaled(taken: np.ndarray, low: np.ndarray, high: np.ndarray, least: np.ndar
                         for start in range(0, len(taken), SAMPLE)) for sign in (1, -1))  # fmt: skip
     if np.minimum(above, below)[other].min() < max(OFTEN, OFTEN_OF * len(taken)):
         return ""
-    return ("all components of another range stay within -1 to 1 and fill it. Stable-Baselines3's replay buffers keep "
-            "actions so: multiply these back, low + (actions + 1) / 2 * (high - low).")  # fmt: skip
+    return (
+        "all components of another range stay within -1 to 1 and fill it. Were they rescaled, as those in "
+        "Stable-Baselines3's replay buffers? Then multiply them back: low + (actions + 1) / 2 * (high - low)."
+    )

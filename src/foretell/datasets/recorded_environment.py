@@ -6,8 +6,15 @@ import inspect
 import json
 from typing import Any
 
-HARMLESS = ("RecordEpisodeStatistics", "RecordVideo", "OrderEnforcing", "PassiveEnvChecker", "HumanRendering")
-"""Wrappers that change neither observations nor rewards nor when an episode ends."""
+HARMLESS = (
+    "RecordEpisodeStatistics",
+    "RecordVideo",
+    "OrderEnforcing",
+    "PassiveEnvChecker",
+    "HumanRendering",
+    "FlattenedObservations",
+)
+"""Wrappers that change neither observations nor rewards nor when an episode ends; or, the last, what is done anyway."""
 LOOKS = ("render_mode",)
 """Keywords that change what is to be seen of it, and nothing else."""
 _NOTHING = object()

@@ -13,6 +13,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+from gymnasium.utils import RecordConstructorArgs
 from jaxtyping import Float
 
 from foretell.core.errors import UsageError
@@ -128,17 +129,25 @@ def _part(name: str) -> str:
     return f"the part {name!r} of an observation" if name else "an observation"
 
 
-class FlattenedObservations(gymnasium.ObservationWrapper):
-    """An environment of any of these observation spaces, whose observations are one array of float32."""
+class FlattenedObservations(gymnasium.ObservationWrapper, RecordConstructorArgs):
+    """An environment of any of these observation spaces, whose observations are one array of float32.
+
+    Observations that are an array already stay as they are.
+    """
 
     def __init__(self, env: gymnasium.Env):
-        super().__init__(env)
+        RecordConstructorArgs.__init__(self)
+        gymnasium.ObservationWrapper.__init__(self, env)
         self._of = env.observation_space
+        if is_array(self._of):
+            return
         size = sum(size for _, size in parts_of(self._of))
         self.observation_space = spaces.Box(-np.inf, np.inf, (size,), np.float32)
 
-    def observation(self, observation: Any) -> Float[np.ndarray, " observation_dim"]:
+    def observation(self, observation: Any) -> Any:
         """Return one observation as one array. Raises `UsageError` where it is not of its space."""
+        if is_array(self._of):
+            return observation
         try:
             return flattened(self._of, _one_row(observation), 1)[0]
         except UsageError as error:

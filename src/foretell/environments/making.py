@@ -14,6 +14,7 @@ from gymnasium import spaces
 
 from foretell.core.errors import DatasetError, UsageError
 from foretell.environments.flattening import FlattenedObservations, is_array
+from foretell.environments.instead import instead_of
 from foretell.environments.pendulum import BatchedPendulum
 
 
@@ -75,7 +76,7 @@ def make_environment(name: str) -> gymnasium.Env:
         env = gymnasium.make(name)
     except (gymnasium.error.Error, ImportError, TypeError, ValueError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise UsageError(f"environment {name!r} cannot be made ({reason}).{_instead(name, error)}") from None
+        raise UsageError(f"environment {name!r} cannot be made ({reason}).{instead_of(name, error)}") from None
     if is_array(env.observation_space):
         return env
     try:
@@ -83,26 +84,6 @@ def make_environment(name: str) -> gymnasium.Env:
     except UsageError as error:
         env.close()
         raise UsageError(f"{name}: {error}") from None
-
-
-def _instead(name: str, error: Exception) -> str:
-    """Return what to do about an environment that Gymnasium could not make."""
-    if name not in gymnasium.registry:
-        close = [known for known in gymnasium.registry if known.lower().startswith(name.lower()[:6])][:5]
-        own = " Of your own, give the module that registers it: --environment module:Id, or import it first."
-        return f" Did you mean {', '.join(close)}?" if close else own
-    if isinstance(error, gymnasium.error.DependencyNotInstalled):
-        return " It is registered; install what it needs."
-    spec = gymnasium.registry[name]
-    versions = [(one.version or 0, known) for known, one in gymnasium.registry.items()
-                if (one.namespace, one.name) == (spec.namespace, spec.name)]  # fmt: skip
-    newest, known = max(versions)
-    if newest > (spec.version or 0) and not isinstance(error, TypeError):
-        return f" Use {known}, the newest version of it that is registered."
-    return (
-        " It is registered, but does not start without arguments; register it with those that it needs (kwargs of "
-        "gymnasium.register)."
-    )
 
 
 def environment_spec(name: str) -> EnvironmentSpec:

@@ -95,7 +95,7 @@ def evaluate(
     check_kinds(name=(name, str))
     check_callable(progress=progress)
     root_seed = whole("root_seed", root_seed)
-    where = None if out is None else _writable(Path(out))
+    where = None if out is None else _writable(out)
     runs = _runs(run)
     evaluations = [
         _evaluate(
@@ -110,8 +110,11 @@ def evaluate(
     return found
 
 
-def _writable(out: Path) -> Path:
+def _writable(given: Any) -> Path:
     """Return where records go; whoever could not save would have waited for nothing."""
+    if not isinstance(given, str | Path):
+        raise UsageError(f"out is {given!r:.100}; expected the name of a file.")
+    out = Path(given)
     if out.is_dir():
         raise UsageError(f"out {out}; a folder, expected the name of a file.")
     out = where_it_leads(out)

@@ -76,11 +76,7 @@ def build_comparison(
         "random_score": low,
         "expert_score": high,
     }
-    rows = [_row(one, first) for one in measured]
-    for row, own in zip(rows, measured, strict=True):
-        if low is not None and high is not None:
-            row["normalized_score"] = round(normalized_score(own.scores.mean, random=low, expert=high), 9)
-    return {"protocol": protocol, "rows": rows}
+    return {"protocol": protocol, "rows": [_row(one, first, low, high) for one in measured]}
 
 
 def _references_of(environment: str, references: tuple[float, float] | None) -> tuple[float, float] | tuple[None, None]:
@@ -88,8 +84,10 @@ def _references_of(environment: str, references: tuple[float, float] | None) -> 
         if not isinstance(references, list | tuple) or len(references) != 2:
             raise UsageError(f"references {references!r}; expected two mean returns, random's and an expert's.")
         low, high = number("random's reference", references[0]), number("the expert's reference", references[1])
-        if low == high or not math.isfinite(low) or not math.isfinite(high):
-            raise UsageError(f"references {low:g} and {high:g}; expected finite mean returns that differ.")
+        if not (math.isfinite(low) and math.isfinite(high) and low < high):
+            raise UsageError(
+                f"references {low:g} and {high:g}; expected finite mean returns, random's, the lower, first."
+            )
         return low, high
     task = TASKS.get(environment)
     return (None, None) if task is None else (task.random_score, task.expert_score)
@@ -162,7 +160,10 @@ def _measured(networks: str, label: str, target: float | None, records: Records,
     )  # fmt: skip
 
 
-def _row(own: Measured, first: Measured) -> dict[str, Any]:
+def _row(own: Measured, first: Measured, low: float | None, high: float | None) -> dict[str, Any]:
+    score = None
+    if low is not None and high is not None:
+        score = round(normalized_score(own.scores.mean, random=low, expert=high), 9)
     returns = own.scores.returns
     generator = stream(ROOT_SEED, f"comparison/mean/{own.stream_name}")
     mean = estimate_mean(returns, samples=BOOTSTRAP_SAMPLES, generator=generator)
@@ -183,7 +184,7 @@ def _row(own: Measured, first: Measured) -> dict[str, Any]:
         "iqm": interquartile_mean(returns.mean(axis=1)),
         "difference": difference.value,
         "difference_ci95": [difference.low, difference.high],
-        "normalized_score": None,
+        "normalized_score": score,
         "training_seeds": [seed for seed in own.scores.seeds if seed is not None],
         "episodes": len(own.scores.starts),
     }

@@ -1,0 +1,45 @@
+"""What to do about an environment that Gymnasium could not make."""
+
+from __future__ import annotations
+
+import warnings
+
+import gymnasium
+
+
+def instead_of(name: str, error: Exception) -> str:
+    """Return what to do about an environment that Gymnasium could not make."""
+    if name not in gymnasium.registry:
+        close = [known for known in gymnasium.registry if known.lower().startswith(name.lower()[:6])][:5]
+        own = " Of your own, give the module that registers it: --environment module:Id, or import it first."
+        return f" Did you mean {', '.join(close)}?" if close else own
+    if isinstance(error, gymnasium.error.DependencyNotInstalled):
+        return " It is registered; install what it needs."
+    spec = gymnasium.registry[name]
+    newer = sorted((one.version, known) for known, one in gymnasium.registry.items()
+                   if (one.namespace, one.name) == (spec.namespace, spec.name)
+                   and (one.version or 0) > (spec.version or 0))  # fmt: skip
+    if newer and not isinstance(error, TypeError):
+        newest = newer[-1][1]
+        nearest = next((known for _, known in newer if _can_be_made(known)), newest)
+        nearer = f"; {nearest} is nearer to it" if nearest != newest else ""
+        return f" Use {newest}, the newest version of it that is registered{nearer}."
+    if isinstance(error, ImportError):
+        return " It is registered; install the module that it is made by."
+    return (
+        " It is registered, but does not start without arguments; register it with those that it needs (kwargs of "
+        "gymnasium.register)."
+    )
+
+
+def _can_be_made(name: str) -> bool:
+    """Say whether an environment that is registered can be made, here or where its simulator is installed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            gymnasium.make(name).close()
+        except gymnasium.error.DependencyNotInstalled:
+            return True
+        except Exception:
+            return False
+    return True
