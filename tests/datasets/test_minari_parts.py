@@ -15,6 +15,7 @@ from foretell.datasets.recorded_environment import changes_of_environment
 from foretell.datasets.registry import open_dataset
 from foretell.environments.flattening import FlattenedObservations
 from foretell.environments.making import make_environments
+from reference.spaces import stacked
 
 minari = pytest.importorskip("minari")
 EpisodeBuffer = pytest.importorskip("minari.data_collector").EpisodeBuffer
@@ -70,14 +71,6 @@ def record(name, environment, seeds):
         ))  # fmt: skip
     minari.create_dataset_from_buffers(name, buffers, env=env)
     return action
-
-
-def stacked(space, each):
-    if isinstance(space, spaces.Dict):
-        return {key: stacked(space[key], [one[key] for one in each]) for key in space}
-    if isinstance(space, spaces.Tuple):
-        return tuple(stacked(part, [one[i] for one in each]) for i, part in enumerate(space))
-    return np.array(each)
 
 
 @pytest.mark.parametrize("environment", ["MinariGoal-v0", "FrozenLake-v1", "Blackjack-v1"])

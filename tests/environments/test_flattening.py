@@ -18,6 +18,7 @@ from foretell.environments.flattening import FlattenedObservations, described, f
 from foretell.environments.making import environment_spec, make_environments
 from foretell.models.configs import DecisionTransformerConfig
 from foretell.training.configs import TrainingConfig
+from reference.spaces import stacked
 
 PARTS = OrderedDict(
     goal=spaces.Box(-1, 1, (2,), np.float64), at=spaces.Box(-9, 9, (2, 2), np.float32),
@@ -113,14 +114,6 @@ def test_it_is_gymnasiums_rule_for_many_timesteps_at_once(space, rows, seed):
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found, expected.astype(np.float32))
     assert sum(size for _, size in parts_of(space)) == found.shape[1]
-
-
-def stacked(space, each):
-    if isinstance(space, spaces.Dict):
-        return {key: stacked(space[key], [one[key] for one in each]) for key in space}
-    if isinstance(space, spaces.Tuple):
-        return tuple(stacked(part, [one[i] for one in each]) for i, part in enumerate(space))
-    return np.array(each)
 
 
 def test_parts_come_in_the_order_of_their_names_whatever_the_space_keeps():
