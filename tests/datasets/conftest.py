@@ -84,3 +84,9 @@ def assert_same(one, other):
 @pytest.fixture(scope="session")
 def same():
     return assert_same
+
+
+@pytest.fixture
+def minari_storage(tmp_path, monkeypatch):
+    """A local Minari storage of the test's own."""
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))

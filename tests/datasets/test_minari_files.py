@@ -19,12 +19,7 @@ from foretell.datasets.registry import open_dataset
 
 minari = pytest.importorskip("minari")
 EpisodeBuffer = pytest.importorskip("minari.data_collector").EpisodeBuffer
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:minari")
-
-
-@pytest.fixture(autouse=True)
-def storage(tmp_path, monkeypatch):
-    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
+pytestmark = [pytest.mark.filterwarnings("ignore::UserWarning:minari"), pytest.mark.usefixtures("minari_storage")]
 
 
 @pytest.fixture
