@@ -17,7 +17,7 @@ from benchmarks.floor import TOKENS, floor_seconds, products
 from benchmarks.making import REFERENCE, in_words, random_model, random_sampler
 from benchmarks.measuring import Options, Row, alternate, installed, rate
 from foretell.models.configs import DecisionTransformerConfig
-from foretell.models.layers import dropout
+from foretell.models.dropout import dropout
 from foretell.models.native.building import kernels
 from foretell.presets.league import MODEL
 from foretell.sequences.batch import SequenceBatch

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from foretell.models.dropout import dropout
 from foretell.models.initialization import initialize
-from foretell.models.layers import Block, CausalTransformer, attend, causal_mask, dropout, masked_mean
+from foretell.models.layers import Block, CausalTransformer, attend, causal_mask, masked_mean
 from reference.attention import attend_slowly
 
 

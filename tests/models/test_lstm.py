@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from foretell.models.configs import LSTMConfig
-from foretell.models.layers import dropout
+from foretell.models.dropout import dropout
 from foretell.models.registry import build_model
 from reference.making import CHOICES, SHAPES, VECTOR, random_batch, small_model
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from foretell.models.configs import MLPConfig, SequenceShape
-from foretell.models.layers import dropout
+from foretell.models.dropout import dropout
 from foretell.models.registry import build_model
 from foretell.sequences.batch import SequenceBatch
 from reference.making import CHOICES, SHAPES, VECTOR, each, random_batch, small_config, small_model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import nullcontext
 from dataclasses import replace
 from importlib import import_module
@@ -12,10 +13,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from foretell.core.errors import DivergedError
+from foretell.models.dropout import PassGenerator
 from foretell.models.registry import MODELS
 from foretell.sequences.resident import ResidentWindows
 from foretell.sequences.windows import WindowSampler
-from foretell.training import placing
+from foretell.training import placing, sequence
 from foretell.training.captured import CapturedTraining
 from foretell.training.configs import TrainingConfig, learning_rate_at
 from foretell.training.native import muon as native_muon
@@ -166,9 +168,9 @@ def test_the_others_do(name):
 def nowhere(monkeypatch):
     """Torch's device of shapes without numbers, made to take whole updates: it knows neither generators nor PyTorch's
     fused AdamW, nor autocast, which is left out."""
-    generator, library = torch.Generator, torch.library.Library("aten", "IMPL", "Meta")
+    library = torch.library.Library("aten", "IMPL", "Meta")
     library.impl("_fused_adamw_.tensor_lr", lambda *_, **__: None)
-    monkeypatch.setattr(torch, "Generator", lambda *_: generator())
+    monkeypatch.setattr(sequence, "PassGenerator", lambda *_: PassGenerator())
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
     monkeypatch.setattr(import_module("torch.optim.adam"), "_device_dtype_check_for_fused", lambda parameter: None)
     yield torch.device("meta")
@@ -180,12 +182,12 @@ class _Watch(TorchDispatchMode):
 
     def __init__(self):
         super().__init__()
-        self.refused, self.called = set(), set()
+        self.refused, self.count = set(), Counter()
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         found = func(*args, **(kwargs or {}))
         tensors = [one for one in tree_leaves((args, kwargs, found)) if isinstance(one, torch.Tensor)]
-        self.called.add(str(func))
+        self.count[str(func)] += 1
         if any(one.is_cpu for one in tensors) or "local_scalar" in str(func) or "nonzero" in str(func):
             self.refused.add(str(func))
         return found
@@ -204,8 +206,30 @@ def test_a_whole_update_stays_where_it_lies(name, optimizer, shape, nowhere):
         with _Watch() as watch:
             training.compute()
         assert not watch.refused
-    assert "aten._fused_adamw_.tensor_lr" in watch.called
+    assert "aten._fused_adamw_.tensor_lr" in watch.count
     assert {one.device for state in training.optimizer.state.values() for one in state.values()} == {nowhere}
+
+
+@pytest.mark.parametrize("name", CAPTURABLE)
+def test_the_units_that_dropout_keeps_are_drawn_by_one_kernel(name, nowhere):
+    """Each kernel of a graph takes its microseconds, however little it does: a dozen draws would be a tenth of them."""
+    model = small_model(name, dropout=0.1).to(nowhere)
+    training = CapturedTraining(model, ResidentWindows(_sampler(), nowhere), CONFIG, 3)
+    with _Watch() as watch:
+        training.compute()
+    assert watch.count["aten.random_.from"] == 1
+
+
+def test_bfloat16_rounds_all_weights_by_one_kernel():
+    model = small_model("decision-transformer", dropout=0.1)
+    training = CapturedTraining(
+        model, ResidentWindows(_sampler(), torch.device("cpu")), CONFIG, 3, precision="bfloat16"
+    )  # fmt: skip
+    learned = [one for one in model.parameters() if one.requires_grad]
+    with _Watch() as watch:
+        training.compute()
+    assert watch.count["aten._foreach_copy_.default"] == 2  # there and back
+    assert watch.count["aten._to_copy.default"] < len(learned)
 
 
 def test_what_is_placed_on_a_device_meets_where_it_is_told_to(nowhere, monkeypatch):

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from foretell.models.configs import DecisionTransformerConfig, SequenceShape
+from foretell.models.dropout import dropout
 from foretell.models.encoders import observation_encoder
 from foretell.models.initialization import EMBEDDING_STD, initialize
 from foretell.models.interface import SequenceModel
@@ -32,7 +33,6 @@ from foretell.models.layers import (
     action_inputs,
     allowed_by,
     causal_mask,
-    dropout,
     stack_parameters,
     stack_settings,
     through_blocks,
@@ -205,9 +205,9 @@ class DecisionTransformer(SequenceModel[DecisionTransformerConfig]):
         inputs, parameters = self._inputs(batch), self._front(batch)
         if parameters is not None:
             return embedded(inputs, batch.timesteps, parameters, count)
-        time_embedding = self.embed_timestep(batch.timesteps)  # (batch, time, width)
-        kinds = [embed(numbers) + time_embedding for embed, numbers in zip(self._embedders(), inputs, strict=True)]
-        return self.embed_norm(torch.stack(kinds, dim=2).flatten(1, 2)[:, :count])  # (batch, time, 3, width) before
+        kinds = [embed(numbers) for embed, numbers in zip(self._embedders(), inputs, strict=True)]
+        embedded_kinds = torch.stack(kinds, dim=2) + self.embed_timestep(batch.timesteps)[:, :, None]
+        return self.embed_norm(embedded_kinds.flatten(1, 2)[:, :count])  # (batch, time, 3, width) before
 
     def _inputs(self, batch: SequenceBatch) -> tuple[Tensor, Tensor, Tensor]:
         return batch.returns_to_go, batch.observations, action_inputs(batch.actions, self.shape)

@@ -13,10 +13,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from foretell.models.configs import EncoderDecoderConfig, SequenceShape
+from foretell.models.dropout import dropout
 from foretell.models.encoders import observation_encoder
 from foretell.models.initialization import initialize
 from foretell.models.interface import SequenceModel
-from foretell.models.layers import ActionHead, action_inputs, dropout
+from foretell.models.layers import ActionHead, action_inputs
 from foretell.models.losses import imitation_errors
 from foretell.models.transformer.configs import StackConfig
 from foretell.models.transformer.stacks import Decoder, DecoderCache, Encoder, initialize_xavier, sinusoidal_positions

@@ -1,4 +1,4 @@
-"""Pieces that networks share: dropout, masked mean, attention, pre-norm blocks, action head."""
+"""Pieces that networks share: masked mean, attention, pre-norm blocks, action head."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from foretell.models.configs import SequenceShape
+from foretell.models.dropout import add_dropped, dropout
 from foretell.models.native.stack import StackSettings, all_of, known_norm, parameters_of, run_stack, usable
 from foretell.models.standing import hooked
 
@@ -22,34 +23,6 @@ def masked_mean(values: Float[Tensor, "batch time"], mask: Bool[Tensor, "batch t
     2.0
     """
     return torch.where(mask, values, 0.0).sum() / mask.sum()
-
-
-def dropout(inputs: Tensor, probability: float, generator: torch.Generator | None) -> Tensor:
-    """Drop units with `probability` and scale up the rest; without a generator return the inputs as they are.
-
-    Training passes a generator seeded by (seed, update), acting passes none: dropout cannot stay on by mistake, and
-    draws nothing from the global state. Sixteen random bits a unit: the probability is met to 1 in 65,536.
-    """
-    if generator is None or probability == 0.0:
-        return inputs
-    if inputs.dtype is torch.float32:
-        return inputs * kept_units(inputs, probability, generator)
-    keep, scale = _drawn(inputs, probability, generator)
-    return inputs * keep * scale  # of few bits, the product is rounded and not the scale, which would be the same bias
-
-
-def kept_units(inputs: Tensor, probability: float, generator: torch.Generator) -> Tensor:
-    """Return what `dropout` multiplies these units by: 0, or what scales up those that stay."""
-    keep, scale = _drawn(inputs, probability, generator)
-    return (keep * scale).to(inputs.dtype)
-
-
-def _drawn(inputs: Tensor, probability: float, generator: torch.Generator) -> tuple[Bool[Tensor, "*shape"], float]:
-    """Return which units stay, and what scales those up."""
-    words = torch.empty(-(-inputs.numel() // 4), dtype=torch.int64, device=inputs.device)
-    bits = words.random_(-(2**63), None, generator=generator).view(torch.int16)[: inputs.numel()]
-    dropped = round(probability * 65536)
-    return bits.view(inputs.shape) >= dropped - 32768, 65536 / (65536 - dropped)
 
 
 def causal_mask(mask: Bool[Tensor, "batch tokens"]) -> Bool[Tensor, "batch 1 tokens tokens"]:
@@ -105,7 +78,7 @@ def attend(
     if generator is None or probability == 0.0:
         return functional.scaled_dot_product_attention(queries, keys, values, attn_mask=allowed)
     scores = (queries * (1 / math.sqrt(queries.shape[-1]))) @ keys.transpose(-1, -2)
-    weights = scores.masked_fill(~allowed, -torch.inf).softmax(-1)
+    weights = torch.where(allowed, scores, -torch.inf).softmax(-1)
     return dropout(weights, probability, generator) @ values
 
 
@@ -113,8 +86,8 @@ def _gelu(inputs: Tensor) -> Tensor:
     return functional.gelu(inputs, approximate="tanh")  # GPT-2's form
 
 
-ACTIVATIONS = {"relu": torch.relu_, "gelu": _gelu}
-"""Nonlinearities by name; relu writes over its input."""
+ACTIVATIONS = {"relu": torch.relu, "gelu": _gelu}
+"""Nonlinearities by name; none writes over its input, a view of a product, which PyTorch would copy back and forth."""
 
 
 PARTS = {
@@ -152,17 +125,16 @@ class Block(nn.Module):
             queries, keys, values = map(self._split, self.query_key_value(normed).chunk(3, dim=-1))
         else:
             width = normed.shape[-1]
-            weight, bias = self.query_key_value.weight, self.query_key_value.bias
-            queries = self._split(functional.linear(normed[:, outputs], weight[:width], bias[:width]))
-            keys, values = map(
-                self._split, functional.linear(normed, weight[width:], bias[width:]).chunk(2, dim=-1)
-            )  # fmt: skip
+            both = self.query_key_value.weight, self.query_key_value.bias
+            (weight, weights), (bias, biases) = (one.split([width, 2 * width]) for one in both)
+            queries = self._split(functional.linear(normed[:, outputs], weight, bias))
+            keys, values = map(self._split, functional.linear(normed, weights, biases).chunk(2, dim=-1))
             allowed = allowed[:, :, outputs]
         attended = attend(queries, keys, values, allowed, self.probability, generator)
         attended = attended.transpose(1, 2).flatten(2)  # (batch, outputs, width)
-        tokens = tokens + dropout(self.attention_output(attended), self.probability, generator)
+        tokens = add_dropped(tokens, self.attention_output(attended), self.probability, generator)
         hidden = self.activation(self.feedforward_in(self.norm_feedforward(tokens)))
-        return tokens + dropout(self.feedforward_out(hidden), self.probability, generator)
+        return add_dropped(tokens, self.feedforward_out(hidden), self.probability, generator)
 
     def with_memory(
         self, tokens: Float[Tensor, "batch tokens width"], allowed: Bool[Tensor, "#batch 1 tokens tokens"]

@@ -18,10 +18,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from foretell.models.configs import LSTMConfig, SequenceShape
+from foretell.models.dropout import dropout
 from foretell.models.encoders import observation_encoder
 from foretell.models.initialization import initialize
 from foretell.models.interface import SequenceModel
-from foretell.models.layers import ActionHead, action_inputs, dropout
+from foretell.models.layers import ActionHead, action_inputs
 from foretell.sequences.batch import SequenceBatch
 
 

@@ -16,10 +16,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from foretell.models.configs import MLPConfig, SequenceShape
+from foretell.models.dropout import dropout
 from foretell.models.encoders import observation_encoder
 from foretell.models.initialization import initialize
 from foretell.models.interface import SequenceModel
-from foretell.models.layers import ACTIVATIONS, ActionHead, dropout
+from foretell.models.layers import ACTIVATIONS, ActionHead
 from foretell.sequences.batch import SequenceBatch
 
 

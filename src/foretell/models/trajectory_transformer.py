@@ -22,9 +22,10 @@ from torch.nn import functional
 
 from foretell.core.errors import UsageError
 from foretell.models.configs import SequenceShape, TrajectoryTransformerConfig
+from foretell.models.dropout import dropout
 from foretell.models.initialization import EMBEDDING_STD, initialize
 from foretell.models.interface import SequenceModel
-from foretell.models.layers import Block, behind, causal_mask, dropout, through_blocks
+from foretell.models.layers import Block, behind, causal_mask, through_blocks
 from foretell.models.symbols import columns, neighbourhood, smooth_tables, symbol_errors
 from foretell.sequences.batch import SequenceBatch
 from foretell.sequences.discretization import Discretizer

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from foretell.core.errors import DivergedError
 from foretell.models.finite import summed
 from foretell.models.interface import SequenceModel
+from foretell.sequences.batch import SequenceBatch
 from foretell.sequences.resident import ResidentWindows
 from foretell.training.configs import Precision, TrainingConfig, learning_rate_at
 from foretell.training.sequence import SequenceTraining
@@ -91,6 +92,8 @@ class CapturedTraining(SequenceTraining):
         self._failed = torch.full((), -1, dtype=torch.int64, device=self.device)
         self._frozen = torch.zeros((), device=self.device)
         self._loss = torch.zeros((), device=self.device)
+        with torch.no_grad():
+            self._generator.count(lambda: super(CapturedTraining, self)._pass(windows.gather(self._rows)))
         self._replayed = Replayed(self.device, lambda _: self.compute(), self.enter) if graph else None
         self._attach()
 
@@ -132,6 +135,12 @@ class CapturedTraining(SequenceTraining):
         nn.utils.clip_grads_with_norm_(self.optimizer.parameters, self.config.clip_norm, norm)
         self.optimizer.step()
         self._loss.copy_(loss)
+
+    def _pass(self, batch: SequenceBatch) -> tuple[Tensor, Callable[[], None]]:
+        self._generator.draw(self.model.config.dropout, self.device)
+        found = super()._pass(batch)
+        self._generator.forget()
+        return found
 
     def enter(self, graph: torch.cuda.CUDAGraph) -> None:
         """Make ready for being captured in a graph."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from foretell.core.errors import DivergedError
 from foretell.core.seeding import derive_seed
+from foretell.models.dropout import PassGenerator
 from foretell.models.finite import all_finite, named_gradients, where_not_finite
 from foretell.models.interface import SequenceModel
 from foretell.sequences.batch import SequenceBatch
@@ -18,6 +19,7 @@ from foretell.training.clipped import ClippedOptimizer
 from foretell.training.clipped_adamw import ClippedAdamW
 from foretell.training.clipped_muon import ClippedMuon
 from foretell.training.configs import Precision, TrainingConfig, learning_rate_at
+from foretell.training.rounded import RoundedWeights
 
 
 class Batches(Protocol):
@@ -38,9 +40,9 @@ class SequenceTraining:
         """Prepare to train `model` where it lies, on batches that lie there too."""
         self.model, self.sampler, self.config, self.seed = model, sampler, config, seed
         self.device = next(model.parameters()).device
-        self._bfloat16 = precision == "bfloat16"
+        self._rounded = RoundedWeights(_Loss(model), torch.bfloat16) if precision == "bfloat16" else None
         self.optimizer = self._optimizer()
-        self._generator = torch.Generator(self.device)
+        self._generator = PassGenerator(self.device)
 
     def _optimizer(self) -> ClippedOptimizer:
         parameters, config = self.model.parameters(), self.config
@@ -75,13 +77,20 @@ class SequenceTraining:
         return derive_seed(self.seed, "dropout", update)
 
     def _gradients(self, batch: SequenceBatch) -> Tensor:
-        if not self._bfloat16 and (written := self.model.write_gradients(batch, self._generator)) is not None:
+        if self._rounded is None and (written := self.model.write_gradients(batch, self._generator)) is not None:
             return written
         self.optimizer.let_go()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bfloat16, cache_enabled=False):
-            loss = self.model.loss(batch, self._generator)
+        loss, leave_gradients = self._pass(batch)
         loss.backward()
+        leave_gradients()
         return loss
+
+    def _pass(self, batch: SequenceBatch) -> tuple[Tensor, Callable[[], None]]:
+        """Return the loss, and what is to be called after its backward pass."""
+        if self._rounded is None:
+            return self.model.loss(batch, self._generator), lambda: None
+        with torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False):
+            return self._rounded.pass_through(batch, self._generator)
 
     def _diverged(self, update: int, batch: SequenceBatch, loss: Tensor) -> DivergedError:
         where = where_not_finite(
@@ -100,3 +109,15 @@ class SequenceTraining:
         model = {n.removeprefix("model/"): v for n, v in tensors.items() if n.startswith("model/")}
         self.model.load_state_dict(model)
         load_optimizer_tensors("optimizer", self.optimizer, tensors)
+
+
+class _Loss(nn.Module):
+    """A network's loss, as what a module computes."""
+
+    def __init__(self, model: SequenceModel):
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: SequenceBatch, generator: torch.Generator) -> Tensor:
+        """Return the loss."""
+        return self.model.loss(batch, generator)

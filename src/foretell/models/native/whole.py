@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from foretell.models.layers import kept_units
+from foretell.models.dropout import kept_units
 from foretell.models.native import ends, stack
 from foretell.models.native.building import Native
 from foretell.models.native.stack import StackSettings, address, addresses

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from foretell.models.layers import dropout
+from foretell.models.dropout import dropout
 
 
 def attention_weights(

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from foretell.models.layers import dropout
+from foretell.models.dropout import dropout
 from foretell.models.transformer.attention import KeysValues, MultiHeadAttention
 from foretell.models.transformer.configs import StackConfig
 

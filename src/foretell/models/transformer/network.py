@@ -19,7 +19,8 @@ from torch.nn import functional
 from torch.random import fork_rng
 
 from foretell.core.errors import UsageError
-from foretell.models.layers import dropout, masked_mean
+from foretell.models.dropout import dropout
+from foretell.models.layers import masked_mean
 from foretell.models.transformer.configs import TransformerConfig
 from foretell.models.transformer.layers import AttentionMaps
 from foretell.models.transformer.optimization import label_smoothed_errors
