@@ -30,7 +30,7 @@ class RoundedWeights:
 
         That leaves the gradients, in float32, on the parameters themselves.
         """
-        parameters = [*self._parameters.values()]
+        parameters: list[Tensor] = [*self._parameters.values()]
         copies = [torch.empty_like(one, dtype=self._dtype) for one in parameters]
         with torch.no_grad():
             torch._foreach_copy_(copies, parameters)
