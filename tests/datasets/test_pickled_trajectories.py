@@ -1,4 +1,4 @@
-"""Pickled lists of episodes, as the Decision Transformer's published code has them: they become a file as the page says."""
+"""Pickled lists of episodes, as the Decision Transformer's published code has them, become a file as the page says."""
 
 from __future__ import annotations
 

@@ -13,11 +13,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from foretell.core.errors import DivergedError
-from foretell.models.dropout import PassGenerator
 from foretell.models.registry import MODELS
 from foretell.sequences.resident import ResidentWindows
 from foretell.sequences.windows import WindowSampler
-from foretell.training import placing, sequence
+from foretell.training import placing
 from foretell.training.captured import CapturedTraining
 from foretell.training.configs import TrainingConfig, learning_rate_at
 from foretell.training.native import muon as native_muon
@@ -168,9 +167,9 @@ def test_the_others_do(name):
 def nowhere(monkeypatch):
     """Torch's device of shapes without numbers, made to take whole updates: it knows neither generators nor PyTorch's
     fused AdamW, nor autocast, which is left out."""
-    library = torch.library.Library("aten", "IMPL", "Meta")
+    generator, library = torch.Generator, torch.library.Library("aten", "IMPL", "Meta")
     library.impl("_fused_adamw_.tensor_lr", lambda *_, **__: None)
-    monkeypatch.setattr(sequence, "PassGenerator", lambda *_: PassGenerator())
+    monkeypatch.setattr(torch, "Generator", lambda *_: generator())
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
     monkeypatch.setattr(import_module("torch.optim.adam"), "_device_dtype_check_for_fused", lambda parameter: None)
     yield torch.device("meta")

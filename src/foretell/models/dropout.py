@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 from jaxtyping import Float
@@ -12,51 +14,60 @@ WORD = 4
 """Units that share one 64-bit number, sixteen bits each."""
 
 
-class PassGenerator(torch.Generator):
-    """A generator from which `draw` takes the units of all dropouts of a pass together: on a GPU three kernels for what
-    would be three for each. On the CPU they are, bit for bit, those that would be drawn one by one."""
+class PassUnits:
+    """The units that all dropouts of a pass keep, drawn together: on a GPU three kernels for what would be three for
+    each. On the CPU they are, bit for bit, those that would be drawn one by one."""
 
-    _counting = False
-    _units = 0
-    """Of one pass, in whole words."""
-    _kept: tuple[float, Tensor] | None = None
-    """What the dropouts of the pass under way multiply by, and with which probability."""
-    _next = 0
+    def __init__(self) -> None:
+        self._count = 0
+        self._kept: tuple[float, Tensor] | None = None
 
-    def count(self, one_pass: Callable[[], object]) -> None:
-        """Call a pass, which drops nothing, and remember how many units it would ask for."""
-        self._counting, self._units, self._kept = True, 0, None
+    @contextmanager
+    def counting(self) -> Iterator[None]:
+        """Let the passes inside drop nothing; remember how many units the dropouts of one asked for, in whole words."""
+        self._count, self._kept = 0, None
+        with self._asked():
+            yield
+
+    @contextmanager
+    def drawn(self, probability: float, device: torch.device, generator: torch.Generator) -> Iterator[None]:
+        """Draw the units that were counted; the dropouts of the one pass inside take them in turn."""
+        if not self._count or not probability:
+            yield
+            return
+        self._kept, self._next = (probability, _drawn(device, self._count, probability, generator)), 0
         try:
-            one_pass()
+            with self._asked():
+                yield
         finally:
-            self._counting = False
+            self._kept = None
 
-    def draw(self, probability: float, device: torch.device) -> None:
-        """Draw the units of a pass, for as many as were counted; the next pass takes them."""
-        if self._units and probability:
-            self._kept, self._next = (probability, _drawn(device, self._units, probability, self)), 0
-
-    def forget(self) -> None:
-        """Go back to drawing one by one."""
-        self._kept = None
-
-    def counts(self, units: int) -> bool:
-        """Whether a pass is being counted; if so, these units are."""
-        self._units += self._counting * -(-units // WORD) * WORD
-        return self._counting
-
-    def taken(self, units: int, probability: float) -> Float[Tensor, " units"] | None:
-        """Return the next units of the pass under way; None where they are to be drawn one by one."""
+    def take(self, inputs: Tensor, probability: float) -> Float[Tensor, "*shape"] | None:
+        """Return what the next units are multiplied by, in the shape of `inputs`; None of a pass that is counted."""
+        words = -(-inputs.numel() // WORD)
         if self._kept is None:
+            self._count += WORD * words
             return None
         drawn_for, kept = self._kept
-        start, self._next = self._next, self._next + -(-units // WORD) * WORD
+        start, self._next = self._next, self._next + WORD * words
         if probability != drawn_for or self._next > len(kept):
             raise RuntimeError(
                 f"a pass asks for unit {self._next} with probability {probability}; expected at most {len(kept)} "
-                f"units, all with {drawn_for}. Count the pass anew, or forget what was drawn."
+                f"units, all with {drawn_for}. Count the pass anew."
             )
-        return kept[start : start + units]
+        return kept[start : start + inputs.numel()].view(inputs.shape)
+
+    @contextmanager
+    def _asked(self) -> Iterator[None]:
+        token = _UNDER_WAY.set(self)
+        try:
+            yield
+        finally:
+            _UNDER_WAY.reset(token)
+
+
+_UNDER_WAY: ContextVar[PassUnits | None] = ContextVar("units of the pass under way", default=None)
+"""Whom the dropouts of this thread ask; without one, each draws its own."""
 
 
 def dropout(inputs: Tensor, probability: float, generator: torch.Generator | None) -> Tensor:
@@ -67,10 +78,9 @@ def dropout(inputs: Tensor, probability: float, generator: torch.Generator | Non
     """
     if generator is None or probability == 0.0:
         return inputs
-    if isinstance(generator, PassGenerator) and generator.counts(inputs.numel()):
-        return inputs
+    kept = kept_units(inputs, probability, generator)
     # of few bits, the product is rounded and not the scale, which would be the same bias
-    return (inputs * kept_units(inputs, probability, generator)).to(inputs.dtype)
+    return inputs if kept is None else (inputs * kept).to(inputs.dtype)
 
 
 def add_dropped(
@@ -82,17 +92,17 @@ def add_dropped(
     """Return tokens + dropout(branch); of a branch of fewer bits, what stays is rounded no more."""
     if generator is None or probability == 0.0:
         return tokens + branch
-    if isinstance(generator, PassGenerator) and generator.counts(branch.numel()):
-        return tokens + branch
-    return (tokens + branch * kept_units(branch, probability, generator)).to(tokens.dtype)
+    kept = kept_units(branch, probability, generator)
+    return tokens + branch if kept is None else (tokens + branch * kept).to(tokens.dtype)
 
 
-def kept_units(inputs: Tensor, probability: float, generator: torch.Generator) -> Float[Tensor, "*shape"]:
-    """Return what `dropout` multiplies these units by, in float32: 0, or what scales up those that stay."""
-    kept = generator.taken(inputs.numel(), probability) if isinstance(generator, PassGenerator) else None
-    if kept is None:
-        kept = _drawn(inputs.device, inputs.numel(), probability, generator)
-    return kept.view(inputs.shape)
+def kept_units(inputs: Tensor, probability: float, generator: torch.Generator) -> Float[Tensor, "*shape"] | None:
+    """Return what `dropout` multiplies these units by, in float32: 0, or what scales up those that stay; None where the
+    pass is only counted (`PassUnits`)."""
+    units = _UNDER_WAY.get()
+    if units is not None:
+        return units.take(inputs, probability)
+    return _drawn(inputs.device, inputs.numel(), probability, generator).view(inputs.shape)
 
 
 def _drawn(device: torch.device, units: int, probability: float, generator: torch.Generator) -> Float[Tensor, " units"]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from foretell.core.errors import DivergedError
+from foretell.models.dropout import PassUnits
 from foretell.models.finite import summed
 from foretell.models.interface import SequenceModel
 from foretell.sequences.batch import SequenceBatch
@@ -92,8 +93,9 @@ class CapturedTraining(SequenceTraining):
         self._failed = torch.full((), -1, dtype=torch.int64, device=self.device)
         self._frozen = torch.zeros((), device=self.device)
         self._loss = torch.zeros((), device=self.device)
-        with torch.no_grad():
-            self._generator.count(lambda: super(CapturedTraining, self)._pass(windows.gather(self._rows)))
+        self._units = PassUnits()
+        with torch.no_grad(), self._units.counting():
+            super()._pass(windows.gather(self._rows))
         self._replayed = Replayed(self.device, lambda _: self.compute(), self.enter) if graph else None
         self._attach()
 
@@ -137,10 +139,8 @@ class CapturedTraining(SequenceTraining):
         self._loss.copy_(loss)
 
     def _pass(self, batch: SequenceBatch) -> tuple[Tensor, Callable[[], None]]:
-        self._generator.draw(self.model.config.dropout, self.device)
-        found = super()._pass(batch)
-        self._generator.forget()
-        return found
+        with self._units.drawn(self.model.config.dropout, self.device, self._generator):
+            return super()._pass(batch)
 
     def enter(self, graph: torch.cuda.CUDAGraph) -> None:
         """Make ready for being captured in a graph."""

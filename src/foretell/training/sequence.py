@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from foretell.core.errors import DivergedError
 from foretell.core.seeding import derive_seed
-from foretell.models.dropout import PassGenerator
 from foretell.models.finite import all_finite, named_gradients, where_not_finite
 from foretell.models.interface import SequenceModel
 from foretell.sequences.batch import SequenceBatch
@@ -42,7 +41,7 @@ class SequenceTraining:
         self.device = next(model.parameters()).device
         self._rounded = RoundedWeights(_Loss(model), torch.bfloat16) if precision == "bfloat16" else None
         self.optimizer = self._optimizer()
-        self._generator = PassGenerator(self.device)
+        self._generator = torch.Generator(self.device)
 
     def _optimizer(self) -> ClippedOptimizer:
         parameters, config = self.model.parameters(), self.config
