@@ -9,8 +9,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from foretell.agents.configs import SACConfig as SACConfig
     from foretell.collection.recipes import collect_random as collect_random
     from foretell.core.episode import Episode as Episode
+    from foretell.core.errors import ForetellError as ForetellError
     from foretell.core.returns import returns_to_go as returns_to_go
     from foretell.datasets.d4rl_writer import write_d4rl as write_d4rl
     from foretell.datasets.dataset import Dataset as Dataset
@@ -33,13 +35,16 @@ if TYPE_CHECKING:
     from foretell.models.configs import MLPConfig as MLPConfig
     from foretell.models.configs import TrajectoryTransformerConfig as TrajectoryTransformerConfig
     from foretell.reporting.comparison_report import write_comparison as write_comparison
+    from foretell.sequences.scaling import ActionRange as ActionRange
     from foretell.training.configs import ComputeConfig as ComputeConfig
     from foretell.training.configs import TrainingConfig as TrainingConfig
+    from foretell.values.configs import DynamicsConfig as DynamicsConfig
     from foretell.values.configs import IQLConfig as IQLConfig
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "ActionRange": "sequences.scaling",
     "ChunkingConfig": "evaluation.configs",
     "collect_imagined": "facade",
     "collect_random": "collection.recipes",
@@ -48,10 +53,12 @@ _HOMES = {
     "Dataset": "datasets.dataset",
     "DatasetMetadata": "datasets.dataset",
     "DecisionTransformerConfig": "models.configs",
+    "DynamicsConfig": "values.configs",
     "EncoderDecoderConfig": "models.configs",
     "Episode": "core.episode",
     "evaluate": "facade",
     "FlattenedObservations": "environments.flattening",
+    "ForetellError": "core.errors",
     "IQLConfig": "values.configs",
     "load_policy": "facade",
     "LSTMConfig": "models.configs",
@@ -59,6 +66,7 @@ _HOMES = {
     "open_dataset": "datasets.registry",
     "PlanningConfig": "evaluation.configs",
     "returns_to_go": "core.returns",
+    "SACConfig": "agents.configs",
     "train": "facade",
     "train_iql": "facade",
     "train_sac": "facade",

@@ -194,7 +194,10 @@ def test_the_card_says_what_was_evaluated(foretell, run_copy, tmp_path):
     records = [json.loads(line) for line in (run_copy / "evaluations.jsonl").read_text().splitlines()]
     returns = [record["return"] for record in records if "return" in record]
     (found,) = run_card(run_copy)["evaluations"]
-    assert found == {"policy": "mine", "target": None, "episodes": 3, "mean_return": pytest.approx(np.mean(returns))}
+    assert found == {
+        "environment": "Pendulum-v1", "policy": "mine", "target": None, "episodes": 3,
+        "mean_return": pytest.approx(np.mean(returns)),
+    }  # fmt: skip
     assert len(asked) == 2
     answer = foretell("inspect", run_copy, "--card", tmp_path / "card.json")
     assert f"mine: {np.mean(returns):.1f} on average over 3 episodes" in answer.out

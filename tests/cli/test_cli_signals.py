@@ -11,9 +11,9 @@ import time
 import pytest
 from cli_helpers import SMALL
 
-from foretell.cli import signals
-from foretell.cli.signals import noted
+from foretell.core import signals
 from foretell.core.errors import StoppedError
+from foretell.core.signals import noted
 from foretell.core.stopping import nothing_to_save, stop_if_asked
 
 

@@ -21,7 +21,7 @@ from foretell.sequences.scaling import ActionRange
 from foretell.sequences.windows import WindowSampler
 from foretell.training.configs import TrainingConfig
 from foretell.training.run_folder import load_run, read_events
-from foretell.values.asking import best_timesteps, told_of
+from foretell.values.asking import best_among_alike, timesteps_of, told_of
 from foretell.values.configs import IQLConfig
 from foretell.values.quantiles import StateQuantile
 from reference.making import make_dataset, small_config
@@ -172,7 +172,7 @@ def test_the_best_share_alone_is_trained_on(condition, drawn, tmp_path):
     data = make_dataset([6] * 12)
     run = _train(tmp_path / "run", condition, data=data, best_share=0.25)
     normalization = Normalization.from_json(load_run(run)[0]["normalization"])
-    rows = best_timesteps(data, normalization, 0.25)
+    rows = timesteps_of(data, best_among_alike(data, normalization, 0.25))
     assert len(rows) == 18
     plain = [rows[stream(0, "windows", update).integers(18, size=4)] for update in range(6)]
     lasts = [last for last, _ in drawn]

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,6 @@ from foretell.cli import main as command_line
 from foretell.core.errors import ForetellError, UsageError
 from foretell.core.launching import Launch, launch
 from foretell.core.locks import folder_lock
-from foretell.training import placing
 from foretell.training.configs import ComputeConfig, TrainingConfig
 from foretell.training.placing import Place
 from foretell.training.processes import Processes, _connected
@@ -159,15 +159,28 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch):
         Place.of(ComputeConfig(device="cuda:0"), second)
 
 
-def test_a_run_on_a_gpu_tells_pytorch_which_and_that_float32_is_meant(monkeypatch, tmp_path):
+def test_a_run_on_a_gpu_tells_pytorch_which_and_that_float32_is_meant(monkeypatch):
     chosen, cudnn = [], torch.backends.cudnn
-    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
-    monkeypatch.setattr(placing, "RunFolder", lambda folder, config: (folder, config))
+    monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext(chosen.append(device)))
     with cudnn.flags(enabled=cudnn.enabled, deterministic=False, allow_tf32=True):  # puts back what there was
-        Place(device=torch.device("cpu")).run(tmp_path, {})
-        assert (cudnn.allow_tf32, cudnn.deterministic, chosen) == (True, False, [])
-        Place(device=torch.device("cuda", 1)).run(tmp_path, {})
-        assert (cudnn.allow_tf32, cudnn.deterministic, chosen) == (False, True, [torch.device("cuda", 1)])
+        with Place(device=torch.device("cpu")).as_meant():
+            assert (cudnn.allow_tf32, cudnn.deterministic, chosen) == (True, False, [])
+        with Place(device=torch.device("cuda", 1)).as_meant():
+            assert (cudnn.allow_tf32, cudnn.deterministic, chosen) == (False, True, [torch.device("cuda", 1)])
+        assert (cudnn.allow_tf32, cudnn.deterministic) == (True, False)
+
+
+def test_the_last_of_several_runs_on_a_gpu_puts_back_what_the_first_found(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())
+    cudnn, place = torch.backends.cudnn, Place(device=torch.device("cuda", 0))
+    with cudnn.flags(enabled=cudnn.enabled, deterministic=False, allow_tf32=True):
+        first, second = place.as_meant(), place.as_meant()
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        assert (cudnn.allow_tf32, cudnn.deterministic) == (False, True)
+        second.__exit__(None, None, None)
+        assert (cudnn.allow_tf32, cudnn.deterministic) == (True, False)
 
 
 def test_memory_that_runs_out_is_not_blamed_on_another_process():

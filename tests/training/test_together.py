@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from foretell import facade
-from foretell.cli import signals
+from foretell.core import signals
 from foretell.core.errors import DivergedError, StoppedError, UsageError
 from foretell.facade.seeds import train_seeds
 from foretell.sequences.resident import ResidentWindows, resident_bytes
@@ -176,7 +176,7 @@ def kind(request, monkeypatch):
             return training
 
         monkeypatch.setattr(facade.training, "placed", placed)
-        monkeypatch.setattr(facade.training.Place, "of", lambda *given: Place(device=CPU, meeting=given[-1]))
+        monkeypatch.setattr(facade.training.Place, "of", lambda *given, **_: Place(device=CPU, meeting=given[-1]))
 
 
 def _weights(run):

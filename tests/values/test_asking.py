@@ -12,7 +12,7 @@ from foretell.sequences.scaling import ActionRange
 from foretell.sequences.targets import Telling
 from foretell.values import asking as module
 from foretell.values import behaviour, quantiles
-from foretell.values.asking import Asking, asking_of, best_timesteps, told_of
+from foretell.values.asking import Asking, asking_of, best_among_alike, timesteps_of, told_of
 from foretell.values.behaviour import advantage_quantiles, fit_behaviour
 from foretell.values.configs import IQLConfig
 from foretell.values.quantiles import StateQuantile
@@ -209,7 +209,7 @@ def _rows(episodes):
 def check_best():
     """A third of the episodes: those of the most effort, from lucky and unlucky starts alike, and whole."""
     data, normalization, worth, effort = _lucky()
-    found = best_timesteps(data, normalization, 1 / 3)
+    found = timesteps_of(data, best_among_alike(data, normalization, 1 / 3))
     assert found.tolist() == _rows(np.flatnonzero(effort == 10))
     assert len(set(worth[found // LENGTH])) == 2
 
@@ -244,11 +244,11 @@ def test_episodes_are_ranked_among_a_tenth_of_those_that_began_nearest():
 
 def test_all_of_the_episodes_are_all_of_the_rows(learned):
     data, _ = learned
-    found = best_timesteps(data, scaled(), 1)
+    found = timesteps_of(data, best_among_alike(data, scaled(), 1))
     assert found.tolist() == list(range(51))
 
 
 def test_images_are_ranked_by_the_bare_return():
     data = make_dataset([2, 1, 3], observations=np.zeros((6, 4, 4, 3), np.uint8),
                         rewards=np.array([1, 1, 9, 1, 1, 2], np.float32))  # fmt: skip
-    assert best_timesteps(data, IDENTITY, 0.6).tolist() == [2, 3, 4, 5]
+    assert timesteps_of(data, best_among_alike(data, IDENTITY, 0.6)).tolist() == [2, 3, 4, 5]

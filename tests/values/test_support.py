@@ -113,3 +113,18 @@ def test_a_run_without_limits_is_told_what_is_left():
     del whole["support.most"]
     with pytest.raises(CheckpointError, match=r"limits of what is told of shapes \(3,\) and \(0,\); expected"):
         Asking.restore("return", scaled(), 3, whole)
+
+
+def test_what_the_best_were_told_is_all_that_can_be_asked_of_a_model_that_saw_no_other():
+    data = make_dataset([2, 3, 2], rewards=np.float32([1, 1, 5, 5, 5, -9, -9]))
+    best = np.array([0, 1])
+    told = told_of("return", data, scaled())
+    everything, chosen = (
+        asking_of(told, data, scaled(), "auto", max_timesteps=3, seed=0, episodes=episodes)
+        for episodes in (None, best)
+    )  # fmt: skip
+    scale = scaled().return_scale
+    assert (everything.support.least[0] * scale, everything.support.most[0] * scale) == (-18.0, 15.0)
+    assert (chosen.support.least[0] * scale, chosen.support.most[0] * scale) == (2.0, 15.0)
+    starts = data.observations[data.episode_starts]
+    assert chosen.at_start(starts).min() > everything.at_start(starts).min()

@@ -54,7 +54,7 @@ def run_card_text(card: dict[str, Any]) -> str:
         ("acts by", card["acting"] and _settings(card["acting"])),
         ("validation", validation and f"{shown(validation['mean_return'])} on average at "
          f"{'step' if 'step' in validation else 'update'} {validation.get('step', validation.get('update')):,}"),
-        *(("evaluation", _evaluation(found)) for found in card["evaluations"]),
+        *(("evaluation", _evaluation(found, card["environment"])) for found in card["evaluations"]),
     ]  # fmt: skip
     if not card["evaluations"]:
         rows.append(("evaluation", f"none yet: foretell evaluate {card['run']}"))
@@ -66,9 +66,11 @@ def _target(target: Mapping[str, Any]) -> str:
     return target["rule"] if target["return"] is None else f"{target['return']:g} ({target['rule']})"
 
 
-def _evaluation(found: Mapping[str, Any]) -> str:
+def _evaluation(found: Mapping[str, Any], environment: str | None) -> str:
     asked = "" if found["target"] is None else f", asked for {found['target']:g}"
-    return f"{found['policy']}{asked}: {shown(found['mean_return'])} on average over {found['episodes']:,} episodes"
+    elsewhere = "" if found["environment"] == environment else f" in {found['environment']}"
+    average = f"{shown(found['mean_return'])} on average over {found['episodes']:,} episodes"
+    return f"{found['policy']}{elsewhere}{asked}: {average}"
 
 
 def _settings(settings: Mapping[str, Any]) -> str:

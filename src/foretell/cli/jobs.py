@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from foretell.cli.progress import PLAIN_SECONDS, Meter, bars, details, tell
-from foretell.core import system
+from foretell.core import signals, system
 from foretell.core.errors import ForetellError, StoppedError
 from foretell.core.stopping import stop_if_asked
 
@@ -236,7 +236,7 @@ def _overall(share: float, seconds: float) -> str:
 
 def _work(requests: Any, messages: multiprocessing.queues.Queue, enough: Any) -> None:
     """Body of a worker: run verbs until the parent ends it."""
-    from foretell.cli import main, progress, signals
+    from foretell.cli import main, progress
 
     gc.set_threshold(main.YOUNG)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal; the parent decides

@@ -24,12 +24,12 @@ from foretell.cli.own_environments import with_own_environments
 from foretell.cli.progress import tell
 from foretell.cli.report import Report
 from foretell.cli.reproduce import Reproduce
-from foretell.cli.signals import noted
 from foretell.cli.train import Train
 from foretell.core.errors import DatasetError, ForetellError, ResourceError, UsageError
 from foretell.core.files import UNFIT
 from foretell.core.launching import launch
 from foretell.core.memory import keep_within_the_container, memory_errors
+from foretell.core.signals import noted
 from foretell.core.versions import versions
 
 Verb = (

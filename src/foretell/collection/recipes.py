@@ -14,7 +14,7 @@ from foretell.collection.recorder import BehaviourPolicy, ObservationTransform, 
 from foretell.core.errors import DatasetError, UsageError
 from foretell.core.files import refuse_to_overwrite
 from foretell.core.progress import Progress, silent
-from foretell.core.settings import whole
+from foretell.core.settings import check_callable, check_progress, path_of, seed_of, whole
 from foretell.core.versions import versions
 from foretell.datasets.d4rl import read_d4rl
 from foretell.datasets.d4rl_writer import write_dataset
@@ -26,19 +26,25 @@ def collect_random(
     environment: str, num_steps: int, seed: int, path: str | Path, progress: Progress = silent,
     observation_transform: ObservationTransform | None = None,
 ) -> Dataset:  # fmt: skip
-    """Record `num_steps` timesteps of uniformly random actions; return the dataset, opened.
+    """Record `num_steps` timesteps of uniformly random actions in `environment`; return the dataset, opened.
 
+    It goes to the file `path` in D4RL's form, whole episodes but for the last; start states and actions follow from
+    `seed`. `progress` is called with timesteps done and to do. `observation_transform` makes the observations that are
+    recorded from those that the environment gives, `(num_envs, *observation_shape)` each.
     A file that is there already stays: it is returned where it says that it is this very recording, by these versions.
     Raises `UsageError` where it is anything else, and where an environment does otherwise than Gymnasium's;
     `DatasetError` where what it gives is not finite.
     """
-    num_steps = whole("num_steps", num_steps)
+    num_steps, seed, path = whole("num_steps", num_steps), seed_of("seed", seed), path_of("path", path)
+    check_progress(progress)
+    if observation_transform is not None:
+        check_callable(observation_transform=observation_transform)
     spec = environment_spec(environment)
     metadata = DatasetMetadata(
         environment=environment, algorithm="random", seed=seed, versions=versions(),
         description="Actions drawn uniformly from everything that the environment accepts.",
     )  # fmt: skip
-    if Path(path).exists() and observation_transform is None:
+    if path.exists() and observation_transform is None:
         there = read_d4rl(path)
         if (there.metadata, there.num_steps) == (metadata, num_steps):
             return there

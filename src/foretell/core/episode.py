@@ -38,6 +38,8 @@ class Episode:
     def __post_init__(self) -> None:
         for name in ("observations", "actions", "rewards", "terminations", "truncations"):
             object.__setattr__(self, name, _as_numbers(getattr(self, name), f"episode's {name}"))
+        if not isinstance(self.infos, Mapping):
+            raise DatasetError(f"episode has infos {self.infos!r:.100}; expected arrays by name. Leave it out.")
         infos = {
             name: np.asarray(as_array(values, f"episode's infos[{name!r}]")) for name, values in self.infos.items()
         }

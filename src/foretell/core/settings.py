@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import math
 from collections.abc import Sequence
 from dataclasses import Field, fields
 from numbers import Integral, Real
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 from foretell.core.errors import UsageError
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+
+LARGEST_SEED = 2**63 - 1
 
 
 def check_numbers(settings: DataclassInstance) -> None:
@@ -57,6 +61,38 @@ def check_callable(**functions: Any) -> None:
     for name, given in functions.items():
         if not callable(given):
             raise UsageError(f"{name} is {given!r}; expected a function. Leave it out where none is wanted.")
+
+
+def check_progress(progress: Any) -> None:
+    """Raise `UsageError` where `progress` is no function of (done, total, **measurements): it would be called first
+    when work has been done, and end it."""
+    check_callable(progress=progress)
+    try:
+        asked = inspect.signature(progress)
+    except (TypeError, ValueError):  # of what is not written in Python nobody can say
+        return
+    try:
+        asked.bind(1, 2, a_measurement=0.0)
+    except TypeError as error:
+        raise UsageError(
+            f"progress takes {asked}, and cannot be called ({error}); expected (done, total, **measurements)."
+        ) from None
+
+
+def path_of(name: str, given: Any) -> Path:
+    """Return where a file or folder lies. Raises `UsageError` for what names none."""
+    if not isinstance(given, str | Path) and not hasattr(given, "__fspath__"):
+        raise UsageError(f"{name} is {given!r:.100}; expected the name of a file or folder.")
+    return Path(given)
+
+
+def seed_of(name: str, value: Any) -> int:
+    """Return a seed as Python's own number. Raises `UsageError` for anything else, and for more than 63 bits, which
+    no file of ours keeps."""
+    found = whole(name, value)
+    if found > LARGEST_SEED:
+        raise UsageError(f"{name} is {found}; expected at most {LARGEST_SEED}, which has 63 bits.")
+    return found
 
 
 def number(name: str, value: Any) -> float:

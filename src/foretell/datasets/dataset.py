@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from foretell.core.episode import Episode, as_array
 from foretell.core.errors import DatasetError, UsageError
+from foretell.core.settings import whole
 from foretell.datasets.columns import as_columns
 from foretell.datasets.fingerprint import BLOCK_ROWS, fingerprint
 
@@ -86,6 +88,9 @@ class Dataset:
                     f"{self.name}: {name} is of type {type(given).__name__}; expected {kind.__name__}. Leave it out "
                     "where there is none."
                 )
+        for name in ("observations", "actions", "rewards", "terminations", "truncations", "episode_ends"):
+            if getattr(self, name) is None:
+                raise UsageError(f"{self.name}: {name} is None; expected one row a timestep, or an end an episode.")
         columns = as_columns(self.columns(), f"{self.name}: ")
         for name, values in columns.items():
             if not name.startswith("infos/"):
@@ -228,7 +233,12 @@ class Dataset:
             first = last
 
     def episode(self, index: int) -> Episode:
-        """Return one episode, copied out of the file. Raises `DatasetError` naming it where its content is wrong."""
+        """Return one episode, copied out of the file; as in lists, the last is also number -1.
+
+        Raises `DatasetError` naming it where its content is wrong, and where there are not so many.
+        """
+        if not isinstance(index, Integral) or not -self.num_episodes <= index < self.num_episodes:
+            raise DatasetError(f"{self.name}: asked for episode {index!r:.100}; expected 0 to {self.num_episodes - 1}.")
         rows = slice(int(self.episode_starts[index]), int(self.episode_ends[index]))
         return self._episode(index, rows)
 
@@ -262,6 +272,7 @@ class Dataset:
         Of an episode cut at its start the rest is kept, as a ring buffer would; its timesteps count from the cut.
         Raises `DatasetError` where there are not so many timesteps, or none are asked for.
         """
+        start, stop = whole("start", start), whole("stop", stop)
         if not 0 <= start < stop <= self.num_steps:
             raise DatasetError(
                 f"{self.name}: asked for timesteps {start} to {stop - 1}; expected some of the {self.num_steps} that "

@@ -40,7 +40,7 @@ def open_dataset(
     """
     if not openable(name):
         raise UsageError(
-            f"dataset is of type {type(name).__name__}; expected a path that ends in .hdf5 or .h5, minari:ID, or a "
+            f"dataset is of type {type(name).__name__}; expected a path that ends in {_endings()}, minari:ID, or a "
             "minari.MinariDataset. write_d4rl makes a file of episodes, foretell.Dataset a dataset of columns."
         )
     if not isinstance(name, str | os.PathLike):
@@ -56,8 +56,13 @@ def open_dataset(
     reader = READERS.get(Path(name).suffix.lower())
     if reader is None:
         other = " Other files are read in Python and written by foretell.write_d4rl." if Path(name).is_file() else ""
-        raise UsageError(f"dataset {str(name)!r}; expected a path that ends in .hdf5 or .h5, or minari:ID.{other}")
+        raise UsageError(f"dataset {str(name)!r}; expected a path that ends in {_endings()}, or minari:ID.{other}")
     return reader(name, horizon=horizon, environment=environment, ends_at=ends_at)
+
+
+def _endings() -> str:
+    *others, last = READERS
+    return f"{', '.join(others)} or {last}"
 
 
 def openable(given: Any) -> bool:

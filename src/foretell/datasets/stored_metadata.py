@@ -4,26 +4,58 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from foretell.core.errors import UsageError
 from foretell.core.files import parse_json
+from foretell.core.settings import LARGEST_SEED, seed_of
 from foretell.datasets.dataset import DatasetMetadata
 
 
 def to_arrays(metadata: DatasetMetadata) -> dict[str, np.ndarray]:
-    """Return the metadata by path below `metadata/`; what is unknown is left out, text is UTF-8 of fixed length."""
+    """Return the metadata by path below `metadata/`; what is unknown is left out, text is UTF-8 of fixed length.
+
+    NumPy's numbers and arrays among hyperparameters and versions become JSON's. Raises `UsageError` for what cannot be
+    kept.
+    """
+    for name in ("hyperparameters", "versions", "extra"):
+        if not isinstance(given := getattr(metadata, name), Mapping):
+            raise UsageError(f"metadata: {name} is {given!r:.100}; expected values by name.")
     arrays = {name: np.asarray(values) for name, values in metadata.extra.items()}
     for name in ("environment", "algorithm", "description"):
         if getattr(metadata, name):
             arrays[name] = _text(getattr(metadata, name))
     if metadata.seed is not None:
-        arrays["seed"] = np.asarray(metadata.seed, np.int64)
+        arrays["seed"] = np.asarray(_stored_seed(metadata.seed), np.int64)
     for name in ("hyperparameters", "versions"):
-        if getattr(metadata, name):
-            arrays[name] = _text(json.dumps(dict(getattr(metadata, name)), sort_keys=True, allow_nan=False))
+        if given := getattr(metadata, name):
+            try:
+                text = json.dumps(dict(given), sort_keys=True, allow_nan=False, default=_as_json)
+            except (TypeError, ValueError) as error:
+                raise UsageError(
+                    f"metadata: {name} cannot be kept as JSON ({error}); expected texts, finite numbers, True, False, "
+                    "None, and lists and dictionaries of them."
+                ) from None
+            arrays[name] = _text(text)
     return arrays
+
+
+def _stored_seed(seed: Any) -> int:
+    """Return a seed as a file keeps it; one that was read may be below 0, as another program wrote it."""
+    below = isinstance(seed, int) and -LARGEST_SEED <= seed < 0
+    return seed if below else seed_of("metadata: seed", seed)
+
+
+def _as_json(value: Any) -> Any:
+    """Return what JSON has for what it does not know. Raises `TypeError` where it has nothing."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} is no value of JSON")
 
 
 def from_arrays(arrays: Mapping[str, np.ndarray]) -> DatasetMetadata:

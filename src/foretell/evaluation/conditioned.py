@@ -76,7 +76,7 @@ class ConditionedPolicy(Generic[Model]):
         begins = checked_where(where, num_envs, len(self._target))
         try:
             target = np.asarray(0.0 if target_return is None else target_return, np.float64)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, RuntimeError):  # the last of a tensor that learns
             raise UsageError(f"target return {target_return!r}; expected a number, or one for each episode.") from None
         if target.shape not in ((), (num_envs,)):
             raise UsageError(f"target return {target}; expected one number, or one for each of {num_envs} episodes.")

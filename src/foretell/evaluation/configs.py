@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from foretell.core.errors import UsageError
-from foretell.core.settings import check_choices, check_numbers
+from foretell.core.settings import check_choices, check_not_negative, check_numbers
 
 Behaviour = Literal["auto", "imitation", "expectation", "median", "return", "value"]
 
@@ -45,6 +45,7 @@ class PlanningConfig:
     def __post_init__(self) -> None:
         check_numbers(self)
         check_choices(self)
+        check_not_negative(self, "seed")
         for name in ("horizon", "beam_width", "expansion", "action_top_k", "observation_top_k"):
             if (found := getattr(self, name)) is not None and found < 1:
                 raise UsageError(f"{name} is {found}; expected at least 1.")

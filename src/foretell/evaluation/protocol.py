@@ -22,6 +22,8 @@ EVALUATION_STARTS = 200
 """As in the report's Table II."""
 VALIDATION_STARTS = 50
 """For learning curves and choices; never the evaluation starts."""
+MOST_EPISODES = 1_000_000
+"""Starts that anyone may ask for: all episodes are under way at once, each in an environment of its own."""
 NO_HORIZON_LIMIT = 100_000
 """Timesteps after which an episode of an environment without a time limit is given up."""
 
@@ -73,8 +75,8 @@ def validation_starts(root_seed: int, count: int = VALIDATION_STARTS) -> list[in
 
 def _starts(root_seed: int, name: str, count: int) -> list[int]:
     count = whole("episodes", count)
-    if count < 1:
-        raise UsageError(f"{count} episodes; expected at least 1.")
+    if not 1 <= count <= MOST_EPISODES:
+        raise UsageError(f"{count} episodes; expected at least 1, and at most {MOST_EPISODES:,}.")
     return derive_seeds(root_seed, name, max(count, EVALUATION_STARTS))[:count]
 
 

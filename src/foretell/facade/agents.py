@@ -10,7 +10,7 @@ from foretell.collection.imagination import imagine
 from foretell.collection.recipes import collect_with_policy
 from foretell.core.errors import UsageError
 from foretell.core.progress import Progress, silent
-from foretell.core.settings import check_callable, check_kinds, whole
+from foretell.core.settings import check_kinds, check_progress, path_of, seed_of, whole
 from foretell.datasets.dataset import Dataset, DatasetMetadata
 from foretell.datasets.registry import open_dataset
 from foretell.environments.making import environment_spec
@@ -18,6 +18,7 @@ from foretell.evaluation.policies import AgentPolicy, restore_sac
 from foretell.evaluation.protocol import VALIDATION_STARTS, validation_starts
 from foretell.evaluation.protocol import evaluate as run_episodes
 from foretell.facade.environments import warn_of_endless_episodes
+from foretell.facade.interrupts import saved_when_interrupted
 from foretell.facade.training import ROOT_SEED
 from foretell.sequences.defaults import usual_defaults
 from foretell.training.run_folder import load_run
@@ -25,6 +26,7 @@ from foretell.training.sac import train_sac as _train_sac
 from foretell.values.configs import DynamicsConfig
 
 
+@saved_when_interrupted
 @usual_defaults
 def train_sac(
     environment: str,
@@ -45,8 +47,8 @@ def train_sac(
     finite, `LockedError` where another process trains here, `ResourceError` where the folder cannot be written.
     """
     check_kinds(config=(config, SACConfig))
-    check_callable(progress=progress)
-    seed, root_seed = whole("seed", seed), whole("root_seed", root_seed)
+    check_progress(progress)
+    out, seed, root_seed = path_of("out", out), seed_of("seed", seed), whole("root_seed", root_seed)
     validation_episodes = whole("validation_episodes", validation_episodes)
     starts, spec = validation_starts(root_seed, validation_episodes), environment_spec(environment)
     config = config or SACConfig()
@@ -57,7 +59,7 @@ def train_sac(
         return run_episodes(AgentPolicy(policy, spec.observation_shape), environment, starts).mean_return
 
     return _train_sac(
-        Path(out), environment, config, seed=seed, evaluate=measure, progress=progress,
+        out, environment, config, seed=seed, evaluate=measure, progress=progress,
         validation={"root_seed": root_seed, "episodes": validation_episodes},
     )  # fmt: skip
 
@@ -75,15 +77,16 @@ def collect_sac(
     actions follow from `seed`. Raises `UsageError` where `run` is not one of SAC or `path` is no name of a dataset,
     `CheckpointError` where it is not finished, `ResourceError` where the file cannot be written.
     """
-    check_callable(progress=progress)
-    num_steps, seed = whole("num_steps", num_steps), whole("seed", seed)
-    config, tensors = load_run(Path(run))
+    check_progress(progress)
+    num_steps, seed = whole("num_steps", num_steps), seed_of("seed", seed)
+    run, path = path_of("run", run), path_of("path", path)
+    config, tensors = load_run(run)
     if config.get("kind") != "sac":
         raise UsageError(
             f"{run}: a run of {config.get('algorithm')}; expected one of SAC (`foretell train --algorithm sac`)."
         )
     policy = restore_sac(config, tensors)
-    note = NAMED_MEDIUM if Path(path).stem.startswith("pendulum-medium") else ""
+    note = NAMED_MEDIUM if path.stem.startswith("pendulum-medium") else ""
     metadata = DatasetMetadata(
         environment=config["environment"]["name"], algorithm=f"sac ({config['agent']['form']})",
         hyperparameters={**config["agent"], "training_seed": config["seed"]},
@@ -110,7 +113,7 @@ def collect_imagined(
     Raises as `collection.imagination.imagine` does.
     """
     check_kinds(config=(config, DynamicsConfig))
-    check_callable(progress=progress)
-    num_steps, seed = whole("num_steps", num_steps), whole("seed", seed)
+    check_progress(progress)
+    num_steps, seed, path = whole("num_steps", num_steps), seed_of("seed", seed), path_of("path", path)
     dataset = source if isinstance(source, Dataset) else open_dataset(source)
     return imagine(dataset, num_steps=num_steps, seed=seed, path=path, config=config, progress=progress)

@@ -20,7 +20,7 @@ SEEN_ENOUGH = 0.9
 
 def environment_of(data: Dataset, environment: str | None) -> EnvironmentSpec:
     """Return the environment asked for, or the one that the data name, or what the data themselves show."""
-    if environment:
+    if environment is not None:
         return environment_spec(environment)
     if named := stored_environment_spec(data.metadata.environment):
         return named
@@ -49,7 +49,7 @@ def fitting_environment(config: dict[str, Any], environment: str | None) -> Envi
     Raises `UsageError` where its shapes differ from the run's, or the run acts beyond what it takes.
     """
     trained = config["environment"]
-    name = environment or trained["name"]
+    name = trained["name"] if environment is None else environment
     if not name:
         raise UsageError(
             "the run names no environment: its data named none, or one that could not be made when it was trained; say "

@@ -14,7 +14,7 @@ from foretell.core.files import where_it_leads
 from foretell.core.progress import Progress, silent
 from foretell.core.run_settings import alike
 from foretell.core.seeds_folder import require_alike, runs_of_seeds
-from foretell.core.settings import check_callable, check_kinds, whole
+from foretell.core.settings import check_kinds, check_progress, path_of, whole
 from foretell.core.space import require_file
 from foretell.core.stepping import LARGEST
 from foretell.environments.making import environment_spec
@@ -24,7 +24,8 @@ from foretell.evaluation.protocol import Policy, evaluation_starts, validation_s
 from foretell.evaluation.protocol import evaluate as run_episodes
 from foretell.evaluation.records import read_records, records_of, save_records
 from foretell.facade.environments import fitting_environment
-from foretell.facade.training import ROOT_SEED, warn_of_unseen
+from foretell.facade.training import ROOT_SEED
+from foretell.facade.unseen_returns import warn_of_unseen
 from foretell.sequences.defaults import usual_defaults
 from foretell.training.run_folder import load_run
 
@@ -43,7 +44,8 @@ def load_policy(run: str | Path, *, acting: Mapping[str, Any] | None = None) -> 
     Raises `CheckpointError` where `run` is not a finished run folder, `UsageError` for settings that it has not.
     """
     _check_by_name(acting)
-    return _restored(Path(run), *load_run(Path(run)), acting)
+    folder = path_of("run", run)
+    return _restored(folder, *load_run(folder), acting)
 
 
 def _check_by_name(acting: Any) -> None:
@@ -93,7 +95,8 @@ def evaluate(
     """
     _check_by_name(acting)
     check_kinds(name=(name, str))
-    check_callable(progress=progress)
+    check_progress(progress)
+    path_of("run", run)
     root_seed = whole("root_seed", root_seed)
     where = None if out is None else _writable(out)
     runs = _runs(run)

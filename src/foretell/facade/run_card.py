@@ -24,7 +24,8 @@ def run_card(run: str | Path) -> dict[str, Any]:
     Keys: run, kind, algorithm, condition, dataset (name, steps, episodes, lowest and highest return, fingerprint),
     environment, seed, updates (of SAC: timesteps), parameters (learned numbers; of SAC, the policy's), model (settings
     of the network), target (the rule by which it asks), acting (settings), validation (the last evaluation on
-    validation starts), evaluations (policy, target, episodes and mean return of what `foretell evaluate` recorded).
+    validation starts), evaluations (environment, policy, target, episodes and mean return of what `foretell evaluate`
+    recorded).
     Raises `CheckpointError` where the folder holds no finished run.
     """
     folder = Path(run)
@@ -62,10 +63,14 @@ def _parameters(run: Path, tensors: Mapping[str, Any]) -> int:
 
 
 def _means(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    returns: dict[tuple[str, float | None], list[float]] = {}
+    returns: dict[tuple[str, str, float | None], list[float]] = {}
     for record in records:
-        returns.setdefault((record["policy"], record["target"]), []).append(record["return"])
+        told_apart = record["environment"], record["policy"], record["target"]
+        returns.setdefault(told_apart, []).append(record["return"])
     return [
-        {"policy": policy, "target": target, "episodes": len(earned), "mean_return": sum(earned) / len(earned)}
-        for (policy, target), earned in returns.items()
-    ]
+        {
+            "environment": environment, "policy": policy, "target": target, "episodes": len(earned),
+            "mean_return": sum(earned) / len(earned),
+        }
+        for (environment, policy, target), earned in returns.items()
+    ]  # fmt: skip

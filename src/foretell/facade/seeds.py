@@ -11,10 +11,12 @@ from typing import Any
 import torch
 
 from foretell.core import stopping
-from foretell.core.errors import ForetellError, StoppedError
+from foretell.core.errors import ForetellError, StoppedError, UsageError
 from foretell.core.progress import Progress, silent
+from foretell.core.settings import check_progress, path_of, seed_of
 from foretell.datasets.dataset import Dataset
 from foretell.datasets.registry import open_dataset
+from foretell.facade.interrupts import saved_when_interrupted
 from foretell.facade.training import train
 from foretell.sequences.defaults import usual_defaults
 from foretell.training.together import Meeting
@@ -25,6 +27,7 @@ WAITED_SECONDS = 0.2
 """Between two looks at the threads; a signal is heeded in between."""
 
 
+@saved_when_interrupted
 @usual_defaults
 def train_seeds(
     dataset: str | Path | Dataset,
@@ -43,11 +46,15 @@ def train_seeds(
     call continues what is not finished. Where one fails, the others save what they have.
     Raises as `train` does; Foretell's own errors name the seed.
     """
+    check_progress(progress)
+    out, seeds = path_of("out", out), [seed_of("seed", one) for one in seeds]
+    if not seeds or len({*seeds}) < len(seeds):
+        raise UsageError(f"seeds are {seeds}; expected at least one, and each of them once.")
     if not isinstance(dataset, Dataset):
         dataset = open_dataset(dataset, horizon=horizon, environment=environment, ends_at=ends_at)
         horizon = ends_at = None
     settings |= {"environment": environment, "horizon": horizon, "ends_at": ends_at}
-    work = _Work(dataset, [_Run(seed=seed, folder=Path(out) / f"seed-{seed}") for seed in seeds], progress, settings)
+    work = _Work(dataset, [_Run(seed=seed, folder=out / f"seed-{seed}") for seed in seeds], progress, settings)
     threads = [
         threading.Thread(target=work.train, args=(run,), name=f"seed {run.seed}", daemon=True) for run in work.runs
     ]

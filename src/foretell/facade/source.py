@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from foretell.core.errors import UsageError
 from foretell.core.launching import launch
@@ -12,6 +15,7 @@ from foretell.core.progress import silent
 from foretell.core.stopping import heeding
 from foretell.datasets.d4rl import refuse_ends
 from foretell.datasets.dataset import IMAGINED_FROM, Dataset
+from foretell.datasets.doctor_values import RANGE_TOLERANCE
 from foretell.datasets.registry import open_dataset, openable
 from foretell.environments.making import EnvironmentSpec
 from foretell.evaluation.protocol import Policy, evaluate, validation_starts
@@ -36,8 +40,8 @@ class Source:
     ) -> Source:  # fmt: skip
         """Open and check the data; `limits` override the environment's action range.
 
-        Raises `DatasetError` for data that training must not meet, `UsageError` for a `horizon` or `ends_at` without
-        effect.
+        Raises `DatasetError` for data that training must not meet, `UsageError` for a `horizon`, `ends_at` or `limits`
+        without effect, and for limits of another number of components.
         """
         if not isinstance(dataset, Dataset) and not openable(dataset):
             raise UsageError(
@@ -52,6 +56,8 @@ class Source:
         spec = environment_of(data, environment)
         refuse_unfit(data, spec)
         action_range = None
+        if limits is not None:
+            _check_limits(limits, data)
         if not data.discrete:
             action_range = limits or ActionRange(low=spec.action_low or (), high=spec.action_high or ())
         return cls(data=data, spec=spec, normalization=Normalization.fit(data, action_range))
@@ -90,3 +96,21 @@ class Source:
             return {"mean_return": outcome.mean_return, "episodes": len(starts)}
 
         return measure
+
+
+def _check_limits(limits: ActionRange, data: Dataset) -> None:
+    """Raise `UsageError` where actions cannot have these limits; warn where some of the data's are beyond them."""
+    if data.discrete:
+        raise UsageError(f"action_range: the actions of {data.name} are choices, which have none; leave it out.")
+    low, high = np.asarray(limits.low), np.asarray(limits.high)
+    if len(low) != data.action_dim or not np.isfinite([low, high]).all():
+        raise UsageError(
+            f"action_range from {list(limits.low)} to {list(limits.high)}; expected {data.action_dim} finite "
+            f"number{'' if data.action_dim == 1 else 's'} in both, as many as actions of {data.name} have components."
+        )
+    room = RANGE_TOLERANCE * (high - low)
+    if ((data.actions.min(axis=0) < low - room) | (data.actions.max(axis=0) > high + room)).any():
+        warnings.warn(
+            f"action_range from {list(limits.low)} to {list(limits.high)}: {data.name} has actions beyond that, which "
+            "the model is shown and will never take.", stacklevel=4,
+        )  # fmt: skip

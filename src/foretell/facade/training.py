@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from foretell.core.files import sha256_of
 from foretell.core.locks import folder_lock
 from foretell.core.progress import Progress, silent
 from foretell.core.seeding import derive_seed
-from foretell.core.settings import check_callable, check_kinds, number, whole
+from foretell.core.settings import check_kinds, check_progress, number, path_of, seed_of, whole
 from foretell.core.stopping import nothing_to_save
 from foretell.datasets.dataset import Dataset
 from foretell.evaluation.acting import acting_policy, check_acting
@@ -26,13 +25,15 @@ from foretell.evaluation.protocol import VALIDATION_STARTS
 from foretell.facade.environments import warn_of_endless_episodes, warn_of_timesteps
 from foretell.facade.given_values import copy_values, given_values
 from foretell.facade.initial_weights import InitialWeights
+from foretell.facade.interrupts import saved_when_interrupted
 from foretell.facade.source import Source
+from foretell.facade.unseen_returns import of_best, warn_of_unseen
 from foretell.models.configs import ModelConfig, SequenceShape, TrajectoryTransformerConfig, window_length
 from foretell.models.registry import build_model, model_entry, require_settings_of
 from foretell.sequences.conditions import Condition, Target
 from foretell.sequences.defaults import usual_defaults
 from foretell.sequences.scaling import ActionRange
-from foretell.sequences.targets import check_share, target_rule
+from foretell.sequences.targets import check_share, given_target, target_rule
 from foretell.sequences.windows import WindowSampler
 from foretell.training.configs import ComputeConfig, TrainingConfig
 from foretell.training.loop import train as run_updates
@@ -41,7 +42,7 @@ from foretell.training.processes import ALONE, Processes
 from foretell.training.run_folder import RunFolder, load_run
 from foretell.training.together import Meeting
 from foretell.values.acting import ImitationPolicy
-from foretell.values.asking import Told, asking_of, best_timesteps, foretold_of, told_of
+from foretell.values.asking import Told, asking_of, best_among_alike, foretold_of, timesteps_of, told_of
 from foretell.values.configs import IQLConfig
 from foretell.values.training import ValueTraining
 
@@ -49,6 +50,7 @@ ROOT_SEED = 0
 """Root of the evaluation and validation start states where nothing else is asked for."""
 
 
+@saved_when_interrupted
 @usual_defaults
 def train(
     dataset: str | Path | Dataset,
@@ -94,21 +96,30 @@ def train(
 
     `environment` overrides the one named in the dataset; it gives action range and horizon. `action_range` overrides
     the environment's. `horizon` is the time limit, or `ends_at` the array of the file, that says where episodes end.
+
+    `seed` is that of weights, batches and dropout, `root_seed` and `validation_episodes` say which start states the run
+    is evaluated from on its way, where `training.evaluate_every` asks for it. `progress` is called after every update
+    with the updates done and to do, and `loss` and `return`, the newest; `StoppedError` raised there saves and ends the
+    run, and so does Ctrl-C, then `KeyboardInterrupt`. The same call goes on from there.
     Raises `DatasetError` for data that training must not meet, `UsageError` where `out` holds another run.
     """
     check_kinds(
         algorithm=(algorithm, str), training=(training, TrainingConfig),
         compute=(compute, ComputeConfig), values=(values, IQLConfig), action_range=(action_range, ActionRange),
     )  # fmt: skip
-    check_callable(progress=progress)
+    check_kinds(condition=(condition, str), meeting=(meeting, Meeting))
+    check_progress(progress)
     require_settings_of(algorithm, model)
-    seed, root_seed = whole("seed", seed), whole("root_seed", root_seed)
+    out, seed, root_seed = path_of("out", out), seed_of("seed", seed), whole("root_seed", root_seed)
+    target = "auto" if (given_to_ask := given_target(target)) is None else given_to_ask
+    if values_from is not None:
+        values_from = path_of("values_from", values_from)
     source = Source.of(dataset, environment, horizon, action_range, ends_at)
     data, spec, normalization = source.data, source.spec, source.normalization
-    initial = InitialWeights.of(initial_weights) if initial_weights else None
+    initial = None if initial_weights is None else InitialWeights.of(path_of("initial_weights", initial_weights))
     model = model or model_entry(algorithm).config()
     training = training or TrainingConfig()
-    place = Place.of(compute or ComputeConfig(), processes, meeting)
+    place = Place.of(compute or ComputeConfig(), processes or ALONE, meeting, algorithm=algorithm)
     place.check(algorithm, training.batch_size)
     acting = acting_settings(algorithm, acting)
     planner = model if isinstance(model, TrajectoryTransformerConfig) and not model.told else None
@@ -121,6 +132,7 @@ def train(
     if initial:
         shape, normalization = initial.fitted(algorithm, condition, model, shape), initial.normalization
         initial.check_actions(source)
+    chosen = None if best_share == 1 else best_among_alike(data, normalization, best_share)
     if condition not in get_args(Condition):
         raise UsageError(f"condition {condition!r}; expected one of {', '.join(get_args(Condition))}.")
     if planner and (condition == "advantage" or target != "auto"):
@@ -160,9 +172,8 @@ def train(
     learned = getattr(model, "timestep_embedding", None) == "learned" and not initial
     warn_of_timesteps(data, spec, shape.max_timesteps, learned=learned)
     if target != "auto" and condition == "return":
-        warn_of_unseen([target], config["dataset"])
-    out = Path(out)
-    with processes.lock(out), place.run(out, config | place.facts(out)) as run:
+        warn_of_unseen([target], config["dataset"] if chosen is None else of_best(data, chosen))
+    with place.as_meant(), processes.lock(out), place.run(out, config | place.facts(out)) as run:
         if run.finished:
             return out
         stages = _Stages(progress, [settings["updates"] if needs_values and not given else 0, training.updates])
@@ -180,8 +191,10 @@ def train(
                 told = foretold_of(condition, data, normalization, functions, discount=planner.discount)
             else:
                 told = told_of(condition, data, normalization, functions, seed=seed)
-            asking = asking_of(told, data, normalization, target, max_timesteps=shape.max_timesteps, seed=seed)
-            sampler = _sampler(replace(source, normalization=normalization), model, told, best_share, seed)
+            asking = asking_of(
+                told, data, normalization, target, max_timesteps=shape.max_timesteps, seed=seed, episodes=chosen
+            )
+            sampler = _sampler(replace(source, normalization=normalization), model, told, chosen, seed)
             network.prepare(sampler)
             if initial:
                 initial.load_into(network)
@@ -199,6 +212,7 @@ def train(
     return out
 
 
+@saved_when_interrupted
 @usual_defaults
 def train_iql(
     dataset: str | Path | Dataset,
@@ -219,10 +233,10 @@ def train_iql(
     Raises as `train` does, and `UsageError` for images.
     """
     check_kinds(values=(values, IQLConfig), action_range=(action_range, ActionRange))
-    check_callable(progress=progress)
-    seed, root_seed = whole("seed", seed), whole("root_seed", root_seed)
+    check_progress(progress)
+    out, seed, root_seed = path_of("out", out), seed_of("seed", seed), whole("root_seed", root_seed)
     source = Source.of(dataset, environment, horizon, action_range, ends_at)
-    return _learn_values(source, Path(out), values or IQLConfig(), seed, root_seed, validation_episodes, progress)
+    return _learn_values(source, out, values or IQLConfig(), seed, root_seed, validation_episodes, progress)
 
 
 def _learn_values(
@@ -245,18 +259,6 @@ def _learn_values(
     return out
 
 
-def warn_of_unseen(targets: list[float], dataset: dict[str, Any]) -> None:
-    """Warn of target returns (reward units) outside those of the data."""
-    low, high = dataset["lowest_return"], dataset["highest_return"]
-    rounding = 1e-6 * max(abs(low), abs(high))  # rewards are float32
-    if unseen := [f"{target:g}" for target in targets if not low - rounding <= target <= high + rounding]:
-        warnings.warn(
-            f"target return {', '.join(unseen)} {'is' if len(unseen) == 1 else 'are'} outside the returns in "
-            f"{dataset['name']}, {low:g} to {high:g}; the "
-            "nearest that the data have at each timestep is asked for.", stacklevel=4,
-        )  # fmt: skip
-
-
 class _Stages:
     """One count of updates for stages that follow each other."""
 
@@ -272,10 +274,12 @@ class _Stages:
         return report
 
 
-def _sampler(source: Source, model: ModelConfig, told: Told, share: float, seed: int) -> WindowSampler:
+def _sampler(
+    source: Source, model: ModelConfig, told: Told, episodes: np.ndarray | None, seed: int
+) -> WindowSampler:  # fmt: skip
     eligible, emphasized = None, told.emphasized
-    if share != 1:
-        eligible = best_timesteps(source.data, source.normalization, share)
+    if episodes is not None:
+        eligible = timesteps_of(source.data, episodes)
         emphasized = None if emphasized is None else np.intersect1d(emphasized, eligible)
     return WindowSampler(
         source.data, source.normalization, context_length=window_length(model), seed=seed, told=told.numbers,

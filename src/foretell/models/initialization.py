@@ -10,10 +10,13 @@ from torch import nn
 EMBEDDING_STD = 0.3
 """Deviation of learned embeddings: as large as the linear embeddings of scaled inputs that they are added to."""
 
+NORMS = (nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase)
+"""Layers whose weights are gains, 1 from the beginning."""
+
 
 def initialize(module: nn.Module, generator: torch.Generator) -> None:
     r"""Draw weights uniformly in $\pm 1/\sqrt{inputs}$ (smaller by $\sqrt{2 \cdot layers}$ where they write to the
-    residual stream, as in GPT-2), tables of embeddings normally, biases 0; LayerNorms start as the identity, LSTMs with
+    residual stream, as in GPT-2), tables of embeddings normally, biases 0; norms start as the identity, LSTMs with
     a bias of 1 on their forget gates, so that they remember before they have learned what (Jozefowicz et al. 2015).
     Biases of `embed_` layers are drawn like their weights: the LayerNorm behind an embedding without bias would leave
     of a single number, a return say, little but its sign.
@@ -23,9 +26,7 @@ def initialize(module: nn.Module, generator: torch.Generator) -> None:
     """
     residual = ("attention_output.weight", "feedforward_out.weight")
     outputs = sum(name.endswith(residual) for name, _ in module.named_parameters())
-    norms = {
-        id(parameter) for part in module.modules() if isinstance(part, nn.LayerNorm) for parameter in part.parameters()
-    }
+    norms = {id(parameter) for part in module.modules() if isinstance(part, NORMS) for parameter in part.parameters()}
     tables = {id(part.weight) for part in module.modules() if isinstance(part, nn.Embedding)}
     with torch.no_grad():
         for name, parameter in module.named_parameters():

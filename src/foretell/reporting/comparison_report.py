@@ -10,6 +10,7 @@ from typing import Any
 
 from foretell.core.errors import UsageError
 from foretell.core.files import write_json, write_text
+from foretell.core.settings import path_of
 from foretell.reporting.asked import Support, asked_achieved, draw_asked
 from foretell.reporting.comparison import (
     ROOT_SEED,
@@ -45,10 +46,12 @@ def write_comparison(
     Raises `UsageError` where `runs` is empty, one of them is none, or they cannot be compared, `CheckpointError` where
     one was not evaluated or a file is damaged.
     """
+    if not isinstance(runs, str | Path | Sequence):
+        raise UsageError(f"runs is {runs!r:.100}; expected a run folder, or a list of them.")
     runs = [runs] if isinstance(runs, str | Path) else runs
     if not runs:
         raise UsageError("no runs; expected at least one run folder, folder of seeds or file of evaluation records.")
-    results, folder = read_results([Path(run) for run in runs]), Path(out)
+    results, folder = read_results([path_of("run", run) for run in runs]), path_of("out", out)
     if (folder / "experiment.json").exists():
         raise UsageError(f"{folder}: holds an experiment's own report; choose another --out.")
     table = build_comparison(results, environment, references)

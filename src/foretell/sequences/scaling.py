@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float
+
+from foretell.core.errors import UsageError
+from foretell.core.settings import number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +22,19 @@ class ActionRange:
 
     low: tuple[float, ...]
     high: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        """Raise `UsageError` where the bounds are no numbers, not as many of one as of the other, or the wrong way
+        round; NumPy's become Python's."""
+        for name in ("low", "high"):
+            given = getattr(self, name)
+            if isinstance(given, str) or not isinstance(given, Sequence | np.ndarray) or np.ndim(given) != 1:
+                raise UsageError(f"action range: {name} is {given!r:.100}; expected a number for each component.")
+            object.__setattr__(self, name, tuple(number(f"action range: {name}", one) for one in given))
+        if len(self.low) != len(self.high):
+            raise UsageError(f"action range: low {self.low} and high {self.high}; expected as many numbers in both.")
+        if not all(low <= high for low, high in zip(self.low, self.high, strict=True)):  # nor of NaN
+            raise UsageError(f"action range: low {self.low} and high {self.high}; expected no low above its high.")
 
     def to_unit(self, actions: Float[np.ndarray, "*batch action_dim"]) -> Float[np.ndarray, "*batch action_dim"]:
         """Environment units to [-1, 1], float32.

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from foretell.core.errors import UsageError
+from foretell.core.settings import number
 from foretell.core.stepping import LARGEST
 from foretell.sequences.conditions import Condition, Target
 
@@ -61,25 +62,32 @@ class Telling:
         return self.condition in ("return", "value")
 
 
+def given_target(target: Any) -> float | None:
+    """Return the number that is to be asked for; None of "auto". Raises `UsageError` for anything else."""
+    if isinstance(target, str):
+        if target == "auto":
+            return None
+        raise UsageError(f"target {target!r}; expected a number, or 'auto' for a rule from the data alone.")
+    return float(number("target", target))
+
+
 def target_rule(condition: Condition, target: Target, *, images: bool = False) -> dict[str, Any]:
     """Return the rule of a run as `config.json` has it; no environment is consulted, no evaluation start looked at.
 
     >>> target_rule("return", "auto")
     {'rule': 'learned quantile 0.75 of the return given the start state', 'return': None}
     """
-    if target != "auto":
-        if isinstance(target, str):
-            raise UsageError(f"target {target!r}; expected a number, or 'auto' for a rule from the data alone.")
-        Telling(condition=condition).check(np.asarray(target))
-        return {"rule": "given", "return": float(target)}
+    if (given := given_target(target)) is not None:
+        Telling(condition=condition).check(np.asarray(given))
+        return {"rule": "given", "return": given}
     if condition == "none":
         rule = "nothing is asked for"
     elif condition == "advantage":
         rule = f"quantile {ADVANTAGE_QUANTILE:g} of the advantage among the data's actions in each state"
     else:
-        what = "return" if condition == "return" else "relabelled return"
-        given = "" if images else " given the start state"
-        rule = f"{'' if images else 'learned '}quantile {RETURN_QUANTILE:g} of the {what}{given}"
+        what = {"return": "return", "value": "relabelled return"}[condition]
+        start = "" if images else " given the start state"
+        rule = f"{'' if images else 'learned '}quantile {RETURN_QUANTILE:g} of the {what}{start}"
     return {"rule": rule, "return": None}
 
 

@@ -98,6 +98,11 @@ class WindowSampler:
         """Timesteps of the dataset."""
         return int(self._ends[-1])
 
+    @property
+    def num_eligible(self) -> int:
+        """Timesteps that windows may end at."""
+        return self.num_steps if self._eligible is None else len(self._eligible)
+
     def part(self, number: int, count: int) -> WindowSampler:
         """Return a sampler of part `number` of `count` of every batch, parts of one size or of two that differ by 1."""
         found = copy.copy(self)
@@ -137,8 +142,7 @@ class WindowSampler:
 
     def draw(self, update: int, batch_size: int) -> _Rows:
         """Return what `windows` takes for the batch of this update: last rows, and where the goals lie."""
-        count = self._ends[-1] if self._eligible is None else len(self._eligible)
-        last = stream(self.seed, "windows", update).integers(count, size=batch_size)
+        last = stream(self.seed, "windows", update).integers(self.num_eligible, size=batch_size)
         last = last if self._eligible is None else self._eligible[last]
         if self._emphasized is not None:
             half = batch_size // 2

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +30,9 @@ PLACEABLE = ("decision-transformer", "lstm", "mlp")
 """Networks that compute where their batch lies, and whose loss is a mean over its real timesteps."""
 CAPTURABLE = ("decision-transformer", "mlp")
 """Those that read nothing back while they do, so that an update can be a graph."""
+_INSIDE = threading.Lock()
+_BEFORE: list[tuple[bool, bool]] = []
+"""What cuDNN was told when each thread came that trains on a GPU; the first's is the caller's own."""
 SHARE_FOR_DATA = 0.5
 """Of a GPU's free memory, what a dataset may take; the rest is for weights and for the update."""
 
@@ -42,10 +48,16 @@ class Place:
     """Where runs of this process take their updates together, those that can be captured."""
 
     @classmethod
-    def of(cls, config: ComputeConfig, processes: Processes = ALONE, meeting: Meeting | None = None) -> Place:
-        """Find what was asked for. Raises `UsageError` where the machine has no such device."""
+    def of(
+        cls, config: ComputeConfig, processes: Processes = ALONE, meeting: Meeting | None = None,
+        algorithm: str = PLACEABLE[0],
+    ) -> Place:  # fmt: skip
+        """Find what was asked for; "auto" is the CPU for a network that trains nowhere else.
+
+        Raises `UsageError` where the machine has no such device.
+        """
         found = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        name = ("cuda" if found else "cpu") if config.device == "auto" else config.device
+        name = ("cuda" if found and algorithm in PLACEABLE else "cpu") if config.device == "auto" else config.device
         if name == "cpu":
             return cls(device=torch.device("cpu"), precision=config.precision, processes=processes)
         kind, _, index = name.partition(":")
@@ -84,15 +96,31 @@ class Place:
                 f"--batch-size {batch_size} for {self.processes.launch.count} processes; expected a window for each."
             )
 
-    def run(self, folder: Path, config: dict[str, Any]) -> RunFolder:
-        """Open a run folder for `config`, by the first process where there are several.
+    @contextmanager
+    def as_meant(self) -> Iterator[None]:
+        """On a GPU, tell PyTorch which one it is, and that float32 is meant and the same twice: of its own accord cuDNN
+        computes convolutions and recurrent layers in 19 bits, and some in no order.
 
-        On a GPU, PyTorch is told for this process which one it is, and that float32 is meant and the same twice: of its
-        own accord cuDNN computes convolutions and recurrent layers in 19 bits, and some in no order.
+        At the end of the last of several threads that are in here all is put back.
         """
-        if self.device.type == "cuda":
-            torch.cuda.set_device(self.device)
-            torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic = False, True
+        if self.device.type != "cuda":
+            yield
+            return
+        cudnn = torch.backends.cudnn
+        with _INSIDE:
+            _BEFORE.append((cudnn.allow_tf32, cudnn.deterministic))
+            cudnn.allow_tf32, cudnn.deterministic = False, True
+        try:
+            with torch.cuda.device(self.device):
+                yield
+        finally:
+            with _INSIDE:
+                last = _BEFORE.pop()
+                if not _BEFORE:
+                    cudnn.allow_tf32, cudnn.deterministic = last
+
+    def run(self, folder: Path, config: dict[str, Any]) -> RunFolder:
+        """Open a run folder for `config`, by the first process where there are several."""
         if self.processes.alone:
             return RunFolder(folder, config)
         return SharedRun(folder, config, self.processes)

@@ -125,6 +125,8 @@ def told_of(
     if condition == "none":
         constant = Telling(condition=condition)
         return Told(telling=constant, numbers=np.broadcast_to(np.float32(0.0), (dataset.num_steps,)))
+    if condition not in ("value", "advantage"):
+        raise _unknown(condition)
     if functions is None:
         raise TypeError(f"condition {condition!r} needs value functions")
     if condition == "value":
@@ -160,33 +162,50 @@ def foretold_of(
         if functions is None:
             raise TypeError("condition 'value' needs value functions")
         returns = label(functions, dataset).q_values
-    else:
+    elif condition == "return":
         returns = discounted_returns_to_go(np.asarray(dataset.rewards), dataset.episode_ends, discount)
+    else:
+        raise _unknown(condition)
     return Told(telling=nothing, numbers=(returns / normalization.return_scale).astype(np.float32))
 
 
+def _unknown(condition: str) -> UsageError:
+    return UsageError(f"condition {condition!r}; expected one of {', '.join(get_args(Condition))}.")
+
+
 def asking_of(
-    told: Told, dataset: Dataset, normalization: Normalization, target: Target, *, max_timesteps: int, seed: int
+    told: Told,
+    dataset: Dataset,
+    normalization: Normalization,
+    target: Target,
+    *,
+    max_timesteps: int,
+    seed: int,
+    episodes: Int[np.ndarray, " chosen"] | None = None,
 ) -> Asking:
-    """Return what to ask for: `target`, or by the rule that `sequences.targets.target_rule` names."""
+    """Return what to ask for: `target`, or by the rule that `sequences.targets.target_rule` names.
+
+    `episodes` are those that are learned from, where it is not all: what the others were told, no model is.
+    """
     telling = told.telling
     if telling.condition == "none":
         return Asking(telling=telling, target=0.0 if target == "auto" else float(target))
     if telling.condition == "advantage":
         return Asking(telling=telling, target=ADVANTAGE_QUANTILE if target == "auto" else float(target))
-    sampler = _single_timesteps(told, dataset, normalization, seed)
-    support = Support.of(sampler, max_timesteps)
+    sampler = _single_timesteps(told, dataset, normalization, seed, episodes)
+    support = Support.of(sampler, max_timesteps, episodes)
     if target != "auto":
         return Asking(telling=telling, target=float(target), support=support)
     if len(dataset.observation_shape) != 1:
-        level = float(np.quantile(dataset.episode_returns(), RETURN_QUANTILE))
+        returns = dataset.episode_returns() if episodes is None else dataset.episode_returns()[episodes]
+        level = float(np.quantile(returns, RETURN_QUANTILE))
         return Asking(telling=telling, target=level, support=support)
     learned = fit_state_quantile(sampler, telling, RETURN_QUANTILE, max_timesteps=max_timesteps, seed=seed)
     return Asking(telling=telling, target=learned, support=support)
 
 
-def best_timesteps(dataset: Dataset, normalization: Normalization, share: float) -> Int[np.ndarray, " rows"]:
-    """Return the rows of the best `share` of the episodes: those that earned most of the ones that began alike.
+def best_among_alike(dataset: Dataset, normalization: Normalization, share: float) -> Int[np.ndarray, " episodes"]:
+    """Return the best `share` of the episodes: those that earned most of the ones that began alike.
 
     Ranked among all, the best episodes of a task with random starts are those that began well, whoever acted; and
     measured by a regression of the return on the start state, those where it errs. Images are ranked among all.
@@ -195,8 +214,12 @@ def best_timesteps(dataset: Dataset, normalization: Normalization, share: float)
     if len(dataset.observation_shape) == 1 and share < 1:
         firsts = normalization.observations(np.asarray(dataset.observations[dataset.episode_starts]))
         scores = -_ranks_among_neighbours(firsts, scores)
-    chosen = best_episodes(scores, share)
-    starts, ends = dataset.episode_starts[chosen], dataset.episode_ends[chosen]
+    return best_episodes(scores, share)
+
+
+def timesteps_of(dataset: Dataset, episodes: Int[np.ndarray, " episodes"]) -> Int[np.ndarray, " rows"]:
+    """Return the rows of these episodes."""
+    starts, ends = dataset.episode_starts[episodes], dataset.episode_ends[episodes]
     return np.concatenate([np.arange(start, end) for start, end in zip(starts, ends)])
 
 
@@ -220,10 +243,15 @@ def _ranks_among_neighbours(
     return places
 
 
-def _single_timesteps(told: Told, dataset: Dataset, normalization: Normalization, seed: int) -> WindowSampler:
+def _single_timesteps(
+    told: Told, dataset: Dataset, normalization: Normalization, seed: int, episodes: Int[np.ndarray, " chosen"] | None
+) -> WindowSampler:
+    eligible = None if episodes is None else timesteps_of(dataset, episodes)
+
     def sampler(numbers: np.ndarray | None) -> WindowSampler:
         return WindowSampler(
-            dataset, normalization, context_length=1, seed=derive_seed(seed, "quantile"), told=numbers
+            dataset, normalization, context_length=1, seed=derive_seed(seed, "quantile"), told=numbers,
+            eligible=eligible,
         )  # fmt: skip
 
     plain = sampler(told.numbers)

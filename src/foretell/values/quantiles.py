@@ -101,7 +101,7 @@ def fit_state_quantile(
     found = StateQuantile(
         sampler.normalization, telling, observation_dim=observation_dim, max_timesteps=max_timesteps, seed=seed
     )
-    updates = min(UPDATES, 50 + sampler.num_steps // 4)
+    updates = min(UPDATES, 50 + sampler.num_eligible // 4)
 
     def read(rows: np.ndarray) -> tuple[Tensor, ...]:
         windows = sampler.windows(rows)

@@ -30,9 +30,13 @@ class Support:
     most: Float32[np.ndarray, " timesteps"]
 
     @classmethod
-    def of(cls, sampler: WindowSampler, max_timesteps: int) -> Support:
-        """Look through the episodes that `sampler` draws from; timesteps behind the longest are as its last."""
+    def of(
+        cls, sampler: WindowSampler, max_timesteps: int, episodes: Int[np.ndarray, " chosen"] | None = None
+    ) -> Support:
+        """Look through the episodes of `sampler`, or some of them; timesteps behind the longest are as its last."""
         starts, ends = sampler.episode_starts, sampler.episode_ends
+        if episodes is not None:
+            starts, ends = starts[episodes], ends[episodes]
         least, most = np.full(max_timesteps, np.inf, np.float32), np.full(max_timesteps, -np.inf, np.float32)
         count = max(1, min(len(ends), EPISODES, ROWS * len(ends) // sampler.num_steps))
         for episode in np.linspace(0, len(ends) - 1, count).astype(np.int64):

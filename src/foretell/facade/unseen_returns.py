@@ -1,0 +1,33 @@
+"""Returns that are asked for and that no episode of the data has."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from foretell.datasets.dataset import Dataset
+
+
+def warn_of_unseen(targets: list[float], dataset: Mapping[str, Any]) -> None:
+    """Warn of target returns (reward units) outside those of the data, of which `dataset` says what a run's
+    configuration does."""
+    low, high = dataset["lowest_return"], dataset["highest_return"]
+    rounding = 1e-6 * max(abs(low), abs(high))  # rewards are float32
+    if unseen := [f"{target:g}" for target in targets if not low - rounding <= target <= high + rounding]:
+        warnings.warn(
+            f"target return {', '.join(unseen)} {'is' if len(unseen) == 1 else 'are'} outside the returns in "
+            f"{dataset['name']}, {low:g} to {high:g}; the "
+            "nearest that the data have at each timestep is asked for.", stacklevel=4,
+        )  # fmt: skip
+
+
+def of_best(dataset: Dataset, episodes: np.ndarray) -> dict[str, Any]:
+    """Return name, lowest and highest return of some episodes, those that are learned from."""
+    returns = dataset.episode_returns()[episodes]
+    return {
+        "name": f"the best {len(episodes):,} episodes of {dataset.name}", "lowest_return": float(returns.min()),
+        "highest_return": float(returns.max()),
+    }  # fmt: skip

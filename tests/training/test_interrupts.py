@@ -1,0 +1,99 @@
+"""Ctrl-C in a script or a notebook: the call saves, ends with KeyboardInterrupt, and goes on when it is made again."""
+
+from __future__ import annotations
+
+import signal
+import threading
+
+import pytest
+import torch
+
+import foretell
+from foretell import facade
+from foretell.agents.configs import SACConfig
+from foretell.core import stopping
+from foretell.core.errors import StoppedError
+from foretell.training.run_folder import load_run
+from reference.making import small_config
+
+SETTINGS = {
+    "algorithm": "mlp", "model": small_config("mlp"), "condition": "none",
+    "training": foretell.TrainingConfig(updates=30, batch_size=4, checkpoint_every=1000),
+}  # fmt: skip
+VALUES = foretell.IQLConfig(updates=30, batch_size=4, hidden_sizes=(4,))
+AGENT = SACConfig(total_steps=460, learning_starts=210, hidden_sizes=(4,), batch_size=4, evaluate_every=0)
+
+
+@pytest.fixture(autouse=True)
+def python_heeds_it():
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    signal.signal(signal.SIGINT, before)
+    assert not stopping.asked()
+
+
+def _interrupts(at, times=1):
+    left = [signal.SIGINT] * times
+
+    def progress(done, total, **_):
+        while done >= at and left:
+            signal.raise_signal(left.pop())
+
+    return progress
+
+
+@pytest.mark.parametrize(("train", "at", "total"), [
+    (lambda data, out, **more: facade.train(data, out, **SETTINGS, **more), 17, 30),
+    (lambda data, out, **more: facade.train_iql(data, out, values=VALUES, **more), 17, 30),
+    (lambda data, out, **more: facade.train_sac("Pendulum-v1", out, config=AGENT, **more), 225, 460),
+])  # fmt: skip
+def test_what_was_learned_is_saved_and_the_same_call_goes_on(train, at, total, pendulum_random, tmp_path):
+    with pytest.raises(KeyboardInterrupt, match="saved; the same call goes on from there"):
+        train(pendulum_random, tmp_path / "run", progress=_interrupts(at))
+    (checkpoint,) = (tmp_path / "run" / "checkpoints").iterdir()
+    reached = int(checkpoint.name.split("-")[1])
+    assert at <= reached < total
+    told = []
+    train(pendulum_random, tmp_path / "run", progress=lambda done, total, **_: told.append(done))
+    assert min(told) >= reached
+    train(pendulum_random, tmp_path / "straight")
+    (_, found), (_, straight) = load_run(tmp_path / "run"), load_run(tmp_path / "straight")
+    assert all(torch.equal(found[name], value) for name, value in straight.items())
+
+
+def test_a_second_one_ends_it_at_once(pendulum_random, tmp_path):
+    with pytest.raises(KeyboardInterrupt) as caught:
+        facade.train(pendulum_random, tmp_path / "run", **SETTINGS, progress=_interrupts(17, times=2))
+    assert "saved" not in str(caught.value)
+    assert not (tmp_path / "run" / "checkpoints").exists() or not [*(tmp_path / "run" / "checkpoints").iterdir()]
+
+
+def test_a_stop_of_the_callers_own_is_theirs(pendulum_random, tmp_path):
+    def stops(done, total, **_):
+        if done == 5:
+            raise StoppedError(signal.SIGINT)
+
+    with pytest.raises(StoppedError):
+        facade.train(pendulum_random, tmp_path / "run", **SETTINGS, progress=stops)
+
+
+def test_who_heeds_signals_otherwise_is_left_alone(pendulum_random, tmp_path):
+    heard = []
+    signal.signal(signal.SIGINT, lambda *_: heard.append(1))
+    try:
+        run = facade.train(pendulum_random, tmp_path / "run", **SETTINGS, progress=_interrupts(5))
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    assert heard == [1]
+    assert load_run(run)
+
+
+def test_another_thread_heeds_no_signals(pendulum_random, tmp_path):
+    ended = []
+    thread = threading.Thread(
+        target=lambda: ended.append(facade.train(pendulum_random, tmp_path / "run", **SETTINGS))
+    )  # fmt: skip
+    thread.start()
+    thread.join()
+    assert ended == [tmp_path / "run"]
