@@ -331,9 +331,9 @@ def test_changes_that_a_run_cannot_follow_are_refused(name, changes, words):
         restore_policy(*_saved(name), acting=changes)
 
 
-@pytest.mark.parametrize("kind", ["sac", "values"])
-def test_agents_have_no_settings_of_acting(kind):
-    with pytest.raises(UsageError, match="expected none"):
+@pytest.mark.parametrize(("kind", "there"), [("sac", "none"), ("values", "greedy")])
+def test_agents_have_no_such_settings_of_acting(kind, there):
+    with pytest.raises(UsageError, match=f"horizon: no settings .*; expected {there}"):
         restore_policy({"kind": kind, "algorithm": kind}, {}, acting={"horizon": 2})
 
 

@@ -71,7 +71,7 @@ def test_the_condition_none_tells_zeros_that_take_no_room(learned):
 def test_the_condition_advantage_tells_quantiles_and_emphasizes_the_high_ones(seed, learned):
     data, functions = learned
     told = told_of("advantage", data, scaled(), functions, seed=seed)
-    expected = advantage_quantiles(functions, fit_behaviour(functions, data, seed), data)
+    expected = advantage_quantiles(functions, fit_behaviour(functions, data, seed), data, seed=seed)
     np.testing.assert_allclose(told.numbers, 2 * expected - 1, atol=1e-6)
     assert told.emphasized.tolist() == [row for row in range(51) if expected[row] >= np.float32(0.8)]
     assert 0 < len(told.emphasized) < 51

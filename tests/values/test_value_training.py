@@ -14,6 +14,7 @@ from foretell.values import transitions
 from foretell.values.acting import GreedyPolicy, ImitationPolicy
 from foretell.values.configs import IQLConfig
 from foretell.values.functions import ValueFunctions
+from foretell.values.labels import discounted_returns_to_go
 from foretell.values.training import ValueTraining, train_values
 from foretell.values.transitions import TransitionSampler, fit_units
 from reference.making import CHOICES, IDENTITY, make_dataset, scaled
@@ -262,3 +263,24 @@ def test_rewards_in_small_units_have_unit_deviation_too(unit):
     functions = ValueFunctions(IQLConfig(hidden_sizes=(4,)), scaled(2), 3, 2, torch.Generator().manual_seed(0))
     fit_units(functions, make_dataset([20, 20], rewards=rewards))
     assert float(functions.scale) == pytest.approx(float(rewards.std()), rel=1e-4)
+
+
+def test_where_rewards_hardly_differ_and_returns_do_the_unit_is_theirs():
+    """Each timestep costs 1, but the last of one episode in two: returns differ by tens, rewards by hundredths."""
+    rewards = np.full(4_000, -1.0, np.float32)
+    rewards[1_999] = 0.0
+    data = make_dataset([2_000, 2_000], rewards=rewards)
+    functions = _functions(data)
+    fit_units(functions, data)
+    returns = discounted_returns_to_go(rewards, data.episode_ends, IQLConfig().discount)
+    assert float(functions.scale) == pytest.approx(returns.std() / 100, rel=1e-6)
+    assert float(functions.scale) > 5 * rewards.std()
+
+
+def test_of_many_episodes_some_are_summed_and_of_long_ones_the_beginning(monkeypatch):
+    monkeypatch.setattr(transitions, "STATISTICS_ROWS", 12)
+    monkeypatch.setattr(transitions, "LONG_EPISODE", 3)
+    data = make_dataset([4] * 10, rewards=np.arange(40, dtype=np.float32))
+    found = transitions._some_returns(data, 0.5)
+    expected = [discounted_returns_to_go(data.rewards[first : first + 3], np.array([3]), 0.5) for first in (0, 16, 36)]
+    np.testing.assert_allclose(found, np.concatenate(expected))

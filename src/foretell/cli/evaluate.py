@@ -49,6 +49,7 @@ class Evaluate:
       foretell evaluate runs/dt-seeds
       foretell evaluate runs/dt --target-returns -400 -200 -100
       foretell evaluate runs/planner --planning.horizon 3 --name further-ahead
+      foretell evaluate runs/iql --greedy
       foretell evaluate random --environment Pendulum-v1 --out random.jsonl
       foretell evaluate optimum --environment Pendulum-v1 --out optimum.jsonl
     """
@@ -73,6 +74,9 @@ class Evaluate:
     """Changes of how a Trajectory Transformer plans; what is not given stays as the run was trained."""
     chunking: Annotated[_Chunking, tyro.conf.arg(name="chunking")] = field(default_factory=_Chunking)  # type: ignore[valid-type]
     """Changes of how an encoder-decoder acts."""
+    greedy: bool = False
+    """Of a run of value functions: take the action of the largest Q instead of imitating good ones. For data whose
+    actions cover what can be done, as random ones do; the records call it iql-greedy."""
     threads: int | None = None
     """Threads of the arithmetic. Default: one a core."""
     json: bool = False
@@ -102,7 +106,8 @@ class Evaluate:
     @property
     def _acting(self) -> dict[str, Any]:
         given = {**vars(self.planning), **vars(self.chunking)}
-        return {name: value for name, value in given.items() if value != UNSET}
+        changes = {name: value for name, value in given.items() if value != UNSET}
+        return changes | ({"greedy": True} if self.greedy else {})
 
     def show(self, result: dict[str, Any]) -> str:
         """One line for each target."""

@@ -69,6 +69,18 @@ class ChunkingConfig:
             raise UsageError(f"actions_taken is {self.actions_taken}; expected at least 1.")
 
 
+@dataclass(frozen=True, kw_only=True)
+class ValueActingConfig:
+    """Acting on value functions, by the policy that was learned beside them or without one."""
+
+    greedy: bool = False
+    """Take the action of the largest Q, for data whose actions cover what can be done (`values.acting.GreedyPolicy`);
+    else imitate the data's actions, the good ones more."""
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+
+
 ActingConfig = PlanningConfig | ChunkingConfig
 ACTING: dict[str, type[PlanningConfig] | type[ChunkingConfig]] = {
     "trajectory-transformer": PlanningConfig,

@@ -18,14 +18,14 @@ from foretell.core.seeding import stream
 from foretell.core.stepping import Rewards, Where, checked_numbers, untold_count
 from foretell.environments.making import EnvironmentSpec
 from foretell.evaluation.acting import acting_policy
-from foretell.evaluation.configs import ACTING, ActingConfig, PlanningConfig
+from foretell.evaluation.configs import ACTING, ActingConfig, PlanningConfig, ValueActingConfig
 from foretell.evaluation.protocol import Policy
 from foretell.models.configs import SequenceShape
 from foretell.models.registry import build_model
 from foretell.sequences.defaults import usual_defaults
 from foretell.sequences.normalization import Normalization
 from foretell.sequences.scaling import ActionRange
-from foretell.values.acting import ImitationPolicy
+from foretell.values.acting import GreedyPolicy, ImitationPolicy
 from foretell.values.asking import Asking
 from foretell.values.configs import IQLConfig
 from foretell.values.functions import ValueFunctions
@@ -96,7 +96,10 @@ def restore_policy(
         if config["kind"] == "sac":
             return AgentPolicy(restore_sac(config, tensors), tuple(config["environment"]["observation_shape"]))
         if config["kind"] == "values":
-            return ImitationPolicy(restore_values(config, tensors))
+            functions = restore_values(config, tensors)
+            greedy = isinstance(settings, ValueActingConfig) and settings.greedy
+            return GreedyPolicy(functions) if greedy else ImitationPolicy(functions)
+        assert not isinstance(settings, ValueActingConfig)  # it is of value functions alone
         sizes = dict(config["shape"])
         shape = SequenceShape(observation_shape=tuple(sizes.pop("observation_shape")), **sizes)
         model = build_model(config["algorithm"], config["model"], shape, torch.Generator())
@@ -116,16 +119,19 @@ def plans(config: Mapping[str, Any]) -> bool:
     return ACTING.get(config["algorithm"]) is PlanningConfig and not config["model"].get("told")
 
 
-def acting_of(config: Mapping[str, Any], changes: Mapping[str, Any]) -> ActingConfig | None:
-    """Return a run's settings of acting with the changes."""
+def acting_of(config: Mapping[str, Any], changes: Mapping[str, Any]) -> ActingConfig | ValueActingConfig | None:
+    """Return a run's settings of acting with the changes; None where it has none, or nothing but defaults."""
     algorithm = config.get("algorithm", "")
-    kind = ACTING.get(algorithm)
+    of_values = config.get("kind") == "values"
+    kind = ValueActingConfig if of_values else ACTING.get(algorithm)
     names = {item.name for item in fields(kind)} if kind else set()
     if unknown := [name for name in changes if name not in names]:
         raise UsageError(
             f"{', '.join(map(str, unknown))}: no settings of how a run of {algorithm} acts; "
             f"expected {', '.join(sorted(names)) or 'none'}."
         )
+    if of_values:
+        return ValueActingConfig(**changes) if changes else None
     if kind is None:
         return None
     try:

@@ -155,8 +155,9 @@ def _evaluate(
         spec_name = fitting_environment(dict(config), environment).name
     dataset = config.get("dataset")
     sequence = config.get("kind") == "sequence"
+    algorithm = f"{config['algorithm']}-greedy" if (acting or {}).get("greedy") else config["algorithm"]
     facts = {
-        "policy": name or (dataset["name"] if sequence and dataset else config["algorithm"]),
+        "policy": name or (dataset["name"] if sequence and dataset else algorithm),
         "algorithm": config["algorithm"], "dataset": dataset and dataset["name"], "seed": config["seed"],
         "environment": spec_name, "settings": _settings_of(config, acting),
         "data": dataset and dataset["fingerprint"][:16],

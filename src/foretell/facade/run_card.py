@@ -9,10 +9,10 @@ from typing import Any
 from foretell.core.files import read_json_lines
 from foretell.core.seeds_folder import runs_of_seeds
 from foretell.evaluation.conditioned import ConditionedPolicy
+from foretell.evaluation.policies import restore_values
 from foretell.evaluation.records import IDENTITY
 from foretell.facade.evaluation import load_policy
 from foretell.training.run_folder import load_run, read_events
-from foretell.values.acting import ImitationPolicy
 
 UPDATES = {"sequence": ("training", "updates"), "values": ("values", "updates"), "sac": ("agent", "total_steps")}
 """Where the configuration of each kind of run says how long it trained."""
@@ -37,7 +37,8 @@ def run_card(run: str | Path) -> dict[str, Any]:
         "run": str(run), "kind": config["kind"], "algorithm": config["algorithm"],
         "condition": config.get("condition"), "dataset": config.get("dataset"),
         "environment": config["environment"]["name"] or None, "seed": config["seed"], "updates": config[part][name],
-        "parameters": _parameters(folder, tensors), "model": config.get("model"), "target": config.get("target"),
+        "parameters": _parameters(folder, config, tensors), "model": config.get("model"),
+        "target": config.get("target"),
         "acting": config.get("acting"), "validation": measured[-1] if measured else None,
         "evaluations": _means(_records_of(folder, config["seed"])),
     }  # fmt: skip
@@ -52,13 +53,13 @@ def _records_of(folder: Path, seed: int) -> list[Mapping[str, Any]]:
     return list({tuple(record.get(name) for name in IDENTITY): record for record in found}.values())
 
 
-def _parameters(run: Path, tensors: Mapping[str, Any]) -> int:
+def _parameters(run: Path, config: Mapping[str, Any], tensors: Mapping[str, Any]) -> int:
     """Count what was learned: not bins and units, which were measured."""
+    if config["kind"] == "values":  # which may have no policy
+        return sum(parameter.numel() for parameter in restore_values(config, tensors).parameters())
     policy = load_policy(run)
     if isinstance(policy, ConditionedPolicy):
         return sum(parameter.numel() for parameter in policy.model.parameters())
-    if isinstance(policy, ImitationPolicy):
-        return sum(parameter.numel() for parameter in policy.functions.parameters())
     return sum(tensor.numel() for tensor in tensors.values())
 
 

@@ -133,7 +133,7 @@ def told_of(
         values = label(functions, dataset).values
         relabelled = relabelled_returns_to_go(np.asarray(dataset.rewards), values, dataset.episode_ends)
         return Told(telling=returns, numbers=returns.units(relabelled))
-    quantiles = advantage_quantiles(functions, fit_behaviour(functions, dataset, seed), dataset)
+    quantiles = advantage_quantiles(functions, fit_behaviour(functions, dataset, seed), dataset, seed=seed)
     telling = Telling(condition=condition)
     return Told(
         telling=telling, numbers=telling.units(quantiles), emphasized=np.flatnonzero(quantiles >= EMPHASIZED_QUANTILE)

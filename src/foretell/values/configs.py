@@ -15,7 +15,8 @@ class IQLConfig:
     """Implicit Q-learning (Kostrikov et al. 2021, arXiv:2110.06169): how Q and V are fitted to recorded timesteps."""
 
     updates: int = 20_000
-    """Gradient updates (ours; the paper has 1,000,000)."""
+    """Gradient updates (ours; the paper has 1,000,000). Values hear of what is earned within updates * target_rate
+    timesteps, or so; where all is earned at the end of a long way, give them more."""
     batch_size: int = 256
     """Transitions per update (Kostrikov et al. 2021, appendix B)."""
     hidden_sizes: tuple[int, ...] = (128, 128)
@@ -24,8 +25,9 @@ class IQLConfig:
     """Step size of Adam at the first update (ours; the paper has 3e-4)."""
     schedule: Literal["cosine", "constant"] = "cosine"
     """cosine: falls to 0 at the last update; constant: stays."""
-    expectile: float = 0.9
-    """tau of Eq. 5: 0.5 is the mean over the data's actions, towards 1 the best of them (the paper: 0.7 to 0.9)."""
+    expectile: float = 0.7
+    """tau of Eq. 5: 0.5 is the mean over the data's actions, towards 1 the best of them, errors of Q among what is best
+    (the paper: 0.7 for locomotion, 0.9 for AntMaze)."""
     inverse_temperature: float = 3.0
     """beta of Eq. 7: the policy imitates an action of advantage A, in deviations of the reward, with weight
     exp(beta A); 0 is behaviour cloning (the paper: 3 for locomotion, 10 for AntMaze)."""

@@ -62,8 +62,8 @@ class ValueFunctions(nn.Module):
         """Return the policy's network. Raises `UsageError` where none was learned."""
         if self.policy is None:
             raise UsageError(
-                "these value functions were learned without a policy, so they cannot act; expected some that were "
-                "learned with --values.policy, the default."
+                "these value functions were learned without a policy, so they can only act greedily "
+                "(`foretell evaluate --greedy`); expected some that were learned with --values.policy, the default."
             )
         return self.policy
 

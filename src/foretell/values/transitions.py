@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from foretell.agents.transitions import Transitions
 from foretell.core.errors import DatasetError
@@ -14,9 +14,14 @@ from foretell.datasets.dataset import Dataset
 from foretell.datasets.findings import some_rows
 from foretell.sequences.windows import gathered
 from foretell.values.functions import ValueFunctions
+from foretell.values.labels import discounted_returns_to_go
 
 STATISTICS_ROWS = 1_000_000
 """Timesteps at most that the reward statistics are taken from, evenly spread over the dataset."""
+LONG_EPISODE = 10_000
+"""Timesteps of an episode at most whose returns are summed, one by one, to see how much they differ."""
+LARGEST_SPREAD = 100.0
+"""Deviation of discounted returns, in units of the networks, beyond which the unit is made larger."""
 TOGETHER = 16_384
 """Timesteps that are read at once, for several updates: batch by batch, reading takes a sixth of learning's time."""
 
@@ -25,14 +30,27 @@ def fit_units(functions: ValueFunctions, dataset: Dataset) -> None:
     """Set `offset` and `scale` of the functions so that rewards have unit deviation and values start near the data's.
 
     A network output of 0 then means the mean reward, earned for as long as the discount or an episode lasts. It
-    changes where learning starts, not what it converges to.
+    changes where learning starts, not what it converges to. Where rewards hardly differ and returns do, as where every
+    timestep costs 1 and only the last none, the unit is `LARGEST_SPREAD`th of the returns' deviation instead: values of
+    thousands of units are learned in no time that anybody has.
     """
     rewards = some_rows(dataset.rewards, STATISTICS_ROWS).astype(np.float64)
     timesteps = dataset.num_steps / dataset.num_episodes
     if functions.config.discount < 1:
         timesteps = min(timesteps, 1 / (1 - functions.config.discount))
     functions.offset.fill_(float(rewards.mean()) * timesteps)
-    functions.scale.fill_(float(deviation_and_variation(rewards)[0]))
+    spread = _some_returns(dataset, functions.config.discount).std()
+    functions.scale.fill_(max(float(deviation_and_variation(rewards)[0]), float(spread) / LARGEST_SPREAD))
+
+
+def _some_returns(dataset: Dataset, discount: float) -> Float[np.ndarray, " steps"]:
+    """Return the discounted returns-to-go of episodes evenly spread over the dataset, of long ones' beginnings."""
+    count = max(1, dataset.num_episodes * STATISTICS_ROWS // max(STATISTICS_ROWS, dataset.num_steps))
+    chosen = np.linspace(0, dataset.num_episodes - 1, count).astype(np.int64)
+    starts = dataset.episode_starts[chosen]
+    ends = np.minimum(dataset.episode_ends[chosen], starts + LONG_EPISODE)
+    rewards = np.concatenate([dataset.rewards[start:end] for start, end in zip(starts, ends, strict=True)])
+    return discounted_returns_to_go(rewards, np.cumsum(ends - starts), discount)
 
 
 class TransitionSampler:
