@@ -6,6 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from foretell.cli.cards import dataset_card_text
+from foretell.collection.recipes import collect_random
 from foretell.core.errors import DatasetError
 from foretell.datasets.card import dataset_card
 from foretell.datasets.d4rl import read_d4rl
@@ -102,6 +104,22 @@ def test_repeated_episodes_and_starts(dataset):
     copies = replace(dataset, **{k: repeated(v) for k, v in dataset.columns().items() if "/" not in k})
     assert found(copies) == [("warning", "duplicates"), ("warning", "starts")]
     assert "3 episodes repeat earlier ones (episode 1 equals 0)" in diagnose(copies)[0].message
+
+
+def test_a_gridworlds_episodes_begin_and_go_alike_by_right(tmp_path):
+    data = collect_random("FrozenLake-v1", 300, 0, tmp_path / "lake.hdf5")
+    checks = {one.check for one in diagnose(data)}
+    assert not checks & {"starts", "duplicates"}
+    moved = replace(data, observations=data.observations + 0.5, next_observations=data.next_observations + 0.5)
+    assert {one.check for one in diagnose(moved)} >= {"starts", "duplicates"}
+
+
+def test_a_small_mean_beside_larger_returns_is_no_zero(tmp_path):
+    data = collect_random("FrozenLake-v1", 3_000, 0, tmp_path / "lake.hdf5")
+    mean = float(data.episode_returns().mean())
+    assert 0 < mean < 0.05
+    card = dataset_card(data)
+    assert f"mean {mean:.3f}, " in dataset_card_text(card)
 
 
 def test_one_step_episodes(dataset):

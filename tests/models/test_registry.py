@@ -25,9 +25,7 @@ def test_a_line_names_settings_and_network(name):
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones():
-    with pytest.raises(
-        UsageError, match=re.escape("'gru'; expected one of decision-transformer, encoder-decoder, lstm")
-    ):
+    with pytest.raises(UsageError, match=re.escape(f"'gru'; expected one of {', '.join(sorted(MODELS))}")):
         build_model("gru", {}, VECTOR, torch.Generator())
 
 

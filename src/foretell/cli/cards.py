@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from foretell.core.decimals import decimals_between, shown
+from foretell.core.decimals import decimals_between, decimals_of, shown
 
 
 def dataset_card_text(card: dict[str, Any]) -> str:
@@ -35,7 +35,7 @@ def dataset_card_text(card: dict[str, Any]) -> str:
 
 
 def _decimal(number: float | None, low: float | None, high: float | None) -> str:
-    return "not finite" if number is None else f"{number:.{decimals_between(low, high)}f}"
+    return "not finite" if number is None else f"{number:.{max(decimals_between(low, high), decimals_of(number))}f}"
 
 
 def run_card_text(card: dict[str, Any]) -> str:

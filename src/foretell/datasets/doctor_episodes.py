@@ -17,6 +17,8 @@ LEAP = 1.2
 """A step so many times larger than every step that agrees with `next_observations` joins two recordings."""
 SAME = 1e-3
 """Differences up to this part of a dimension's deviation are rounding."""
+CHOICES_ROWS = 10_000
+"""Timesteps that are looked at to see whether observations are choices."""
 COUNTERS = ("timesteps", "timestep")
 """Names under which other programs count the timesteps of an episode."""
 
@@ -145,8 +147,16 @@ def _elapsed(dataset: Dataset, rows: slice) -> np.ndarray:
     return at - dataset.episode_starts[np.searchsorted(dataset.episode_ends, at, side="right")]
 
 
+def _are_choices(dataset: Dataset) -> bool:
+    """Whether observations are choices, one-hot: few enough that episodes begin alike, and some go alike, by right."""
+    seen = np.asarray(dataset.observations[: min(dataset.num_steps, CHOICES_ROWS)])
+    return seen.dtype != np.uint8 and bool(((seen == 0) | (seen == 1)).all())
+
+
 def duplicates(dataset: Dataset) -> Iterator[Finding]:
     """Episodes that repeat earlier ones, bit for bit."""
+    if _are_choices(dataset):
+        return
     digests = np.empty(dataset.num_episodes, np.uint64)  # few bytes each: there can be millions
     columns = [np.ascontiguousarray(c) for c in (dataset.observations, dataset.actions, dataset.rewards)]
     for index, (start, end) in enumerate(zip(dataset.episode_starts, dataset.episode_ends)):
@@ -164,6 +174,8 @@ def duplicates(dataset: Dataset) -> Iterator[Finding]:
 
 def starts(dataset: Dataset) -> Iterator[Finding]:
     """Episodes that were all seeded alike."""
+    if _are_choices(dataset):
+        return
     found = dataset.observations[dataset.episode_starts]
     if len(found) > 1 and (found == found[:1]).all():
         yield warning("starts", f"observations: all {len(found)} episodes start from the same one; were they seeded "
