@@ -14,9 +14,9 @@ DEFAULT = (
     "collection", "evaluation", "datasets", "training", "growth", "sac", "values", "seeds", "starting", "sorting",
     "reproduce",
 )  # fmt: skip
-LONG = ("sac_scores", "league", "rollouts", "targets", "imagination", "optimizers", "gpu")
-"""Run by name: the first two take an hour and a quarter of one of every core, rollouts some minutes of one core; the
-three after those read results/pendulum, and gpu needs a GPU."""
+LONG = ("sac_scores", "league", "rollouts", "tasks", "targets", "imagination", "optimizers", "gpu")
+"""Run by name: the first two take an hour and a quarter of one of every core, rollouts some minutes of one core, tasks
+ten of two; the three after those read results/pendulum, and gpu needs a GPU."""
 RESULTS = Path(__file__).parent / "results"
 
 

@@ -86,7 +86,7 @@ def test_two_processes_stop_together_continue_and_give_the_result_of_one(data, a
         assert pair.members[0].is_alive()
     os.kill(pair.members[1].pid, signal.SIGTERM)  # to the one that does not write
     codes, said = pair.end()
-    assert codes == [143, 143]
+    assert codes == [143, 143], said
     assert "stopped by signal 15" in said[0]
     assert said[1] == ""
     (kept,) = (out / "checkpoints").iterdir()

@@ -26,7 +26,6 @@ from foretell.training.sac import train_sac as _train_sac
 from foretell.values.configs import DynamicsConfig
 
 
-@saved_when_interrupted
 @usual_defaults
 def train_sac(
     environment: str,
@@ -58,10 +57,11 @@ def train_sac(
     def measure(policy: SACPolicy) -> float:
         return run_episodes(AgentPolicy(policy, spec.observation_shape), environment, starts).mean_return
 
-    return _train_sac(
-        out, environment, config, seed=seed, evaluate=measure, progress=progress,
-        validation={"root_seed": root_seed, "episodes": validation_episodes},
-    )  # fmt: skip
+    with saved_when_interrupted(progress) as progress:
+        return _train_sac(
+            out, environment, config, seed=seed, evaluate=measure, progress=progress,
+            validation={"root_seed": root_seed, "episodes": validation_episodes},
+        )  # fmt: skip
 
 
 NAMED_MEDIUM = " D4RL would call these data expert; the name follows the report."

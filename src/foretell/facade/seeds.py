@@ -27,7 +27,6 @@ WAITED_SECONDS = 0.2
 """Between two looks at the threads; a signal is heeded in between."""
 
 
-@saved_when_interrupted
 @usual_defaults
 def train_seeds(
     dataset: str | Path | Dataset,
@@ -54,7 +53,13 @@ def train_seeds(
         dataset = open_dataset(dataset, horizon=horizon, environment=environment, ends_at=ends_at)
         horizon = ends_at = None
     settings |= {"environment": environment, "horizon": horizon, "ends_at": ends_at}
-    work = _Work(dataset, [_Run(seed=seed, folder=out / f"seed-{seed}") for seed in seeds], progress, settings)
+    with saved_when_interrupted(progress) as progress:
+        runs = [_Run(seed=seed, folder=out / f"seed-{seed}") for seed in seeds]
+        return _trained(_Work(dataset, runs, progress, settings))
+
+
+def _trained(work: _Work) -> list[Path]:
+    """Train all runs, each in a thread; return their folders."""
     threads = [
         threading.Thread(target=work.train, args=(run,), name=f"seed {run.seed}", daemon=True) for run in work.runs
     ]

@@ -50,7 +50,6 @@ ROOT_SEED = 0
 """Root of the evaluation and validation start states where nothing else is asked for."""
 
 
-@saved_when_interrupted
 @usual_defaults
 def train(
     dataset: str | Path | Dataset,
@@ -173,7 +172,10 @@ def train(
     warn_of_timesteps(data, spec, shape.max_timesteps, learned=learned)
     if target != "auto" and condition == "return":
         warn_of_unseen([target], config["dataset"] if chosen is None else of_best(data, chosen))
-    with place.as_meant(), processes.lock(out), place.run(out, config | place.facts(out)) as run:
+    with (
+        saved_when_interrupted(progress) as progress, place.as_meant(), processes.lock(out),
+        place.run(out, config | place.facts(out)) as run,
+    ):  # fmt: skip
         if run.finished:
             return out
         stages = _Stages(progress, [settings["updates"] if needs_values and not given else 0, training.updates])
@@ -212,7 +214,6 @@ def train(
     return out
 
 
-@saved_when_interrupted
 @usual_defaults
 def train_iql(
     dataset: str | Path | Dataset,
@@ -251,7 +252,7 @@ def _learn_values(
         "validation": {"root_seed": root_seed, "episodes": whole("validation_episodes", validation_episodes)},
     }  # fmt: skip
     training = ValueTraining(source.data, source.normalization, config, seed, action_dim=source.spec.action_dim)
-    with folder_lock(out), RunFolder(out, facts) as run:
+    with saved_when_interrupted(progress) as progress, folder_lock(out), RunFolder(out, facts) as run:
         measure = None
         if config.evaluate_every:
             measure = source.validation(ImitationPolicy(training.functions), root_seed, validation_episodes)
