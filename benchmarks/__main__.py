@@ -16,7 +16,7 @@ DEFAULT = (
 )  # fmt: skip
 LONG = ("sac_scores", "league", "rollouts", "tasks", "targets", "imagination", "optimizers", "gpu")
 """Run by name: the first two take an hour and a quarter of one of every core, rollouts some minutes of one core, tasks
-ten of two; the three after those read results/pendulum, and gpu needs a GPU."""
+ten; the three after those read results/pendulum, and gpu needs a GPU."""
 RESULTS = Path(__file__).parent / "results"
 
 

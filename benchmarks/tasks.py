@@ -1,6 +1,6 @@
 """Random actions in small tasks of Gymnasium's, and what is learned from them by each condition.
 
-Ten minutes or so of two cores; writes its table to `benchmarks/results/tasks.md`. Evaluation starts, last checkpoint,
+Ten minutes or so of one core; writes its table to `benchmarks/results/tasks.md`. Evaluation starts, last checkpoint,
 three training seeds.
 """
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from benchmarks.measuring import Options, Row
 from foretell import facade
@@ -38,6 +39,7 @@ TABLE = Path(__file__).parent / "results" / "tasks.md"
 
 def rows(options: Options) -> Iterator[Row]:
     """Yield the mean return of each policy in each task."""
+    torch.set_num_threads(1)
     tasks, seeds, episodes = (TASKS[2:3], SEEDS[:1], 5) if options.quick else (TASKS, SEEDS, EPISODES)
     training = TrainingConfig(updates=2, batch_size=8) if options.quick else TRAINING
     values = IQLConfig(updates=20) if options.quick else IQLConfig()
