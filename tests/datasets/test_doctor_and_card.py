@@ -114,6 +114,29 @@ def test_a_gridworlds_episodes_begin_and_go_alike_by_right(tmp_path):
     assert {one.check for one in diagnose(moved)} >= {"starts", "duplicates"}
 
 
+def test_long_episodes_of_a_gridworld_repeat_nothing_by_chance_nor_do_other_bits():
+    rng = np.random.default_rng(0)
+
+    def twice(observations, *, discrete, steps=100):
+        actions = rng.integers(0, 4, 3 * steps) if discrete else rng.normal(size=(3 * steps, 1)).astype(np.float32)
+        ends = np.arange(1, 6 * steps + 1) % steps == 0
+        return Dataset(
+            name="twice", observations=np.concatenate([observations] * 2).astype(np.float32),
+            actions=np.concatenate([actions] * 2), rewards=np.zeros(6 * steps, np.float32), terminations=ends & False,
+            truncations=ends, next_observations=None, episode_ends=np.flatnonzero(ends) + 1,
+        )  # fmt: skip
+
+    def named(data):
+        return {one.check for one in diagnose(data)}
+
+    one_hot = np.eye(5)[rng.integers(0, 5, 300)]
+    assert "duplicates" in named(twice(one_hot, discrete=True))
+    assert "duplicates" not in named(twice(one_hot[:30], discrete=True, steps=10))
+    assert "duplicates" in named(twice(one_hot[:30], discrete=False, steps=10))
+    assert "duplicates" in named(twice(rng.integers(0, 2, (30, 5)), discrete=True, steps=10))
+    assert named(twice(np.zeros((30, 5)), discrete=True, steps=10)) >= {"starts", "duplicates"}
+
+
 def test_a_small_mean_beside_larger_returns_is_no_zero(tmp_path):
     data = collect_random("FrozenLake-v1", 3_000, 0, tmp_path / "lake.hdf5")
     mean = float(data.episode_returns().mean())

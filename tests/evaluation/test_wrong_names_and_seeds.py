@@ -21,6 +21,7 @@ from foretell.datasets.stored_metadata import from_arrays, to_arrays
 from foretell.evaluation.protocol import MOST_EPISODES, evaluation_starts
 from foretell.facade.seeds import train_seeds
 from foretell.sequences.scaling import ActionRange
+from foretell.sequences.targets import target_rule
 from reference.making import small_config
 
 SMALL = {"algorithm": "mlp", "model": small_config("mlp"), "training": foretell.TrainingConfig(updates=2, batch_size=4)}
@@ -43,7 +44,7 @@ def _episode(**changes):
     return _unchecked(foretell.Episode)(**given)
 
 
-@pytest.mark.parametrize("given", [None, 5, ["a"], np.zeros(2)])
+@pytest.mark.parametrize("given", [None, 5, ["a"], np.zeros(2), ""])
 @pytest.mark.parametrize(("name", "call"), [
     ("out", lambda data, given: _train(data, given)),
     ("out", lambda data, given: _unchecked(facade.train_iql)(data, given)),
@@ -108,6 +109,11 @@ def test_random_collection(arguments, message, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("target", [np.array(-150.0), torch.tensor(-150.0), np.float32(-150), -150])
+def test_a_target_may_be_anybodys_single_number(target):
+    assert target_rule("return", target) == {"rule": "given", "return": -150.0}
+
+
 @pytest.mark.parametrize("target", [None, [-100.0], np.array([-100.0]), {}, True, 10**400, "much"])
 def test_a_target_is_one_number(target, pendulum_random, tmp_path):
     with pytest.raises(UsageError, match=r"target .*; expected a number"):
@@ -128,6 +134,7 @@ def test_a_range_of_actions(low, high, message):
 
 
 def test_a_range_of_numpys_numbers_is_pythons():
+    assert _unchecked(ActionRange)(low=torch.tensor([-1.0]), high=(one for one in [1.0])).low == (-1.0,)
     found = _unchecked(ActionRange)(low=np.float32([-1, -2]), high=[np.int64(1), 2])
     assert (found.low, found.high) == ((-1.0, -2.0), (1, 2))
     json.dumps([found.low, found.high])
@@ -152,6 +159,8 @@ def test_choices_have_no_range(cartpole_random, tmp_path):
 
 
 def test_seeds_are_several_and_each_another(pendulum_random, tmp_path):
+    with pytest.raises(UsageError, match="seeds is 3; expected several"):
+        _unchecked(train_seeds)(pendulum_random, tmp_path / "all", 3, **SMALL)
     for seeds in ([], [0, 0], (1, 2, 1)):
         with pytest.raises(UsageError, match="expected at least one, and each of them once"):
             _unchecked(train_seeds)(pendulum_random, tmp_path / "all", seeds, **SMALL)
@@ -190,14 +199,15 @@ def test_settings_in_numpys_numbers_are_kept_with_the_data():
     assert back.hyperparameters == {"lr": 0.5, "sizes": [2, 3], "folder": "a", "on": True}
     assert back.seed == 7
     assert from_arrays({"seed": np.asarray(-3, np.int64)}).seed == -3  # of another program
-    assert to_arrays(DatasetMetadata(seed=-3))["seed"] == -3
+    for seed in (-3, np.int64(-3), -(2**63)):
+        assert to_arrays(DatasetMetadata(seed=seed))["seed"] == seed
+    assert to_arrays(_unchecked(DatasetMetadata)(hyperparameters=None, versions=None)) == {}
 
 
 @pytest.mark.parametrize(("changes", "message"), [
     ({"hyperparameters": {"lr": float("nan")}}, "hyperparameters cannot be kept as JSON"),
     ({"hyperparameters": {"net": object()}}, "hyperparameters cannot be kept as JSON .*object is no value of JSON"),
     ({"versions": 1}, "versions is 1; expected values by name"),
-    ({"extra": None}, "extra is None; expected values by name"),
     ({"seed": "x"}, "seed is 'x'; expected a whole number"),
     ({"seed": 2**63}, "seed is 9223372036854775808; expected at most"),
 ])  # fmt: skip
@@ -218,6 +228,7 @@ def test_parts_of_data_that_are_not_there(pendulum_random):
     for index in (9999, 1.5, "x"):
         with pytest.raises(DatasetError, match=r"asked for episode .*; expected 0 to"):
             _unchecked(foretell.Dataset.episode)(pendulum_random, index)
+    _unchecked(foretell.Dataset.episode)(pendulum_random, np.array(1))
     last = pendulum_random.num_episodes - 1
     np.testing.assert_array_equal(pendulum_random.episode(-1).rewards, pendulum_random.episode(last).rewards)
     with pytest.raises(UsageError, match="start is 'x'; expected a whole number"):

@@ -189,6 +189,19 @@ def test_a_run_given_twice_is_refused(runs):
         write_comparison([], "anywhere")
 
 
+def test_runs_may_be_any_several(runs, tmp_path):
+    expected = [path.name for path in write_comparison(runs, tmp_path / "listed")]
+    for number, given in enumerate((iter(runs), dict.fromkeys(runs, 0).keys())):
+        assert [path.name for path in write_comparison(given, tmp_path / str(number))] == expected
+
+
+def test_a_run_that_was_only_seen_greedy_says_so(tmp_path):
+    write_run(tmp_path / "values", records(-200.0, policy="iql-greedy"))
+    write_run(tmp_path / "other", records(-300.0))
+    rows = build_comparison(read_results([tmp_path / "values", tmp_path / "other"]))["rows"]
+    assert [row["label"] for row in rows] == ["values: iql-greedy", "other"]
+
+
 def test_everything_is_written_and_again_to_the_same_bytes(runs, tmp_path):
     write_json_lines(tmp_path / "random.jsonl", records(-1200.0, policy="random"))
     given = [*runs, tmp_path / "random.jsonl"]

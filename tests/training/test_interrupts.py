@@ -13,7 +13,7 @@ from foretell import facade
 from foretell.agents.configs import SACConfig
 from foretell.core import stopping
 from foretell.core.errors import StoppedError
-from foretell.training.run_folder import load_run
+from foretell.training.run_folder import RunFolder, load_run
 from reference.making import small_config
 
 SETTINGS = {
@@ -60,6 +60,27 @@ def test_what_was_learned_is_saved_and_the_same_call_goes_on(train, at, total, p
     train(pendulum_random, tmp_path / "straight")
     (_, found), (_, straight) = load_run(tmp_path / "run"), load_run(tmp_path / "straight")
     assert all(torch.equal(found[name], value) for name, value in straight.items())
+
+
+def test_one_behind_the_last_report_is_not_lost(pendulum_random, tmp_path, monkeypatch):
+    leave = RunFolder.__exit__
+
+    def interrupted(run, kind, *rest):
+        signal.raise_signal(signal.SIGINT)
+        return leave(run, kind, *rest)
+
+    monkeypatch.setattr(RunFolder, "__exit__", interrupted)
+    for _ in range(2):  # it trains, then it is finished already
+        with pytest.raises(KeyboardInterrupt, match="the work was done"):
+            facade.train(pendulum_random, tmp_path / "run", **SETTINGS)
+        assert load_run(tmp_path / "run")
+
+
+def test_before_the_work_begins_it_ends_at_once(pendulum_random, tmp_path, monkeypatch):
+    monkeypatch.setattr(facade.training, "model_entry", lambda name: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt) as caught:
+        facade.train(pendulum_random, tmp_path / "run", training=SETTINGS["training"])
+    assert str(caught.value) == ""
 
 
 def test_a_second_one_ends_it_at_once(pendulum_random, tmp_path):

@@ -67,7 +67,8 @@ class Evaluate:
     """What to ask for: returns in reward units; quantiles from 0 to 1 of a run that is told advantages. Default: what
     the run's own rule chooses."""
     name: str | None = None
-    """What the records call the policy. Default: the dataset of a sequence model, else the algorithm."""
+    """What the records call the policy. Default: the dataset of a sequence model, else the algorithm, or
+    iql-greedy."""
     root_seed: int = 0
     """Seed of the shared start states."""
     planning: Annotated[_Planning, tyro.conf.arg(name="planning")] = field(default_factory=_Planning)  # type: ignore[valid-type]

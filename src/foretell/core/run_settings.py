@@ -15,6 +15,9 @@ MEANT = {
 SHOWN = 3
 """Differences that are told; where there are more, it is another run altogether."""
 
+GREEDY = "-greedy"
+"""Behind the algorithm: in records of evaluation: the policy is not the one that was learned, but the largest Q's."""
+
 
 def without_effect(key: str, settings: Mapping[str, Any]) -> bool:
     """Whether this one of the flat settings may differ between starts of one run, and between its seeds: no weight or

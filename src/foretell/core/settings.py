@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import Field, fields
 from numbers import Integral, Real
@@ -81,9 +82,10 @@ def check_progress(progress: Any) -> None:
 
 def path_of(name: str, given: Any) -> Path:
     """Return where a file or folder lies. Raises `UsageError` for what names none."""
-    if not isinstance(given, str | Path) and not hasattr(given, "__fspath__"):
+    text = os.fspath(given) if isinstance(given, str | os.PathLike) else None
+    if not isinstance(text, str) or not text:
         raise UsageError(f"{name} is {given!r:.100}; expected the name of a file or folder.")
-    return Path(given)
+    return Path(text)
 
 
 def seed_of(name: str, value: Any) -> int:

@@ -25,9 +25,9 @@ def noted(*numbers: signal.Signals) -> Iterator[None]:
     try:
         yield
     finally:
-        stopping.forget()
         for number, handler in before.items():
             signal.signal(number, handler)
+        stopping.forget()
 
 
 def _note(number: int, frame: FrameType | None) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -237,10 +236,13 @@ class Dataset:
 
         Raises `DatasetError` naming it where its content is wrong, and where there are not so many.
         """
-        if not isinstance(index, Integral) or not -self.num_episodes <= index < self.num_episodes:
-            raise DatasetError(f"{self.name}: asked for episode {index!r:.100}; expected 0 to {self.num_episodes - 1}.")
-        rows = slice(int(self.episode_starts[index]), int(self.episode_ends[index]))
-        return self._episode(index, rows)
+        try:
+            found = range(self.num_episodes)[index]
+        except (TypeError, IndexError):
+            raise DatasetError(
+                f"{self.name}: asked for episode {index!r:.100}; expected 0 to {self.num_episodes - 1}."
+            ) from None
+        return self._episode(found, slice(int(self.episode_starts[found]), int(self.episode_ends[found])))
 
     def episodes(self) -> Iterator[Episode]:
         """Yield every episode in the order of recording."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from foretell.datasets.boundaries import ends_of
 from foretell.datasets.dataset import Dataset
-from foretell.datasets.findings import Finding, blocks, deviation, error, first, inside, place, warning
+from foretell.datasets.findings import Finding, blocks, deviation, error, first, inside, place, some_rows, warning
 
 FEW = 0.01
 """Up to this share of the timesteps, `next_observations` that disagree are breaks; beyond it the column is wrong."""
@@ -19,6 +19,8 @@ SAME = 1e-3
 """Differences up to this part of a dimension's deviation are rounding."""
 CHOICES_ROWS = 10_000
 """Timesteps that are looked at to see whether observations are choices."""
+LONG_FOR_CHANCE = 64
+"""Episodes of so many choices do not repeat each other by chance."""
 COUNTERS = ("timesteps", "timestep")
 """Names under which other programs count the timesteps of an episode."""
 
@@ -148,15 +150,19 @@ def _elapsed(dataset: Dataset, rows: slice) -> np.ndarray:
 
 
 def _are_choices(dataset: Dataset) -> bool:
-    """Whether observations are choices, one-hot: few enough that episodes begin alike, and some go alike, by right."""
-    seen = np.asarray(dataset.observations[: min(dataset.num_steps, CHOICES_ROWS)])
-    return seen.dtype != np.uint8 and bool(((seen == 0) | (seen == 1)).all())
+    """Whether observations are choices, one-hot, and actions are too, as in gridworlds: few enough that episodes begin
+    alike, and short ones go alike, by right."""
+    if not dataset.discrete or len(dataset.observation_shape) != 1:
+        return False
+    seen = np.asarray(some_rows(dataset.observations, CHOICES_ROWS))
+    ones = (seen == 1).sum(1)
+    one_hot = ((seen == 0) | (seen == 1)).all() and ones.min() == ones.max() >= 1
+    return bool(one_hot)
 
 
 def duplicates(dataset: Dataset) -> Iterator[Finding]:
     """Episodes that repeat earlier ones, bit for bit."""
-    if _are_choices(dataset):
-        return
+    by_chance = dataset.episode_lengths < (LONG_FOR_CHANCE if _are_choices(dataset) else 0)
     digests = np.empty(dataset.num_episodes, np.uint64)  # few bytes each: there can be millions
     columns = [np.ascontiguousarray(c) for c in (dataset.observations, dataset.actions, dataset.rewards)]
     for index, (start, end) in enumerate(zip(dataset.episode_starts, dataset.episode_ends)):
@@ -166,6 +172,7 @@ def duplicates(dataset: Dataset) -> Iterator[Finding]:
         digests[index] = int.from_bytes(digest.digest(), "little")
     order = np.argsort(digests, kind="stable")
     twice = order[1:][np.diff(digests[order]) == 0]
+    twice = twice[~by_chance[twice]]
     if len(twice):
         later = int(twice.min())
         earlier = int(np.argmax(digests == digests[later]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,9 @@ def to_arrays(metadata: DatasetMetadata) -> dict[str, np.ndarray]:
     kept.
     """
     for name in ("hyperparameters", "versions", "extra"):
-        if not isinstance(given := getattr(metadata, name), Mapping):
+        if not isinstance(given := getattr(metadata, name) or {}, Mapping):
             raise UsageError(f"metadata: {name} is {given!r:.100}; expected values by name.")
-    arrays = {name: np.asarray(values) for name, values in metadata.extra.items()}
+    arrays = {name: np.asarray(values) for name, values in (metadata.extra or {}).items()}
     for name in ("environment", "algorithm", "description"):
         if getattr(metadata, name):
             arrays[name] = _text(getattr(metadata, name))
@@ -45,8 +46,8 @@ def to_arrays(metadata: DatasetMetadata) -> dict[str, np.ndarray]:
 
 def _stored_seed(seed: Any) -> int:
     """Return a seed as a file keeps it; one that was read may be below 0, as another program wrote it."""
-    below = isinstance(seed, int) and -LARGEST_SEED <= seed < 0
-    return seed if below else seed_of("metadata: seed", seed)
+    found = int(seed) if isinstance(seed, Integral) and not isinstance(seed, bool) else 0
+    return found if -LARGEST_SEED - 1 <= found < 0 else seed_of("metadata: seed", seed)
 
 
 def _as_json(value: Any) -> Any:

@@ -131,7 +131,8 @@ def acting_of(config: Mapping[str, Any], changes: Mapping[str, Any]) -> ActingCo
             f"expected {', '.join(sorted(names)) or 'none'}."
         )
     if of_values:
-        return ValueActingConfig(**changes) if changes else None
+        found = ValueActingConfig(**changes)
+        return found if found.greedy else None
     if kind is None:
         return None
     try:

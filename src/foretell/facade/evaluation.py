@@ -12,7 +12,7 @@ import numpy as np
 from foretell.core.errors import UsageError
 from foretell.core.files import where_it_leads
 from foretell.core.progress import Progress, silent
-from foretell.core.run_settings import alike
+from foretell.core.run_settings import GREEDY, alike
 from foretell.core.seeds_folder import require_alike, runs_of_seeds
 from foretell.core.settings import check_kinds, check_progress, path_of, whole
 from foretell.core.space import require_file
@@ -89,7 +89,8 @@ def evaluate(
     `target_returns` asks for it, or for each of them, from every start (reward units; for runs that are told advantages
     their quantiles, 0 to 1); None asks by the run's own rule. `acting` changes settings of acting by name
     (`evaluation.configs`). `name` is what the records call the policy; by default the dataset of a sequence model, else
-    the algorithm. `out` is a file of records to add these to, as `foretell evaluate` does; reports read such files.
+    the algorithm (iql-greedy of value functions that act so). `out` is a file of records to add these to, as
+    `foretell evaluate` does; reports read such files.
     Raises `UsageError` where run and environment have different shapes, or seeds other settings; `CheckpointError`
     where the run is not finished or `out` holds something else, `ResourceError` where it cannot be written.
     """
@@ -155,7 +156,7 @@ def _evaluate(
         spec_name = fitting_environment(dict(config), environment).name
     dataset = config.get("dataset")
     sequence = config.get("kind") == "sequence"
-    algorithm = f"{config['algorithm']}-greedy" if (acting or {}).get("greedy") else config["algorithm"]
+    algorithm = config["algorithm"] + (GREEDY if (acting or {}).get("greedy") else "")
     facts = {
         "policy": name or (dataset["name"] if sequence and dataset else algorithm),
         "algorithm": config["algorithm"], "dataset": dataset and dataset["name"], "seed": config["seed"],

@@ -18,7 +18,8 @@ def saved_when_interrupted(progress: Progress) -> Iterator[Progress]:
     """Let a first Ctrl-C end the work inside where it can go on later, with `KeyboardInterrupt`; a second at once.
 
     The work reports to the progress that is returned, and heeds `core.stopping`. Only where Python itself would have
-    raised `KeyboardInterrupt`: whoever heeds signals otherwise, and other threads, are left alone.
+    raised `KeyboardInterrupt`: whoever heeds signals otherwise is left alone, and work that other threads begin; what
+    they have under way heeds the same wish where it evaluates, as on the command line.
     """
     here = threading.current_thread() is threading.main_thread()
     if not here or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
@@ -31,6 +32,8 @@ def saved_when_interrupted(progress: Progress) -> Iterator[Progress]:
             if not stopping.asked() or error.signal_number != signal.SIGINT:  # a caller's own, or another signal
                 raise
             raise KeyboardInterrupt("saved; the same call goes on from there") from error
+        if stopping.asked():  # behind the last report: the work is done, its caller was to be stopped
+            raise KeyboardInterrupt("the work was done")
 
 
 def _heeding(progress: Progress) -> Progress:

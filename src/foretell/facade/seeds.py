@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,8 @@ def train_seeds(
     Raises as `train` does; Foretell's own errors name the seed.
     """
     check_progress(progress)
+    if not isinstance(seeds, Iterable) or isinstance(seeds, str):
+        raise UsageError(f"seeds is {seeds!r:.100}; expected several, (0, 1, 2) say.")
     out, seeds = path_of("out", out), [seed_of("seed", one) for one in seeds]
     if not seeds or len({*seeds}) < len(seeds):
         raise UsageError(f"seeds are {seeds}; expected at least one, and each of them once.")

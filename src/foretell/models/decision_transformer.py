@@ -205,9 +205,9 @@ class DecisionTransformer(SequenceModel[DecisionTransformerConfig]):
         inputs, parameters = self._inputs(batch), self._front(batch)
         if parameters is not None:
             return embedded(inputs, batch.timesteps, parameters, count)
-        kinds = [embed(numbers) for embed, numbers in zip(self._embedders(), inputs, strict=True)]
-        embedded_kinds = torch.stack(kinds, dim=2) + self.embed_timestep(batch.timesteps)[:, :, None]
-        return self.embed_norm(embedded_kinds.flatten(1, 2)[:, :count])  # (batch, time, 3, width) before
+        time_embedding = self.embed_timestep(batch.timesteps)  # (batch, time, width)
+        kinds = [embed(numbers) + time_embedding for embed, numbers in zip(self._embedders(), inputs, strict=True)]
+        return self.embed_norm(torch.stack(kinds, dim=2).flatten(1, 2)[:, :count])  # (batch, time, 3, width) before
 
     def _inputs(self, batch: SequenceBatch) -> tuple[Tensor, Tensor, Tensor]:
         return batch.returns_to_go, batch.observations, action_inputs(batch.actions, self.shape)

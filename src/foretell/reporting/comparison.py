@@ -10,6 +10,7 @@ from typing import Any
 
 from foretell.core.decimals import decimals_of
 from foretell.core.errors import UsageError
+from foretell.core.run_settings import GREEDY
 from foretell.core.scores import normalized_score
 from foretell.core.seeding import stream
 from foretell.core.settings import number
@@ -136,7 +137,8 @@ def _groups(results: RunResults, environment: str) -> list[tuple[str, str, float
         raise UsageError(f"{results.path}: has no records of {environment}; run `foretell evaluate` there.")
     groups: list[tuple[str, str, float | None, Records]] = []
     for policy in policies:
-        label = results.label if len(policies) == 1 else f"{results.label}: {policy}"
+        alone = len(policies) == 1 and not policy.endswith(GREEDY)
+        label = results.label if alone else f"{results.label}: {policy}"
         networks = label if results.config is None else results.label
         own = [record for record in records if record["policy"] == policy]
         targets = {record["target"] for record in own}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ FIGURE_BOOTSTRAP_SAMPLES = 2_000
 
 
 def write_comparison(
-    runs: Sequence[str | Path] | str | Path,
+    runs: Iterable[str | Path] | str | Path,
     out: str | Path,
     environment: str | None = None,
     references: tuple[float, float] | None = None,
@@ -46,9 +46,10 @@ def write_comparison(
     Raises `UsageError` where `runs` is empty, one of them is none, or they cannot be compared, `CheckpointError` where
     one was not evaluated or a file is damaged.
     """
-    if not isinstance(runs, str | Path | Sequence):
-        raise UsageError(f"runs is {runs!r:.100}; expected a run folder, or a list of them.")
-    runs = [runs] if isinstance(runs, str | Path) else runs
+    try:
+        runs = [runs] if isinstance(runs, str | Path) else list(runs)
+    except TypeError:
+        raise UsageError(f"runs is {runs!r:.100}; expected a run folder, or a list of them.") from None
     if not runs:
         raise UsageError("no runs; expected at least one run folder, folder of seeds or file of evaluation records.")
     results, folder = read_results([path_of("run", run) for run in runs]), path_of("out", out)

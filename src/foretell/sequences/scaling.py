@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -28,9 +27,14 @@ class ActionRange:
         round; NumPy's become Python's."""
         for name in ("low", "high"):
             given = getattr(self, name)
-            if isinstance(given, str) or not isinstance(given, Sequence | np.ndarray) or np.ndim(given) != 1:
+            try:
+                numbers = given.tolist() if hasattr(given, "tolist") else list(given)  # of NumPy's and PyTorch's
+                numbers = None if isinstance(given, str) else [number(f"action range: {name}", one) for one in numbers]
+            except TypeError:
+                numbers = None
+            if numbers is None:
                 raise UsageError(f"action range: {name} is {given!r:.100}; expected a number for each component.")
-            object.__setattr__(self, name, tuple(number(f"action range: {name}", one) for one in given))
+            object.__setattr__(self, name, tuple(numbers))
         if len(self.low) != len(self.high):
             raise UsageError(f"action range: low {self.low} and high {self.high}; expected as many numbers in both.")
         if not all(low <= high for low, high in zip(self.low, self.high, strict=True)):  # nor of NaN

@@ -68,7 +68,8 @@ def given_target(target: Any) -> float | None:
         if target == "auto":
             return None
         raise UsageError(f"target {target!r}; expected a number, or 'auto' for a rule from the data alone.")
-    return float(number("target", target))
+    single = not isinstance(target, int | float) and getattr(target, "ndim", None) == 0  # NumPy's or PyTorch's
+    return float(number("target", target.item() if single else target))
 
 
 def target_rule(condition: Condition, target: Target, *, images: bool = False) -> dict[str, Any]:

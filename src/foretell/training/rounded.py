@@ -13,7 +13,8 @@ from torch.func import functional_call
 class RoundedWeights:
     """Copies of the parameters of a module's linear layers, which stand in for them in one pass.
 
-    Of a network of forty of them that is two kernels instead of eighty; the numbers are autocast's, bit for bit.
+    Of a network of forty of them that is two kernels instead of eighty; the numbers are autocast's, bit for bit, but of
+    a weight that two layers share, whose gradients are added before they are float32.
     """
 
     def __init__(self, module: nn.Module, dtype: torch.dtype):

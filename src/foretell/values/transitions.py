@@ -18,6 +18,8 @@ from foretell.values.labels import discounted_returns_to_go
 
 STATISTICS_ROWS = 1_000_000
 """Timesteps at most that the reward statistics are taken from, evenly spread over the dataset."""
+SUMMED_EPISODES = 10_000
+"""Episodes at most whose returns are summed to see how much they differ."""
 LONG_EPISODE = 10_000
 """Timesteps of an episode at most whose returns are summed, one by one, to see how much they differ."""
 LARGEST_SPREAD = 100.0
@@ -46,6 +48,7 @@ def fit_units(functions: ValueFunctions, dataset: Dataset) -> None:
 def _some_returns(dataset: Dataset, discount: float) -> Float[np.ndarray, " steps"]:
     """Return the discounted returns-to-go of episodes evenly spread over the dataset, of long ones' beginnings."""
     count = max(1, dataset.num_episodes * STATISTICS_ROWS // max(STATISTICS_ROWS, dataset.num_steps))
+    count = min(count, SUMMED_EPISODES)
     chosen = np.linspace(0, dataset.num_episodes - 1, count).astype(np.int64)
     starts = dataset.episode_starts[chosen]
     ends = np.minimum(dataset.episode_ends[chosen], starts + LONG_EPISODE)
