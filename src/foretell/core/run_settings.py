@@ -14,9 +14,8 @@ MEANT = {
 """What runs meant that began before there was another choice, and say nothing."""
 SHOWN = 3
 """Differences that are told; where there are more, it is another run altogether."""
-
 GREEDY = "-greedy"
-"""Behind the algorithm: in records of evaluation: the policy is not the one that was learned, but the largest Q's."""
+"""Behind the algorithm, in records: the policy is not the one that was learned, but takes what has the largest Q."""
 
 
 def without_effect(key: str, settings: Mapping[str, Any]) -> bool:
