@@ -149,8 +149,16 @@ def test_a_range_of_other_actions_than_the_data_have(low, high, pendulum_random,
 def test_a_narrow_range_is_warned_of_and_a_wide_one_is_not(pendulum_random, tmp_path, recwarn):
     _train(pendulum_random, tmp_path / "wide", action_range=ActionRange(low=(-3.0,), high=(3.0,)))
     assert not [one for one in recwarn if "action_range" in str(one.message)]
+    narrow = ActionRange(low=(-1.0,), high=(1.0,))
     with pytest.warns(UserWarning, match="has actions beyond that, which the model is shown and will never take"):
-        _train(pendulum_random, tmp_path / "narrow", action_range=ActionRange(low=(-1.0,), high=(1.0,)))
+        _train(pendulum_random, tmp_path / "narrow", action_range=narrow)
+
+
+def test_who_takes_part_is_said_or_nobody_else_does(pendulum_random, tmp_path):
+    assert _train(pendulum_random, tmp_path / "run", processes=None) == tmp_path / "run"
+    for name in ("processes", "meeting"):
+        with pytest.raises(UsageError, match=f"{name} is of type str; expected"):
+            _train(pendulum_random, tmp_path / "other", **{name: "x"})
 
 
 def test_choices_have_no_range(cartpole_random, tmp_path):

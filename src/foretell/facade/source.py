@@ -112,5 +112,5 @@ def _check_limits(limits: ActionRange, data: Dataset) -> None:
     if ((data.actions.min(axis=0) < low - room) | (data.actions.max(axis=0) > high + room)).any():
         warnings.warn(
             f"action_range from {list(limits.low)} to {list(limits.high)}: {data.name} has actions beyond that, which "
-            "the model is shown and will never take.", stacklevel=4,
+            "the model is shown and will never take.", stacklevel=5,
         )  # fmt: skip

@@ -106,10 +106,11 @@ def train(
         algorithm=(algorithm, str), training=(training, TrainingConfig),
         compute=(compute, ComputeConfig), values=(values, IQLConfig), action_range=(action_range, ActionRange),
     )  # fmt: skip
-    check_kinds(condition=(condition, str), meeting=(meeting, Meeting))
+    check_kinds(condition=(condition, str), meeting=(meeting, Meeting), processes=(processes, Processes))
     check_progress(progress)
     require_settings_of(algorithm, model)
     out, seed, root_seed = path_of("out", out), seed_of("seed", seed), whole("root_seed", root_seed)
+    processes = processes or ALONE
     target = "auto" if (given_to_ask := given_target(target)) is None else given_to_ask
     if values_from is not None:
         values_from = path_of("values_from", values_from)
@@ -118,7 +119,7 @@ def train(
     initial = None if initial_weights is None else InitialWeights.of(path_of("initial_weights", initial_weights))
     model = model or model_entry(algorithm).config()
     training = training or TrainingConfig()
-    place = Place.of(compute or ComputeConfig(), processes or ALONE, meeting, algorithm=algorithm)
+    place = Place.of(compute or ComputeConfig(), processes, meeting, algorithm=algorithm)
     place.check(algorithm, training.batch_size)
     acting = acting_settings(algorithm, acting)
     planner = model if isinstance(model, TrajectoryTransformerConfig) and not model.told else None
