@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 LARGEST_SEED = 2**63 - 1
+"""Files keep seeds as 64-bit numbers with a sign."""
 
 
 def check_numbers(settings: DataclassInstance) -> None:

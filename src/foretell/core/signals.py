@@ -1,6 +1,7 @@
-"""Ctrl-C and SIGTERM: the update under way is finished and saved, then the command ends with 130 or 143.
+"""Ctrl-C and SIGTERM: the update under way is finished and saved; then a command ends with 130 or 143, and a call from
+Python with `KeyboardInterrupt` (`facade/interrupts.py`).
 
-How: `core/stopping.py`. A second signal ends the command at once.
+How: `core/stopping.py`. A second signal ends either at once.
 """
 
 from __future__ import annotations
