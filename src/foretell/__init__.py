@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from foretell.datasets.dataset import DatasetMetadata as DatasetMetadata
     from foretell.datasets.minari import write_minari as write_minari
     from foretell.datasets.registry import open_dataset as open_dataset
+    from foretell.environments.action_flattening import FlattenedActions as FlattenedActions
     from foretell.environments.flattening import FlattenedObservations as FlattenedObservations
     from foretell.evaluation.configs import ChunkingConfig as ChunkingConfig
     from foretell.evaluation.configs import PlanningConfig as PlanningConfig
@@ -57,6 +58,7 @@ _HOMES = {
     "EncoderDecoderConfig": "models.configs",
     "Episode": "core.episode",
     "evaluate": "facade",
+    "FlattenedActions": "environments.action_flattening",
     "FlattenedObservations": "environments.flattening",
     "ForetellError": "core.errors",
     "IQLConfig": "values.configs",

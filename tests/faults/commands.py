@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
@@ -130,7 +130,7 @@ def _run(words: list[str], at: str, said: str, circumstances: Sequence[Circumsta
 
 
 @contextlib.contextmanager
-def after(gate: Path) -> Iterator[None]:
+def after(gate: Path) -> Generator[None]:
     """Begin when this file is there: several processes that have loaded all they need begin together."""
     limit = time.monotonic() + PATIENCE
     while not gate.exists() and time.monotonic() < limit:
@@ -139,7 +139,7 @@ def after(gate: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def heard() -> Iterator[None]:
+def heard() -> Generator[None]:
     """Hold signals back until the command line is ready for them: before, a process ends as any program does."""
     from foretell.cli import main as command_line
 
@@ -159,7 +159,7 @@ def heard() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def noting(path: Path) -> Iterator[None]:
+def noting(path: Path) -> Generator[None]:
     """Append a line to a file at the beginning of every update (for SAC, every timestep): its number, from 0."""
     from foretell.training.sac import SACTraining
     from foretell.training.sequence import SequenceTraining

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator
 from functools import partial
 from pathlib import Path
 from unittest import mock
@@ -46,7 +46,7 @@ def determinism(scale: Scale) -> tuple[int, int]:
 
 
 @contextlib.contextmanager
-def _computed_by(name: str, value: str) -> Iterator[None]:
+def _computed_by(name: str, value: str) -> Generator[None]:
     """Let versions, threads or processor be another one, as far as the run can tell."""
     from foretell.training import run_folder
 

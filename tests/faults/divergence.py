@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -145,7 +145,7 @@ def words(kind: Kind, what: str, name: str, at: int) -> tuple[str, ...]:
 
 
 @contextlib.contextmanager
-def armed(training: Any, kind: Kind, what: str, name: str) -> Iterator[None]:
+def armed(training: Any, kind: Kind, what: str, name: str) -> Generator[None]:
     """Make one thing NaN in this update, for as long as the context lasts; a weight stays so."""
     network = getattr(training, kind.network)
     factor = _nan_now(training, kind)
@@ -182,7 +182,7 @@ def _nan_now(training: Any, kind: Kind) -> Callable[[], float]:
 @contextlib.contextmanager
 def _poisoned_gradient(
     training: Any, kind: Kind, parameter: torch.nn.Parameter, factor: Callable[[], float]
-) -> Iterator[None]:
+) -> Generator[None]:
     if kind.training is SACTraining:  # its gradients are written out; autograd's hooks do not see them
         step = training.agent._step
 
@@ -226,7 +226,7 @@ def _poisoned_loss(training: Any, kind: Kind, name: str, factor: Callable[[], fl
 
 
 @contextlib.contextmanager
-def injected(kind: Kind, what: str, name: str, at: int) -> Iterator[list[bool]]:
+def injected(kind: Kind, what: str, name: str, at: int) -> Generator[list[bool]]:
     """Let the update `at` meet the fault; the list tells, once it failed, whether all weights stayed as they were."""
     kept: list[bool] = []
     plain: Callable = kind.training.update

@@ -11,7 +11,7 @@ import contextlib
 import errno
 import io
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -42,7 +42,7 @@ class FakeDisk:
         self._dead = False
 
     @contextlib.contextmanager
-    def mounted(self) -> Iterator[FakeDisk]:
+    def mounted(self) -> Generator[FakeDisk]:
         """Put the fakes in place."""
         with contextlib.ExitStack() as stack:
             for name in ("replace", "rename", "unlink", "mkdir", "rmdir", "open"):

@@ -11,7 +11,7 @@ import ctypes
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ def _libc() -> Any:
 
 
 @contextlib.contextmanager
-def without_privileges() -> Iterator[None]:
+def without_privileges() -> Generator[None]:
     """Take from this process the right to write where permissions forbid it: only the superuser has it."""
     header = (ctypes.c_uint32 * 2)(_VERSION, 0)
     nothing = (ctypes.c_uint32 * 6)()
@@ -43,7 +43,7 @@ def without_privileges() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def small_disk(at: Path, size: int, *, read_only: bool = False) -> Iterator[None]:
+def small_disk(at: Path, size: int, *, read_only: bool = False) -> Generator[None]:
     """Put a file system of `size` bytes in place of a folder, with what was in it, for this process alone."""
     libc = _libc()
     kept = at.with_name(f"{at.name}.kept")
@@ -73,7 +73,7 @@ def may_mount(folder: Path) -> bool:
 
 
 @contextlib.contextmanager
-def free_space(at: Path, free: int | None) -> Iterator[None]:
+def free_space(at: Path, free: int | None) -> Generator[None]:
     """Let the system say that so many bytes are free below a folder; None: that it cannot say."""
     plain = shutil.disk_usage
 

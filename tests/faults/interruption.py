@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -56,14 +56,14 @@ class _Killed(BaseException):
 
 
 @contextlib.contextmanager
-def dying(folder: Path, number: int, how: str) -> Iterator[None]:
+def dying(folder: Path, number: int, how: str) -> Generator[None]:
     """Kill this process around file operation `number` below a folder."""
     with mock.patch.object(fake_disk, "Died", _Killed), FakeDisk(folder, number, how).mounted():
         yield
 
 
 @contextlib.contextmanager
-def counting(folder: Path, to: Path) -> Iterator[None]:
+def counting(folder: Path, to: Path) -> Generator[None]:
     """Write down every file operation below a folder, and its path."""
     with FakeDisk(folder).mounted() as disk:
         yield

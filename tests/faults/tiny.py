@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from typing import Any
 from unittest import mock
@@ -47,14 +47,14 @@ def tiny_experiment() -> Experiment:
 
 
 @contextlib.contextmanager
-def tiny_preset() -> Iterator[None]:
+def tiny_preset() -> Generator[None]:
     """Offer it."""
     with mock.patch.dict(PRESETS, {TINY_PRESET: tiny_experiment}):
         yield
 
 
 @contextlib.contextmanager
-def in_one_process() -> Iterator[None]:
+def in_one_process() -> Generator[None]:
     """Run the jobs of an experiment one behind the other in this process: nothing has to be loaded again."""
     from foretell.cli import experiment_run, main
 
@@ -67,7 +67,7 @@ def in_one_process() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def without_figures() -> Iterator[None]:
+def without_figures() -> Generator[None]:
     """Leave out of the report what is drawn, which takes as long as all the rest: the tables stay."""
     from foretell.reporting import experiment
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from foretell.core.progress import Progress, silent
@@ -62,7 +62,7 @@ _elsewhere: list[Progress] = []
 
 
 @contextmanager
-def sent_to(progress: Progress) -> Iterator[None]:
+def sent_to(progress: Progress) -> Generator[None]:
     """Send what `watch` would show to `progress` instead: a worker's news go to the parent, which has the screen."""
     _elsewhere.append(progress)
     try:
@@ -72,7 +72,7 @@ def sent_to(progress: Progress) -> Iterator[None]:
 
 
 @contextmanager
-def watch(title: str, *, quiet: bool = False) -> Iterator[Progress]:
+def watch(title: str, *, quiet: bool = False) -> Generator[Progress]:
     """Show the progress of one piece of work while the block runs."""
     if _elsewhere:
         yield _stoppable(_elsewhere[-1])
@@ -106,7 +106,7 @@ def _plain(title: str) -> Progress:
 
 
 @contextmanager
-def _bar(title: str) -> Iterator[Progress]:
+def _bar(title: str) -> Generator[Progress]:
     with bars() as display:
         task = display.add_task(title, total=1.0, text="starting")
         meter, last = Meter(title), [0.0]

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -63,7 +63,7 @@ def loaded(source: Path, beside: Sequence[Path] = (), flags: Sequence[str] = ())
 
 
 @contextlib.contextmanager
-def _told(source: Path, done: str) -> Iterator[None]:
+def _told(source: Path, done: str) -> Generator[None]:
     """Warn of an error that keeps C from being used."""
     try:
         yield

@@ -15,7 +15,7 @@ import math
 import os
 import shutil
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ UNFIT = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.EL
 
 
 @contextlib.contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path) -> Generator[Path]:
     """Yield a temporary path beside `path`; on success it is flushed and renamed to `path`, on failure removed.
 
     Raises `ResourceError` where the folder cannot be written or the disk is full.
@@ -86,7 +86,7 @@ def make_folder(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def resource_errors(path: Path) -> Iterator[None]:
+def resource_errors(path: Path) -> Generator[None]:
     """Turn the operating system's word that `path` cannot be written into a `ResourceError` that says why.
 
     Where nothing can ever lie there, because of how it is called or what it leads through, into a `UsageError`.

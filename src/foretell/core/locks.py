@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 from foretell.core import system
@@ -17,7 +17,7 @@ LOCK = ".lock"
 
 
 @contextlib.contextmanager
-def folder_lock(folder: Path) -> Iterator[None]:
+def folder_lock(folder: Path) -> Generator[None]:
     """Hold the folder for this process alone; the operating system lets go when the process ends, however it ends.
 
     Raises `LockedError` at once where another process holds it. Nothing of ours stays in a folder that turns out to be
@@ -37,7 +37,7 @@ def folder_lock(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def output_lock(output: Path) -> Iterator[None]:
+def output_lock(output: Path) -> Generator[None]:
     """Hold a file that is to be written for this process alone, as `folder_lock` does a folder. Nothing of it stays."""
     output = Path(output)
     made = _missing(output.parent)
@@ -51,7 +51,7 @@ def output_lock(output: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def early_lock(folder: Path) -> Iterator[None]:
+def early_lock(folder: Path) -> Generator[None]:
     """Hold the folder until `folder_lock` takes it over in this process, or the block ends.
 
     For a command that has seconds of loading to do before it can begin: others are told at once. Raises as
@@ -71,7 +71,7 @@ def early_lock(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def a_turn(folder: Path) -> Iterator[None]:
+def a_turn(folder: Path) -> Generator[None]:
     """Wait for one's turn to read a file of the folder and write it anew: moments, not the length of a run.
 
     Makes the folder; leaves no file. Where its file system knows no locks everybody goes on at once. Raises as

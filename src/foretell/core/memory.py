@@ -6,7 +6,7 @@ import contextlib
 import errno
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 from foretell.core.errors import ResourceError
@@ -44,7 +44,7 @@ def is_short() -> bool:
 
 
 @contextlib.contextmanager
-def memory_errors() -> Iterator[None]:
+def memory_errors() -> Generator[None]:
     """Turn whatever says that memory ran out into a `ResourceError`."""
     try:
         yield

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -20,7 +20,7 @@ _looks: list[int] = []
 
 
 @contextmanager
-def noted(*numbers: signal.Signals) -> Iterator[None]:
+def noted(*numbers: signal.Signals) -> Generator[None]:
     """Note these signals while the block runs, instead of being ended by them."""
     before = {number: signal.signal(number, _note) for number in numbers}
     try:

@@ -6,7 +6,7 @@ everything in a state that can be saved. Work before that says so by `nothing_to
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from foretell.core.errors import StoppedError
@@ -44,7 +44,7 @@ def heeding(done: int, total: int, **measurements: float) -> None:
 
 
 @contextmanager
-def nothing_to_save() -> Iterator[None]:
+def nothing_to_save() -> Generator[None]:
     """Let a signal end the block in the middle: what it computes can be computed again, and nothing is written."""
     stop_if_asked()
     _blocks.append(None)

@@ -152,13 +152,15 @@ def environment(dataset: Dataset, spec: EnvironmentSpec) -> Iterator[Finding]:
     if dataset.discrete != (spec.num_actions is not None):
         kinds = ("discrete", "continuous") if dataset.discrete else ("continuous", "discrete")
         mend = ("Is it another environment's, or were actions rounded?" if dataset.discrete else "Store choices as "
-                "integers of shape (timesteps,); of one-hot rows, their argmax.")  # fmt: skip
+                "integers of shape (timesteps,); of one-hot rows, their argmax; of several choices, "
+                "foretell.FlattenedActions(env).flattened(actions).")  # fmt: skip
         yield error("actions", f"actions are {kinds[0]}; {spec.name} takes {kinds[1]} ones. {mend}")
     elif spec.num_actions is not None:
         row = first(dataset, lambda rows: dataset.actions[rows] >= spec.num_actions)
         if row is not None:
             yield error("actions", f"action {dataset.actions[row]} at {place(dataset, row)}; {spec.name} takes "
-                        f"0 to {spec.num_actions - 1}.")  # fmt: skip
+                        f"0 to {spec.num_actions - 1}. Where it counts its choices from another number, "
+                        "foretell.FlattenedActions(env).flattened(actions).")  # fmt: skip
     elif dataset.action_dim != spec.action_dim:
         yield error("actions", f"actions have {dataset.action_dim} components; {spec.name} takes {spec.action_dim}.")
     else:

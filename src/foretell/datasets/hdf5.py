@@ -11,7 +11,7 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import h5py
@@ -32,7 +32,7 @@ _DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError
 
 
 @contextlib.contextmanager
-def open_arrays(path: Path) -> Iterator[dict[str, h5py.Dataset | np.ndarray]]:
+def open_arrays(path: Path) -> Generator[dict[str, h5py.Dataset | np.ndarray]]:
     """Yield every array of the file by its path inside, checked; close the file afterwards.
 
     Those that do not lie in the file in one piece are decoded already (`datasets.hdf5_decoding`).
@@ -77,7 +77,7 @@ def load_small(array: h5py.Dataset | np.ndarray) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def _descriptor(path: Path) -> Iterator[int]:
+def _descriptor(path: Path) -> Generator[int]:
     missing = DatasetError(f"{path}: no such file; expected a dataset in D4RL's HDF5 form. Is the path right?")
     try:
         handle = system.open_at_once(path, os.O_RDONLY)  # a pipe would wait for its other end
@@ -94,7 +94,7 @@ def _descriptor(path: Path) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def _no_plugins() -> Iterator[None]:
+def _no_plugins() -> Generator[None]:
     """Leave HDF5 no place to look for plug-ins: a file could name one as a filter, and have its code run."""
     places = [h5pl.get(index) for index in range(h5pl.size())]
     for _ in places:

@@ -10,7 +10,7 @@ import base64
 import contextlib
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import replace
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ from foretell.datasets.d4rl import convert, with_episodes
 from foretell.datasets.dataset import Dataset, DatasetMetadata
 from foretell.datasets.minari_episodes import Notes, episode_columns
 from foretell.datasets.recorded_environment import changes_of_environment, registered_alike
+from foretell.environments.action_flattening import ActionParts, parts_or_none
 from foretell.environments.flattening import described
 
 if TYPE_CHECKING:
@@ -34,13 +35,14 @@ NEXT = "next_observations"
 
 
 def read_minari(dataset_id: str) -> Dataset:
-    """Read a Minari dataset of Box or Discrete actions into memory, observations as one array.
+    """Read a Minari dataset into memory, observations as one array, actions as one choice or a row of numbers.
 
     An episode that is left open is flagged as truncated, infos that are no numbers a timestep are left out, parts of an
-    observation lie one behind the other (`environments.flattening`): `Dataset.notes` says so.
+    observation lie one behind the other (`environments.flattening`), several choices are one
+    (`environments.action_flattening`): `Dataset.notes` says so.
 
     Raises `UsageError` where minari is not installed or the id is malformed, `DatasetError` where the dataset is not in
-    the local storage, has actions that are not one array, or observations of no fixed size or of another space.
+    the local storage, or has observations or actions of no fixed size or of another space.
     """
     minari = _minari(dataset_id)
     with _unreadable(dataset_id):
@@ -58,7 +60,7 @@ def read_minari_dataset(source: MinariDataset) -> Dataset:
     with _unreadable(dataset_id):
         stored = source.storage.metadata
         described(source.spec.observation_space)
-        notes = Notes(space=source.spec.observation_space)
+        notes = Notes(space=source.spec.observation_space, actions=parts_or_none(source.spec.action_space))
         episodes = [episode_columns(episode, dataset_id, notes) for episode in source.iterate_episodes()]
     if not episodes:
         raise DatasetError(f"minari:{dataset_id}: 0 episodes; expected at least 1.")
@@ -84,7 +86,7 @@ def read_minari_dataset(source: MinariDataset) -> Dataset:
 
 
 @contextlib.contextmanager
-def _unreadable(dataset_id: str) -> Iterator[None]:
+def _unreadable(dataset_id: str) -> Generator[None]:
     """Have what Minari raises for data that it cannot read told with their id."""
     try:
         yield
@@ -125,8 +127,8 @@ def write_minari(dataset: Dataset, dataset_id: str) -> None:
     if dataset.next_observations is not None and not agree:
         dataset = replace(dataset, infos={**dataset.infos, NEXT: dataset.next_observations})
     state = "repeated" if agree else "unknown" if dataset.next_observations is None else "infos"
-    buffers = [EpisodeBuffer(**columns) for columns in _buffers(dataset)]
     spaces, folder = _spaces(dataset), minari.storage.datasets_root_dir.get_dataset_path(dataset_id)
+    buffers = [EpisodeBuffer(**columns) for columns in _buffers(dataset, parts_or_none(spaces["action_space"]))]
     there = folder.exists()
     try:
         with warnings.catch_warnings():
@@ -173,10 +175,11 @@ def _check_spaces(minari: ModuleType, dataset_id: str) -> None:
             raise DatasetError(f"minari:{dataset_id}: keeps no {key}; expected it beside the data. Write it again.")
 
 
-def _buffers(dataset: Dataset) -> Iterator[dict[str, Any]]:
+def _buffers(dataset: Dataset, parts: ActionParts | None) -> Iterator[dict[str, Any]]:
     for episode in dataset.episodes():
         yield {
-            "observations": episode.observations, "actions": episode.actions, "rewards": episode.rewards,
+            "observations": episode.observations, "rewards": episode.rewards,
+            "actions": episode.actions if parts is None else parts.unflattened(episode.actions),
             "terminations": episode.terminations, "truncations": episode.truncations,
             # Minari's infos have one row an observation; the final one's is not known and repeats the last.
             "infos": {name: np.concatenate([v, v[-1:]]) for name, v in episode.infos.items()},
@@ -213,7 +216,9 @@ def _spaces(dataset: Dataset) -> dict[str, Any]:
     except (gymnasium.error.Error, ImportError, TypeError, ValueError):  # it is not here, or needs arguments
         return found
     env.close()
-    found["action_space"] = env.action_space
+    parts = parts_or_none(env.action_space)
+    if parts is None or parts.hold(dataset.num_actions, dataset.action_dim):
+        found["action_space"] = env.action_space
     if env.spec is not None and isinstance(env.spec.entry_point, str):  # Minari cannot store an environment's class
         found["env"] = environment
     if env.observation_space.shape == dataset.observation_shape and env.observation_space.dtype == kind:

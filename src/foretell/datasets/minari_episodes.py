@@ -10,14 +10,19 @@ import numpy as np
 
 from foretell.core.errors import DatasetError, UsageError
 from foretell.datasets.columns import as_flags
+from foretell.environments.action_flattening import MOST_COMBINATIONS, ActionParts
 from foretell.environments.flattening import described, flattened, is_array
 
 
 @dataclass(frozen=True, kw_only=True)
 class Notes:
-    """What had to be assumed of episodes with observations of `space`: which were left open, which infos left out."""
+    """What had to be assumed of episodes with observations of `space`: which were left open, which infos left out.
+
+    `actions` are the parts of actions that are not as models learn them; None where they are, or cannot be made so.
+    """
 
     space: Any
+    actions: ActionParts | None
     opened: list[int] = field(default_factory=list)
     dropped: dict[str, None] = field(default_factory=dict)
 
@@ -32,21 +37,19 @@ class Notes:
             said.append(f"infos that are not numbers, one row a timestep, are left out: {names:.200}.")
         if not is_array(self.space):
             said.append(f"observations are one array of {described(self.space):.300}.")
+        if self.actions is not None:
+            said.append(f"an action is {self.actions.described():.300}.")
         return tuple(said)
 
 
 def episode_columns(episode: Any, dataset_id: str, notes: Notes) -> dict[str, np.ndarray]:
     """Return columns under D4RL's keys. Infos with a row more than actions belong to observations; the last is left.
 
-    Raises `DatasetError` where actions are not one array, lengths disagree, or observations are not of their space.
+    Raises `DatasetError` where actions cannot be one array, lengths disagree, or anything is not of its space.
     """
-    actions = episode.actions
-    if not isinstance(actions, np.ndarray):
-        raise DatasetError(
-            f"minari:{dataset_id}: actions {type(actions).__name__}; expected one array. Flatten the space when "
-            "recording."
-        )
-    observations, steps = _observations(episode, notes.space, dataset_id), len(actions)
+    actions = _actions(episode, notes.actions, dataset_id)
+    steps = len(actions)
+    observations = _observations(episode, notes.space, steps, dataset_id)
     if steps == 0 or len(observations) != steps + 1:
         raise DatasetError(
             f"minari:{dataset_id}: episode {episode.id} has {len(observations)} observations for {steps} actions; "
@@ -71,11 +74,25 @@ def episode_columns(episode: Any, dataset_id: str, notes: Notes) -> dict[str, np
     }  # fmt: skip
 
 
-def _observations(episode: Any, space: Any, dataset_id: str) -> np.ndarray:
+def _actions(episode: Any, parts: ActionParts | None, dataset_id: str) -> np.ndarray:
+    if parts is None:
+        if not isinstance(episode.actions, np.ndarray):
+            raise DatasetError(
+                f"minari:{dataset_id}: actions {type(episode.actions).__name__}; expected one array, or choices of at "
+                f"most {MOST_COMBINATIONS:,} combinations, or numbers within bounds. Flatten the space when recording."
+            )
+        return episode.actions
+    try:
+        return parts.flattened(episode.actions)
+    except UsageError as error:
+        raise DatasetError(f"minari:{dataset_id}: episode {episode.id}: {error}") from None
+
+
+def _observations(episode: Any, space: Any, steps: int, dataset_id: str) -> np.ndarray:
     if is_array(space):
         return episode.observations
     try:
-        return flattened(space, episode.observations, rows=len(episode.actions) + 1)
+        return flattened(space, episode.observations, rows=steps + 1)
     except UsageError as error:
         raise DatasetError(f"minari:{dataset_id}: episode {episode.id}: {error}") from None
 

@@ -13,8 +13,9 @@ HARMLESS = (
     "PassiveEnvChecker",
     "HumanRendering",
     "FlattenedObservations",
+    "FlattenedActions",
 )
-"""Wrappers that change neither observations nor rewards nor when an episode ends; or, the last, what is done anyway."""
+"""Wrappers that change neither observations nor rewards nor when an episode ends; the last two are done anyway."""
 LOOKS = ("render_mode",)
 """Keywords that change what is to be seen of it, and nothing else."""
 _NOTHING = object()

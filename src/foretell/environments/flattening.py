@@ -1,8 +1,7 @@
 """Observations of several parts, or of choices, as one array.
 
 Gymnasium's own rule (`gymnasium.spaces.utils.flatten`), for many timesteps at once: numbers as they lie, choices as
-one-hot vectors, parts one behind the other. Parts of a Dict come in the order of their names, also where a space keeps
-another one: a recording keeps only names, and must lead to the same array as the environment.
+one-hot vectors, parts one behind the other in the order of `environments.parts`.
 """
 
 from __future__ import annotations
@@ -18,6 +17,9 @@ from jaxtyping import Float
 
 from foretell.core.errors import UsageError
 from foretell.core.numbers import as_float32
+from foretell.environments.parts import leaves, named, values_of
+
+WHOLE = "an observation"
 
 
 def is_array(space: spaces.Space) -> bool:
@@ -30,24 +32,19 @@ def parts_of(space: spaces.Space, name: str = "") -> Iterator[tuple[str, int]]:
 
     Raises `UsageError` for a space whose observations have no fixed size (Text, Sequence, Graph, OneOf).
     """
-    if isinstance(space, spaces.Dict):
-        for key in _names(space):
-            yield from parts_of(space[key], f"{name}/{key}" if name else str(key))
-    elif isinstance(space, spaces.Tuple):
-        for number, one in enumerate(space):
-            yield from parts_of(one, f"{name}/{number}" if name else str(number))
-    elif isinstance(space, spaces.Discrete):
-        yield name, int(space.n)
-    elif isinstance(space, spaces.MultiDiscrete):
-        yield name, int(space.nvec.sum())
-    elif isinstance(space, spaces.Box | spaces.MultiBinary):
-        yield name, int(np.prod(space.shape, dtype=int))
-    else:
-        what = f"the part {name!r} of the observations" if name else "the observation space"
-        raise UsageError(
-            f"{what} is {space}; expected Box, Discrete, MultiDiscrete, MultiBinary, or a Dict or Tuple of these. Wrap "
-            "it to one array first."
-        )
+    for part, leaf in leaves(space, name):
+        if isinstance(leaf, spaces.Discrete):
+            yield part, int(leaf.n)
+        elif isinstance(leaf, spaces.MultiDiscrete):
+            yield part, int(leaf.nvec.sum())
+        elif isinstance(leaf, spaces.Box | spaces.MultiBinary):
+            yield part, int(np.prod(leaf.shape, dtype=int))
+        else:
+            what = f"the part {part!r} of the observations" if part else "the observation space"
+            raise UsageError(
+                f"{what} is {leaf}; expected Box, Discrete, MultiDiscrete, MultiBinary, or a Dict or Tuple of these. "
+                "Wrap it to one array first."
+            )
 
 
 def described(space: spaces.Space) -> str:
@@ -66,32 +63,18 @@ def flattened(space: spaces.Space, values: Any, rows: int) -> Float[np.ndarray, 
     >>> flattened(space, {"lamp": np.array([1]), "angle": np.array([[0.5, -0.5]])}, rows=1)
     array([[ 0.5, -0.5,  0. ,  1. ,  0. ]], dtype=float32)
     """
-    return np.concatenate([as_float32(one) for one in _columns(space, values, rows, "")], axis=1)
+    parts = zip(leaves(space), values_of(space, values, WHOLE), strict=True)
+    return np.concatenate([as_float32(_column(leaf, part, rows, name)) for (name, leaf), part in parts], axis=1)
 
 
-def _columns(space: spaces.Space, values: Any, rows: int, name: str) -> Iterator[np.ndarray]:
-    if isinstance(space, spaces.Dict):
-        if not isinstance(values, Mapping) or set(values) != set(space.spaces):
-            found = sorted(map(str, values)) if isinstance(values, Mapping) else type(values).__name__
-            raise UsageError(f"{_part(name)} has parts {found}; expected {_names(space)}, as its space.")
-        for key in _names(space):
-            yield from _columns(space[key], values[key], rows, f"{name}/{key}" if name else str(key))
-    elif isinstance(space, spaces.Tuple):
-        if not isinstance(values, list | tuple) or len(values) != len(space):
-            found = len(values) if isinstance(values, list | tuple) else type(values).__name__
-            raise UsageError(f"{_part(name)} has parts {found}; expected {len(space)}, as its space.")
-        for number, one in enumerate(space):
-            yield from _columns(one, values[number], rows, f"{name}/{number}" if name else str(number))
-    elif isinstance(space, spaces.Discrete):
-        yield _one_hot(_checked(values, (rows,), name).reshape(rows, 1) - space.start, np.array([space.n]), name)
-    elif isinstance(space, spaces.MultiDiscrete):
-        first = getattr(space, "start", 0)
-        yield _one_hot(
-            (_checked(values, (rows, *space.shape), name) - first).reshape(rows, -1), space.nvec.ravel(), name
-        )
-    else:
-        assert isinstance(space, spaces.Box | spaces.MultiBinary)  # parts_of refuses all else
-        yield _checked(values, (rows, *space.shape), name).reshape(rows, -1)
+def _column(space: spaces.Space, values: Any, rows: int, name: str) -> np.ndarray:
+    if isinstance(space, spaces.Discrete):
+        return _one_hot(_checked(values, (rows,), name).reshape(rows, 1) - space.start, np.array([space.n]), name)
+    if isinstance(space, spaces.MultiDiscrete):
+        choices = _checked(values, (rows, *space.shape), name) - getattr(space, "start", 0)
+        return _one_hot(choices.reshape(rows, -1), space.nvec.ravel(), name)
+    assert isinstance(space, spaces.Box | spaces.MultiBinary)  # parts_of refuses all else
+    return _checked(values, (rows, *space.shape), name).reshape(rows, -1)
 
 
 def _one_hot(choices: np.ndarray, counts: np.ndarray, name: str) -> np.ndarray:
@@ -99,8 +82,8 @@ def _one_hot(choices: np.ndarray, counts: np.ndarray, name: str) -> np.ndarray:
     outside = (choices < 0) | (choices >= counts) | (choices % 1 != 0)
     if outside.any():
         raise UsageError(
-            f"{_part(name)} holds choice {choices[outside][0]} counted from its first; expected whole numbers from 0 "
-            f"to {counts.max() - 1}, as its space."
+            f"{named(name, WHOLE)} holds choice {choices[outside][0]} counted from its first; expected whole numbers "
+            f"from 0 to {counts.max() - 1}, as its space."
         )
     found = np.zeros((len(choices), int(counts.sum())), np.float32)
     places = choices.astype(np.int64) + np.concatenate([[0], np.cumsum(counts)[:-1]])
@@ -111,22 +94,15 @@ def _one_hot(choices: np.ndarray, counts: np.ndarray, name: str) -> np.ndarray:
 def _checked(values: Any, shape: tuple[int, ...], name: str) -> np.ndarray:
     found = np.asarray(values)
     if found.dtype.kind not in "fiub":
-        raise UsageError(f"{_part(name)} is of type {found.dtype}; expected numbers of shape {shape[1:]}.")
+        raise UsageError(f"{named(name, WHOLE)} is of type {found.dtype}; expected numbers of shape {shape[1:]}.")
     if found.shape[1:] != shape[1:]:
-        raise UsageError(f"{_part(name)} is of shape {found.shape[1:]}; expected {shape[1:]}, as its space.")
+        raise UsageError(f"{named(name, WHOLE)} is of shape {found.shape[1:]}; expected {shape[1:]}, as its space.")
     if len(found) != shape[0]:
         raise UsageError(
-            f"{_part(name)} has {len(found)} rows; expected {shape[0]}, one before each action and the final one."
+            f"{named(name, WHOLE)} has {len(found)} rows; expected {shape[0]}, one before each action and the final "
+            "one."
         )
     return found
-
-
-def _names(space: spaces.Dict) -> list[str]:
-    return sorted(space.spaces, key=str)
-
-
-def _part(name: str) -> str:
-    return f"the part {name!r} of an observation" if name else "an observation"
 
 
 class FlattenedObservations(gymnasium.ObservationWrapper, RecordConstructorArgs):

@@ -13,6 +13,7 @@ import numpy as np
 from gymnasium import spaces
 
 from foretell.core.errors import DatasetError, UsageError
+from foretell.environments.action_flattening import UNBOUNDED, FlattenedActions, is_flat
 from foretell.environments.flattening import FlattenedObservations, is_array
 from foretell.environments.instead import instead_of
 from foretell.environments.pendulum import BatchedPendulum
@@ -59,10 +60,11 @@ class EnvironmentSpec:
 
 
 def make_environment(name: str) -> gymnasium.Env:
-    """Make one Gymnasium environment, whose observations are one array (`environments.flattening`).
+    """Make one Gymnasium environment, whose observations are one array (`environments.flattening`), and whose actions
+    are one choice or a row of numbers (`environments.action_flattening`).
 
-    Raises `UsageError` where the name is unknown, or observations have no fixed size. A name with a module before a
-    colon is refused: Gymnasium would import that module, and a name may come from a stranger's file.
+    Raises `UsageError` where the name is unknown, or where observations or actions cannot be made that. A name with a
+    module before a colon is refused: Gymnasium would import that module, and a name may come from a stranger's file.
     """
     if not isinstance(name, str):
         raise UsageError(f"environment is {name!r}; expected the id that it is registered by, such as 'Pendulum-v1'.")
@@ -77,10 +79,10 @@ def make_environment(name: str) -> gymnasium.Env:
     except (gymnasium.error.Error, ImportError, TypeError, ValueError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UsageError(f"environment {name!r} cannot be made ({reason}).{instead_of(name, error)}") from None
-    if is_array(env.observation_space):
-        return env
     try:
-        return FlattenedObservations(env)
+        if not is_array(env.observation_space):
+            env = FlattenedObservations(env)
+        return env if is_flat(env.action_space) else FlattenedActions(env)
     except UsageError as error:
         env.close()
         raise UsageError(f"{name}: {error}") from None
@@ -93,25 +95,14 @@ def environment_spec(name: str) -> EnvironmentSpec:
         observations, actions = env.observation_space, env.action_space
         assert isinstance(observations, spaces.Box)  # make_environment has seen to it
         horizon = env.spec.max_episode_steps if env.spec else None
-        if isinstance(actions, spaces.Discrete) and actions.start != 0:
-            raise UsageError(
-                f"{name}: action space {actions}; expected choices numbered from 0. Register it within "
-                "gymnasium.wrappers.TransformAction, which adds the first number."
-            )
         if isinstance(actions, spaces.Discrete):
             return EnvironmentSpec(
                 name=name, observation_shape=observations.shape, action_dim=int(actions.n), action_low=None,
                 action_high=None, num_actions=int(actions.n), horizon=horizon,
             )  # fmt: skip
-        if not isinstance(actions, spaces.Box) or len(actions.shape) != 1 or not actions.is_bounded():
-            raise UsageError(
-                f"{name}: action space {actions}; expected a bounded Box of one dimension, or Discrete. Register it "
-                f"within gymnasium.wrappers.{_mending(actions)}"
-            )
-        if not np.issubdtype(actions.dtype, np.floating):
-            raise UsageError(
-                f"{name}: action space {actions} is of whole numbers; expected a Box of floats, or Discrete."
-            )
+        assert isinstance(actions, spaces.Box)
+        if not actions.is_bounded():
+            raise UsageError(f"{name}: {UNBOUNDED.format(actions)}")
         return EnvironmentSpec(
             name=name, observation_shape=observations.shape, action_dim=int(actions.shape[0]),
             action_low=tuple(map(float, actions.low)), action_high=tuple(map(float, actions.high)),
@@ -119,15 +110,6 @@ def environment_spec(name: str) -> EnvironmentSpec:
         )  # fmt: skip
     finally:
         env.close()
-
-
-def _mending(actions: spaces.Space) -> str:
-    """Return the wrapper that makes actions of this space usable, and what it has to do."""
-    if isinstance(actions, spaces.Box) and actions.is_bounded():
-        return "TransformAction, which reshapes a row of numbers."
-    if isinstance(actions, spaces.Box):
-        return "TransformAction, with an action space whose bounds are finite."
-    return "TransformAction, which takes the number of a combination from a Discrete of all of them."
 
 
 def stored_environment_spec(name: str | None) -> EnvironmentSpec | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from foretell.core import stopping
@@ -14,7 +14,7 @@ from foretell.core.signals import noted
 
 
 @contextmanager
-def saved_when_interrupted(progress: Progress) -> Iterator[Progress]:
+def saved_when_interrupted(progress: Progress) -> Generator[Progress]:
     """Let a first Ctrl-C end the work inside where it can go on later, with `KeyboardInterrupt`; a second at once.
 
     The work reports to the progress that is returned, and heeds `core.stopping`. Only where Python itself would have

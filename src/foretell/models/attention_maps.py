@@ -6,7 +6,7 @@ et al. 2017, $\\mathrm{softmax}(QK^\\top / \\sqrt{d_k})$, computed from them wit
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -114,7 +114,7 @@ def _of_encoder_decoder(model: EncoderDecoder, batch: SequenceBatch) -> list[Att
 
 
 @contextmanager
-def _read_by(blocks: Iterable[nn.Module]) -> Iterator[list[tuple[Block, Tensor, Tensor]]]:
+def _read_by(blocks: Iterable[nn.Module]) -> Generator[list[tuple[Block, Tensor, Tensor]]]:
     """Take down what each block is given: itself, the tokens, and which key each query may see."""
     read: list[tuple[Block, Tensor, Tensor]] = []
 

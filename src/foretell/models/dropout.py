@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -23,14 +23,14 @@ class PassUnits:
         self._kept: tuple[float, Tensor] | None = None
 
     @contextmanager
-    def counting(self) -> Iterator[None]:
+    def counting(self) -> Generator[None]:
         """Let the passes inside drop nothing; remember how many units the dropouts of one asked for, in whole words."""
         self._count, self._kept = 0, None
         with self._asked():
             yield
 
     @contextmanager
-    def drawn(self, probability: float, device: torch.device, generator: torch.Generator) -> Iterator[None]:
+    def drawn(self, probability: float, device: torch.device, generator: torch.Generator) -> Generator[None]:
         """Draw the units that were counted; the dropouts of the one pass inside take them in turn."""
         if not self._count or not probability:
             yield
@@ -58,7 +58,7 @@ class PassUnits:
         return kept[start : start + inputs.numel()].view(inputs.shape)
 
     @contextmanager
-    def _asked(self) -> Iterator[None]:
+    def _asked(self) -> Generator[None]:
         token = _UNDER_WAY.set(self)
         try:
             yield

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from functools import wraps
 from typing import ParamSpec, TypeVar
@@ -36,7 +36,7 @@ def usual_defaults(function: Callable[Parameters, Result]) -> Callable[Parameter
 
 
 @contextmanager
-def _put_aside() -> Iterator[None]:
+def _put_aside() -> Generator[None]:
     with ExitStack() as put_back:
         if (dtype := torch.get_default_dtype()) is not torch.float32:
             torch.set_default_dtype(torch.float32)

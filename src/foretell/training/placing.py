@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,7 +97,7 @@ class Place:
             )
 
     @contextmanager
-    def as_meant(self) -> Iterator[None]:
+    def as_meant(self) -> Generator[None]:
         """On a GPU, tell PyTorch which one it is, and that float32 is meant and the same twice: of its own accord cuDNN
         computes convolutions and recurrent layers in 19 bits, and some in no order.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -96,7 +96,7 @@ class Processes:
         return report
 
     @contextmanager
-    def lock(self, folder: Path) -> Iterator[None]:
+    def lock(self, folder: Path) -> Generator[None]:
         """Hold the folder as `folder_lock` does, for all processes together."""
         with ExitStack() as held:
             self.share(lambda: held.enter_context(folder_lock(folder)))
@@ -107,7 +107,7 @@ ALONE = Processes()
 
 
 @contextmanager
-def joined(launch: Launch, device: str = "cpu") -> Iterator[Processes]:
+def joined(launch: Launch, device: str = "cpu") -> Generator[Processes]:
     """Meet the other processes of the launch while the block runs; `device` is the one asked for."""
     if launch.count == 1:
         yield ALONE
@@ -121,7 +121,7 @@ def joined(launch: Launch, device: str = "cpu") -> Iterator[Processes]:
 
 
 @contextmanager
-def _connected() -> Iterator[None]:
+def _connected() -> Generator[None]:
     try:
         yield
     except RuntimeError as error:  # gloo says so when a connection is gone

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -30,7 +30,7 @@ class Native:
         )  # fmt: skip
 
     @contextmanager
-    def one_thread_a_product(self) -> Iterator[None]:
+    def one_thread_a_product(self) -> Generator[None]:
         """Keep the BLAS from threads of its own: the blocks are what is shared out, and products here are small.
 
         MKL alone can be told so for one caller; any other BLAS is left as it is.
