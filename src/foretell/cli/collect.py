@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from foretell.cli.flags import require_threads, use_threads
+from foretell.cli.flags import require_one, require_threads, use_threads
 from foretell.cli.own_environments import to_paste
 from foretell.cli.progress import watch
 from foretell.core.decimals import shown
@@ -57,6 +57,9 @@ class Collect:
     dynamics: DynamicsConfig = field(default_factory=DynamicsConfig)
     seed: int = 0
     """Seed of start states and actions."""
+    num_envs: int | None = None
+    """random, sac-agent: environments that step together; another number gives another recording. Default: many of
+    Pendulum-v1, 16 of others."""
     threads: int | None = None
     """Threads of the arithmetic, where networks or worlds are asked. Default: one a core."""
     json: bool = False
@@ -71,6 +74,9 @@ class Collect:
         if self.steps is not None and self.steps < 1:
             raise UsageError(f"--steps {self.steps}; expected at least 1.")
         require_threads(self.threads)
+        require_one("num-envs", self.num_envs)
+        if self.num_envs is not None and self.recipe not in ("random", "sac-agent"):
+            raise UsageError(f"--num-envs {self.num_envs}: is for random and sac-agent, which step environments.")
         if self.agent and (self.environment or self.recipe == "random"):
             raise UsageError("--agent brings its own environment, and is for sac-agent and sac-replay.")
         imagined = self.recipe == "imagined"
@@ -83,7 +89,7 @@ class Collect:
         request = {
             "recipe": self.recipe, "environment": None if self.agent or self.source else self._environment,
             "steps": self.steps, "keep": self.keep, "seed": self.seed, "agent": self._agent_identity(),
-            **self._source_identity(),
+            **self._source_identity(), **({} if self.num_envs is None else {"num_envs": self.num_envs}),
         }  # fmt: skip
         with output_lock(self.out):
             dataset = self._recorded_before(request) or self._record(self.out)
@@ -161,7 +167,9 @@ class Collect:
 
         with watch(f"collect {self.recipe}", quiet=self.json) as progress:
             if self.recipe == "random":
-                return collect_random(self._environment, self._steps, self.seed, path, progress)
+                return collect_random(
+                    self._environment, self._steps, self.seed, path, progress, num_envs=self.num_envs
+                )  # fmt: skip
             from foretell.facade import collect_imagined, collect_sac, train_sac
 
             use_threads(self.threads)
@@ -174,7 +182,9 @@ class Collect:
             if self.agent is None:
                 train_sac(self._environment, agent, seed=self.seed, progress=progress)
             if self.recipe == "sac-agent":
-                return collect_sac(agent, path, num_steps=self._steps, seed=self.seed, progress=progress)
+                return collect_sac(
+                    agent, path, num_steps=self._steps, seed=self.seed, num_envs=self.num_envs, progress=progress
+                )  # fmt: skip
             return collect_replay(agent / "replay.hdf5", path=path, num_steps=self.steps, keep=self.keep)
 
     def show(self, result: dict[str, Any]) -> str:

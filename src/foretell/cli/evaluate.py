@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 import tyro
 
-from foretell.cli.flags import RECORDS, require_threads, use_threads
+from foretell.cli.flags import RECORDS, require_one, require_threads, use_threads
 from foretell.cli.progress import watch
 from foretell.core.decimals import decimals_of
 from foretell.core.errors import UsageError
@@ -71,6 +71,8 @@ class Evaluate:
     iql-greedy."""
     root_seed: int = 0
     """Seed of the shared start states."""
+    num_envs: int | None = None
+    """Environments that may exist at once, for large simulators. Default: one for each episode, all together."""
     planning: Annotated[_Planning, tyro.conf.arg(name="planning")] = field(default_factory=_Planning)  # type: ignore[valid-type]
     """Changes of how a Trajectory Transformer plans; what is not given stays as the run was trained."""
     chunking: Annotated[_Chunking, tyro.conf.arg(name="chunking")] = field(default_factory=_Chunking)  # type: ignore[valid-type]
@@ -88,6 +90,7 @@ class Evaluate:
         require_threads(self.threads)
         if self.episodes < 1:
             raise UsageError(f"--episodes {self.episodes}; expected at least 1.")
+        require_one("num-envs", self.num_envs)
         if self.out is None and self.policy in ("random", "optimum"):
             raise UsageError(f"the policy {self.policy} has no run folder; say where the records go with --out.")
         if self.policy not in ("random", "optimum") and Path(self.policy).is_file():
@@ -100,7 +103,7 @@ class Evaluate:
             records = facade.evaluate(
                 self.policy, environment=self.environment, episodes=self.episodes,
                 target_returns=self.target_returns or None, acting=self._acting, name=self.name,
-                root_seed=self.root_seed, out=out, progress=progress,
+                root_seed=self.root_seed, num_envs=self.num_envs, out=out, progress=progress,
             )  # fmt: skip
         return {"policy": self.policy, "records": str(out), "evaluations": _summaries(records)}
 

@@ -15,6 +15,7 @@ from foretell.core.errors import DatasetError, UsageError
 from foretell.core.files import refuse_to_overwrite
 from foretell.core.progress import Progress, silent
 from foretell.core.settings import check_callable, check_progress, path_of, seed_of, whole
+from foretell.core.stepping import checked_count
 from foretell.core.versions import versions
 from foretell.datasets.d4rl import read_d4rl
 from foretell.datasets.d4rl_writer import write_dataset
@@ -24,12 +25,13 @@ from foretell.environments.making import environment_spec
 
 def collect_random(
     environment: str, num_steps: int, seed: int, path: str | Path, progress: Progress = silent,
-    observation_transform: ObservationTransform | None = None,
+    observation_transform: ObservationTransform | None = None, num_envs: int | None = None,
 ) -> Dataset:  # fmt: skip
     """Record `num_steps` timesteps of uniformly random actions in `environment`; return the dataset, opened.
 
     It goes to the file `path` in D4RL's form, whole episodes but for the last; start states and actions follow from
-    `seed`. `progress` is called with timesteps done and to do. `observation_transform` makes the observations that are
+    `seed`, and from `num_envs`, how many environments step together (default: many of Pendulum-v1, 16 of others).
+    `progress` is called with timesteps done and to do. `observation_transform` makes the observations that are
     recorded from those that the environment gives, `(num_envs, *observation_shape)` each.
     A file that is there already stays: it is returned where it says that it is this very recording, by these versions.
     Raises `UsageError` where it is anything else, and where an environment does otherwise than Gymnasium's;
@@ -43,6 +45,7 @@ def collect_random(
     metadata = DatasetMetadata(
         environment=environment, algorithm="random", seed=seed, versions=versions(),
         description="Actions drawn uniformly from everything that the environment accepts.",
+        hyperparameters=_of_num_envs(num_envs),
     )  # fmt: skip
     if path.exists() and observation_transform is None:
         there = read_d4rl(path)
@@ -51,7 +54,7 @@ def collect_random(
     refuse_to_overwrite(path)
     record(
         RandomPolicy(spec), environment, path, num_steps=num_steps, seed=seed, metadata=metadata, progress=progress,
-        observation_transform=observation_transform,
+        observation_transform=observation_transform, num_envs=num_envs,
     )  # fmt: skip
     return read_d4rl(path)
 
@@ -70,16 +73,26 @@ def collect_with_policy(
     num_steps = whole("num_steps", num_steps)
     if metadata.environment is None:
         raise UsageError("metadata name no environment to record in; expected an id such as Pendulum-v1.")
+    hyperparameters = {**metadata.hyperparameters, **_of_num_envs(num_envs)}
     weights = {f"policy/{name}": np.asarray(v, np.float32) for name, v in (policy_weights or {}).items()}
     environment = metadata.environment
     metadata = replace(
-        metadata, seed=seed, versions={**metadata.versions, **versions()}, extra={**metadata.extra, **weights}
-    )
+        metadata, seed=seed, hyperparameters=hyperparameters, versions={**metadata.versions, **versions()},
+        extra={**metadata.extra, **weights},
+    )  # fmt: skip
     record(
         policy, environment, path, num_steps=num_steps, seed=seed, metadata=metadata, num_envs=num_envs,
         progress=progress,
     )  # fmt: skip
     return read_d4rl(path)
+
+
+def _of_num_envs(num_envs: int | None) -> dict[str, int]:
+    """Return what a file says of how many environments stepped together, which its numbers follow from; usual: nothing.
+
+    Raises `UsageError` where it is no whole number of 1 or more.
+    """
+    return {} if num_envs is None else {"num_envs": checked_count(num_envs)}
 
 
 def collect_replay(

@@ -14,7 +14,7 @@ from foretell.agents.networks import GaussianPolicy
 from foretell.agents.policy import SACPolicy
 from foretell.agents.random_policy import RandomPolicy
 from foretell.core.errors import CheckpointError, UsageError
-from foretell.core.seeding import stream
+from foretell.core.seeding import derive_seed, stream
 from foretell.core.stepping import Rewards, Where, checked_numbers, untold_count
 from foretell.environments.making import EnvironmentSpec
 from foretell.evaluation.acting import acting_policy
@@ -63,6 +63,10 @@ class UniformPolicy:
     def __init__(self, spec: EnvironmentSpec, seed: int):
         self.policy, self.seed = RandomPolicy(spec), seed
         self._rng = stream(seed, "uniform-policy")
+
+    def another(self) -> UniformPolicy:
+        """Return one that acts as this one does, by an independent stream that follows from this one's seed."""
+        return UniformPolicy(self.policy.spec, derive_seed(self.seed, "another-uniform-policy"))
 
     def reset(self, num_envs: int, target_return: float | np.ndarray | None = None, where: Where | None = None) -> None:
         """Start the stream of actions anew; with `where` it goes on. Raises `UsageError` as others without a target."""

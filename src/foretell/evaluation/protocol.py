@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -56,6 +57,15 @@ class Outcome:
     def mean_return(self) -> float:
         """Mean over episodes."""
         return float(self.returns.mean())
+
+    @classmethod
+    def of(cls, parts: Sequence[Outcome]) -> Outcome:
+        """Return that of all the episodes of several, in their order."""
+        return cls(
+            starts=tuple(itertools.chain.from_iterable(part.starts for part in parts)),
+            returns=np.concatenate([part.returns for part in parts]),
+            lengths=np.concatenate([part.lengths for part in parts]),
+        )
 
     def part(self, first: int, count: int) -> Outcome:
         """Return that of `count` episodes from number `first` on."""

@@ -69,12 +69,14 @@ NAMED_MEDIUM = " D4RL would call these data expert; the name follows the report.
 
 @usual_defaults
 def collect_sac(
-    run: str | Path, path: str | Path, *, num_steps: int, seed: int = 0, progress: Progress = silent
-) -> Dataset:
+    run: str | Path, path: str | Path, *, num_steps: int, seed: int = 0, num_envs: int | None = None,
+    progress: Progress = silent,
+) -> Dataset:  # fmt: skip
     """Record a trained SAC agent, acting as it does in training (sampling); return the dataset.
 
     `num_steps` timesteps go to the file `path` in D4RL's form, whole episodes but for the last; start states and
-    actions follow from `seed`. Raises `UsageError` where `run` is not one of SAC or `path` is no name of a dataset,
+    actions follow from `seed`, and from `num_envs`, how many environments step together (default: many of Pendulum-v1,
+    16 of others). Raises `UsageError` where `run` is not one of SAC or `path` is no name of a dataset,
     `CheckpointError` where it is not finished, `ResourceError` where the file cannot be written.
     """
     check_progress(progress)
@@ -94,8 +96,9 @@ def collect_sac(
         f"sampling its actions.{note}",
     )  # fmt: skip
     return collect_with_policy(
-        policy, metadata, num_steps=num_steps, seed=seed, path=path, policy_weights=policy.weights(), progress=progress
-    )
+        policy, metadata, num_steps=num_steps, seed=seed, path=path, policy_weights=policy.weights(), num_envs=num_envs,
+        progress=progress,
+    )  # fmt: skip
 
 
 @usual_defaults

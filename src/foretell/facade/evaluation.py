@@ -16,11 +16,11 @@ from foretell.core.run_settings import GREEDY, alike
 from foretell.core.seeds_folder import require_alike, runs_of_seeds
 from foretell.core.settings import check_kinds, check_progress, path_of, whole
 from foretell.core.space import require_file
-from foretell.core.stepping import LARGEST
+from foretell.core.stepping import LARGEST, checked_count
 from foretell.environments.making import environment_spec
 from foretell.evaluation.configs import ACTING, PlanningConfig
 from foretell.evaluation.policies import UniformPolicy, acting_of, plans, restore_policy, restore_values
-from foretell.evaluation.protocol import Policy, evaluation_starts, validation_starts
+from foretell.evaluation.protocol import Outcome, Policy, evaluation_starts, validation_starts
 from foretell.evaluation.protocol import evaluate as run_episodes
 from foretell.evaluation.records import read_records, records_of, save_records
 from foretell.facade.environments import fitting_environment
@@ -78,6 +78,7 @@ def evaluate(
     acting: Mapping[str, Any] | None = None,
     name: str | None = None,
     root_seed: int = ROOT_SEED,
+    num_envs: int | None = None,
     out: str | Path | None = None,
     progress: Progress = silent,
 ) -> list[dict[str, Any]]:
@@ -89,8 +90,9 @@ def evaluate(
     `target_returns` asks for it, or for each of them, from every start (reward units; for runs that are told advantages
     their quantiles, 0 to 1); None asks by the run's own rule. `acting` changes settings of acting by name
     (`evaluation.configs`). `name` is what the records call the policy; by default the dataset of a sequence model, else
-    the algorithm (iql-greedy of value functions that act so). `out` is a file of records to add these to, as
-    `foretell evaluate` does; reports read such files.
+    the algorithm (iql-greedy of value functions that act so). `num_envs` is how many environments may exist at once,
+    for simulators that are large, or of which there is one; by default all episodes are under way together. `out` is a
+    file of records to add these to, as `foretell evaluate` does; reports read such files.
     Raises `UsageError` where run and environment have different shapes, or seeds other settings; `CheckpointError`
     where the run is not finished or `out` holds something else, `ResourceError` where it cannot be written.
     """
@@ -99,12 +101,13 @@ def evaluate(
     check_progress(progress)
     path_of("run", run)
     root_seed = whole("root_seed", root_seed)
+    num_envs = None if num_envs is None else checked_count(num_envs)
     where = None if out is None else _writable(out)
     runs = _runs(run)
     evaluations = [
         _evaluate(
             one, environment=environment, episodes=episodes, target_returns=target_returns, acting=acting, name=name,
-            root_seed=root_seed, progress=_part(progress, place, len(runs)),
+            root_seed=root_seed, num_envs=num_envs, progress=_part(progress, place, len(runs)),
         )
         for place, one in enumerate(runs)
     ]  # fmt: skip
@@ -142,7 +145,7 @@ def _part(progress: Progress, place: int, count: int) -> Progress:
 
 def _evaluate(
     run: str | Path, *, environment: str | None, episodes: int, target_returns: Sequence[float] | float | None,
-    acting: Mapping[str, Any] | None, name: str | None, root_seed: int, progress: Progress,
+    acting: Mapping[str, Any] | None, name: str | None, root_seed: int, num_envs: int | None, progress: Progress,
 ) -> list[dict[str, Any]]:  # fmt: skip
     starts = evaluation_starts(root_seed, episodes)
     if str(run) in NAMED:
@@ -164,17 +167,29 @@ def _evaluate(
         "data": dataset and dataset["fingerprint"][:16],
     }  # fmt: skip
     if target_returns is None:
-        return records_of(run_episodes(policy, spec_name, starts, progress=progress), facts, None)
-    records, targets, count = [], _checked_targets(target_returns, config), max(1, AT_ONCE // len(starts))
-    batches = -(-len(targets) // count)
-    for batch, first in enumerate(range(0, len(targets), count)):
-        some = targets[first : first + count]
-        asked = np.repeat(some, len(starts))
-        told = _part(progress, batch, batches)
-        outcome = run_episodes(policy, spec_name, starts * len(some), target_return=asked, progress=told)
-        for place, target in enumerate(some):
-            records += records_of(outcome.part(place * len(starts), len(starts)), facts, target)
+        return records_of(_outcome(policy, spec_name, starts, None, num_envs or len(starts), progress), facts, None)
+    records, targets = [], _checked_targets(target_returns, config)
+    together = num_envs or len(starts) * max(1, AT_ONCE // len(starts))
+    asked = np.repeat(targets, len(starts))
+    outcome = _outcome(policy, spec_name, starts * len(targets), asked, together, progress)
+    for place, target in enumerate(targets):
+        records += records_of(outcome.part(place * len(starts), len(starts)), facts, target)
     return records
+
+
+def _outcome(
+    policy: Policy, environment: str, starts: Sequence[int], asked: np.ndarray | None, together: int, progress: Progress
+) -> Outcome:
+    """Return what is earned from every start, so many of them at a time; `asked` is the target of each."""
+    firsts, parts = range(0, len(starts), together), list[Outcome]()
+    for place, first in enumerate(firsts):
+        some = slice(first, first + together)
+        if place and isinstance(policy, UniformPolicy):  # which begins its stream anew
+            policy = policy.another()
+        target = None if asked is None else asked[some]
+        told = _part(progress, place, len(firsts))
+        parts.append(run_episodes(policy, environment, starts[some], target_return=target, progress=told))
+    return Outcome.of(parts)
 
 
 def _settings_of(config: Mapping[str, Any], acting: Mapping[str, Any] | None) -> str | None:
