@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from foretell.environments.flattening import FlattenedObservations as FlattenedObservations
     from foretell.evaluation.configs import ChunkingConfig as ChunkingConfig
     from foretell.evaluation.configs import PlanningConfig as PlanningConfig
+    from foretell.evaluation.protocol import Policy as Policy
     from foretell.facade import collect_imagined as collect_imagined
     from foretell.facade import collect_sac as collect_sac
     from foretell.facade import evaluate as evaluate
@@ -67,6 +68,7 @@ _HOMES = {
     "MLPConfig": "models.configs",
     "open_dataset": "datasets.registry",
     "PlanningConfig": "evaluation.configs",
+    "Policy": "evaluation.protocol",
     "returns_to_go": "core.returns",
     "SACConfig": "agents.configs",
     "train": "facade",

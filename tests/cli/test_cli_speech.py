@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -184,3 +185,16 @@ def test_what_to_do_next_can_be_pasted(foretell, data):
     ):
         said = foretell(*words).out.strip()
         assert said.endswith(f"'{words[words.index('--out') + 1]}'"), said
+
+
+def test_a_notebooks_backend_of_figures_need_not_be_here():
+    """Its kernel sets it for whatever its cells start, which may be another environment's."""
+    code = "import sys; from foretell.cli.main import entry; sys.argv = ['foretell', '--version']; import atexit; " \
+           "atexit.register(lambda: __import__('matplotlib')); entry()"  # fmt: skip
+    environment = os.environ | {"MPLBACKEND": "module://nowhere.inline"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    kept = os.environ | {"MPLBACKEND": "svg"}
+    code = code.replace("__import__('matplotlib')", "print(__import__('matplotlib').rcParams['backend'])")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=kept)
+    assert done.stdout.endswith("svg\n")

@@ -99,3 +99,24 @@ def test_what_lies_in_one_piece_needs_no_process(tmp_path, monkeypatch):
     collect_random("Pendulum-v1", 400, 0, tmp_path / "ours.hdf5")
     monkeypatch.setattr(os, "fork", None)
     assert open_dataset(tmp_path / "ours.hdf5").num_steps == 400
+
+
+def test_who_is_interrupted_leaves_no_process_behind(path, monkeypatch):
+    children, fork = [], os.fork
+
+    def noted():
+        children.append(fork())
+        return children[-1]
+
+    monkeypatch.setattr(os, "fork", noted)
+    monkeypatch.setattr(hdf5_decoding, "_decode", lambda *_: time.sleep(60) or os._exit(0))
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.3)
+    try:
+        with pytest.raises(KeyboardInterrupt), hdf5.open_arrays(path):
+            pass
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    with pytest.raises(ChildProcessError):
+        os.waitpid(children[0], os.WNOHANG)

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import threading
+import time
 from xml.etree import ElementTree
 
+import matplotlib
 import numpy as np
 import pytest
 
@@ -9,7 +12,7 @@ from foretell.core.errors import CheckpointError
 from foretell.reporting.asked import Support, asked_achieved, draw_asked
 from foretell.reporting.figures import draw_learning_curve, series
 from foretell.reporting.inputs import support_of
-from foretell.reporting.style import ReturnTicks, spread_labels
+from foretell.reporting.style import ReturnTicks, spread_labels, write_figure
 
 
 def _asked(target, seed, start, value):
@@ -95,3 +98,20 @@ def test_runs_of_different_lengths_share_the_updates_that_all_have(tmp_path):
 ])  # fmt: skip
 def test_ticks_have_the_digits_that_tell_them_apart(ticks, labels):
     assert ReturnTicks().format_ticks(np.asarray(ticks)) == labels
+
+
+def test_figures_of_two_threads_leave_the_settings_of_figures_as_they_were(tmp_path):
+    before = dict(matplotlib.rcParams)
+
+    def paint(figure, axes):
+        time.sleep(0.02)
+        axes.plot([1, 2])
+
+    threads = [threading.Thread(target=write_figure, args=(tmp_path / f"f{i}", (2, 1), paint)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+        time.sleep(0.01)
+    for thread in threads:
+        thread.join()
+    assert dict(matplotlib.rcParams) == before
+    assert len(list(tmp_path.glob("*.png"))) == 4

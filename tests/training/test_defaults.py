@@ -12,6 +12,7 @@ import torch
 from foretell import facade
 from foretell.agents.networks import EnsembleMLP
 from foretell.core.files import sha256_of
+from foretell.sequences.defaults import usual_defaults
 from foretell.training.configs import TrainingConfig
 from foretell.values.configs import IQLConfig
 from reference.making import make_dataset, small_config
@@ -45,6 +46,33 @@ def _learned(out, algorithm):
     policy.reset(num_envs=2)
     actions = policy.act(np.zeros((2, *data.observation_shape), np.float32))
     return sha256_of(out / "model.safetensors"), np.asarray(actions).tolist()
+
+
+def test_two_threads_put_the_default_type_back_when_both_have_ended(tmp_path):
+    expected = _learned(tmp_path / "plain", "mlp")
+    inside, leave = threading.Event(), threading.Event()
+
+    @usual_defaults
+    def waits():
+        inside.set()
+        leave.wait(20)
+        return torch.get_default_dtype()
+
+    @usual_defaults
+    def outlasts(other):
+        leave.set()
+        other.join()
+        return torch.get_default_dtype(), torch.zeros(1).dtype
+
+    with _float64():
+        found = []
+        thread = threading.Thread(target=lambda: found.append(waits()))
+        thread.start()
+        inside.wait()
+        assert _learned(tmp_path / "beside", "mlp") == expected
+        assert outlasts(thread) == (torch.float32, torch.float32)
+        assert found == [torch.float32]
+        assert torch.get_default_dtype() is torch.float64
 
 
 @pytest.mark.parametrize("context", CONTEXTS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from foretell import facade
 from foretell.agents.configs import SACConfig
 from foretell.core import stopping
 from foretell.core.errors import StoppedError
+from foretell.facade.seeds import train_seeds
 from foretell.training.run_folder import RunFolder, load_run
 from reference.making import small_config
 
@@ -118,3 +120,43 @@ def test_another_thread_heeds_no_signals(pendulum_random, tmp_path):
     thread.start()
     thread.join()
     assert ended == [tmp_path / "run"]
+
+
+def test_what_another_thread_could_do_again_is_no_reason_to_lose_ours(pendulum_random, tmp_path):
+    inside, leave = threading.Event(), threading.Event()
+
+    def prepares():
+        with stopping.nothing_to_save():
+            inside.set()
+            leave.wait(20)
+
+    thread = threading.Thread(target=prepares)
+    thread.start()
+    inside.wait()
+    try:
+        with pytest.raises(KeyboardInterrupt, match="saved"):
+            facade.train(pendulum_random, tmp_path / "run", **SETTINGS, progress=_interrupts(17))
+    finally:
+        leave.set()
+        thread.join()
+    (checkpoint,) = (tmp_path / "run" / "checkpoints").iterdir()
+    assert int(checkpoint.name.split("-")[1]) >= 17
+
+
+def test_seeds_that_have_learned_nothing_yet_are_waited_for(pendulum_random, tmp_path, monkeypatch):
+    """Else their threads would hold the folders against the same call."""
+    prepared = facade.training.told_of
+
+    def prepares(*given, **settings):
+        if threading.current_thread().name == "seed 0":
+            signal.raise_signal(signal.SIGINT)
+        time.sleep(0.7)
+        return prepared(*given, **settings)
+
+    monkeypatch.setattr(facade.training, "told_of", prepares)
+    with pytest.raises(KeyboardInterrupt, match="what was learned is saved"):
+        train_seeds(pendulum_random, tmp_path / "all", (0, 1), **SETTINGS)
+    assert not [one for one in threading.enumerate() if one.name.startswith("seed ")]
+    monkeypatch.undo()
+    runs = train_seeds(pendulum_random, tmp_path / "all", (0, 1), **SETTINGS)
+    assert all(map(load_run, runs))

@@ -20,7 +20,7 @@ from foretell.agents.pendulum_backup import (
 from foretell.core.errors import UsageError
 from foretell.core.progress import Progress, silent
 from foretell.core.settings import check_not_negative, check_numbers
-from foretell.core.stepping import Rewards, Where, checked_numbers, checked_where, untold_count
+from foretell.core.stepping import Rewards, TargetReturn, Where, checked_numbers, checked_where, untold_count
 from foretell.environments.pendulum import HORIZON, MAX_SPEED, MAX_TORQUE, STEP_SECONDS
 
 
@@ -114,7 +114,7 @@ class OptimumPolicy:
     def __init__(self, optimum: PendulumOptimum):
         self.optimum, self._elapsed = optimum, np.zeros(0, np.int64)
 
-    def reset(self, num_envs: int, target_return: float | np.ndarray | None = None, where: Where | None = None) -> None:
+    def reset(self, num_envs: int, target_return: TargetReturn = None, where: Where | None = None) -> None:
         """Start new episodes at timestep 0. Raises `UsageError` for no environments, or a target: it takes none."""
         count = untold_count(num_envs, target_return, where)
         begins = checked_where(where, count, len(self._elapsed))

@@ -107,6 +107,8 @@ def _versions() -> str:
 def entry() -> None:
     """Console script."""
     gc.set_threshold(YOUNG)
+    if os.environ.get("MPLBACKEND", "").startswith("module://"):  # a notebook's, for its shell too; need not be here
+        del os.environ["MPLBACKEND"]
     _open_what_is_closed()
     replaced(sys.stdout)
     replaced(sys.stderr)

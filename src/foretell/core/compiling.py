@@ -11,12 +11,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import warnings
 from collections.abc import Generator, Sequence
 from functools import cache
 from pathlib import Path
 
 from foretell.core.system import flush
+from foretell.core.warning import warn_caller
 
 SWITCH = "FORETELL_NATIVE"
 """`FORETELL_NATIVE=0` in the environment: nothing is compiled or loaded."""
@@ -68,10 +68,9 @@ def _told(source: Path, done: str) -> Generator[None]:
     try:
         yield
     except (OSError, subprocess.SubprocessError) as error:
-        warnings.warn(
+        warn_caller(
             f"{source.name} cannot be {done} ({_reason(error)}); PyTorch and NumPy compute in its place, "
-            f"which takes longer and rounds differently. Mend it, or set {SWITCH}=0 to leave all C out.",
-            stacklevel=4,
+            f"which takes longer and rounds differently. Mend it, or set {SWITCH}=0 to leave all C out."
         )
         raise
 

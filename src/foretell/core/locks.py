@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import warnings
 from collections.abc import Generator
 from pathlib import Path
 
 from foretell.core import system
 from foretell.core.errors import LockedError, UsageError
 from foretell.core.files import make_folder, resource_errors
+from foretell.core.warning import warn_caller
 
 LOCK = ".lock"
 """The file that stands for a folder, and the ending of one that stands for a file."""
@@ -128,10 +128,9 @@ def _locked(path: Path, held: Path) -> tuple[int, bool]:
             return early
         try:
             if not system.lock(handle, wait=False):
-                warnings.warn(
+                warn_caller(
                     f"{held}: lies on a file system without locks; nothing keeps another process from working on it at "
-                    "the same time. See to it that none does.",
-                    stacklevel=4,
+                    "the same time. See to it that none does."
                 )
             if _identity(handle) == _identity(path):
                 return handle, ours
@@ -140,6 +139,7 @@ def _locked(path: Path, held: Path) -> tuple[int, bool]:
         except BlockingIOError:
             os.close(handle)
             raise LockedError(
-                f"{held}: another process is at work on it; wait for it, or choose another name."
+                f"{held}: another process is at work on it, or another thread of this one; wait for it, or choose "
+                "another name."
             ) from None
         os.close(handle)  # whoever held it has removed it in the meantime

@@ -20,6 +20,9 @@ OF_PARTS = "Of several parts (a Dict or Tuple), wrap the environment: foretell.F
 Rewards = Sequence[SupportsFloat] | np.ndarray
 """What policies take as rewards, one for each environment: those of Gymnasium are anything that `float` takes."""
 
+TargetReturn = float | Sequence[float] | np.ndarray | None
+"""What policies are asked for: one for all environments or one for each, reward units; None for their own rule."""
+
 Where = Sequence[bool] | np.ndarray
 """Which of several environments: one bool for each."""
 

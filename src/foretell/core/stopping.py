@@ -6,19 +6,28 @@ everything in a state that can be saved. Work before that says so by `nothing_to
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 
 from foretell.core.errors import StoppedError
 
 _wishes: list[int] = []
-_blocks: list[None] = []
+
+
+class _OfThread(threading.local):
+    blocks = 0
+
+
+_here = _OfThread()
+"""How many blocks of `nothing_to_save` this thread is in. Signals are heard by the main thread: what others may lose is
+for them to say."""
 
 
 def wish(signal_number: int) -> None:
     """Note that a signal asks for an end; raise `StoppedError` at once inside `nothing_to_save`."""
     _wishes.append(signal_number)
-    if _blocks:
+    if _here.blocks:
         stop_if_asked()
 
 
@@ -45,10 +54,14 @@ def heeding(done: int, total: int, **measurements: float) -> None:
 
 @contextmanager
 def nothing_to_save() -> Generator[None]:
-    """Let a signal end the block in the middle: what it computes can be computed again, and nothing is written."""
+    """Let a signal end the block in the middle: what it computes can be computed again, and nothing is written.
+
+    In another thread than the main one, which signals do not reach, it is heeded at the beginning, and by whatever
+    reports in the block.
+    """
     stop_if_asked()
-    _blocks.append(None)
+    _here.blocks += 1
     try:
         yield
     finally:
-        _blocks.pop()
+        _here.blocks -= 1

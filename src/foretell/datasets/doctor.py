@@ -18,6 +18,7 @@ from foretell.datasets.doctor_episodes import duplicates, flags, lengths, seams,
 from foretell.datasets.doctor_order import order, terminations_run_on
 from foretell.datasets.doctor_values import actions, constants, environment, magnitudes
 from foretell.datasets.findings import Finding, error, first, place, warning
+from foretell.datasets.fingerprint import REPLACED
 from foretell.environments.making import EnvironmentSpec
 
 KEYS = ("observations", "actions", "rewards", "terminals", "timeouts", "next_observations")
@@ -88,4 +89,4 @@ def _keys(dataset: Dataset) -> Iterator[Finding]:
 def _fingerprint(dataset: Dataset) -> Iterator[Finding]:
     if dataset.stored_fingerprint is not None and dataset.stored_fingerprint != dataset.fingerprint():
         yield error("fingerprint", "the columns are not those that were written (the stored fingerprint differs); "
-                    "the file was edited or damaged: fetch or make it again.")  # fmt: skip
+                    f"{REPLACED}")  # fmt: skip

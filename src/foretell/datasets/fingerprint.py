@@ -7,6 +7,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
+REPLACED = (
+    "the file was edited or damaged: fetch or make it again. Of columns that you replaced in Python, leave out what "
+    "the file says of them: stored_fingerprint=None, path=None."
+)
+"""What to do about columns that are not those that were written."""
 BLOCK_ROWS = 1 << 16
 """Rows hashed at a time, so that a mapped file larger than memory can be hashed too."""
 

@@ -55,9 +55,14 @@ def decoded(arrays: Mapping[str, h5py.Dataset], path: Path) -> dict[str, np.ndar
     if child == 0:
         _decode(apart, places, shared, into, seconds)
     os.close(into)
-    with os.fdopen(out, "rb") as stream:
-        said = stream.read()
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    try:
+        with os.fdopen(out, "rb") as stream:
+            said = stream.read()
+    except BaseException:  # Ctrl-C: nobody waits for it any more
+        os.kill(child, signal.SIGKILL)
+        raise
+    finally:
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if code == -signal.SIGALRM:
         raise DatasetError(f"{path}: decoding it did not end within {seconds} s; {_MEND}")
     if code == -signal.SIGKILL:  # nobody but the system does that

@@ -11,6 +11,7 @@ from foretell.core.errors import DatasetError, UsageError
 from foretell.datasets.d4rl import read_d4rl, refuse_ends
 from foretell.datasets.d4rl_writer import ENDINGS
 from foretell.datasets.dataset import Dataset
+from foretell.datasets.fingerprint import REPLACED
 
 if TYPE_CHECKING:
     from minari import MinariDataset
@@ -79,6 +80,6 @@ def unchanged(dataset: Dataset) -> Dataset:
     if dataset.stored_fingerprint not in (None, dataset.fingerprint()):
         raise DatasetError(
             f"{dataset.path or dataset.name}: the columns are not those that were written (the stored fingerprint "
-            "differs); the file was edited or damaged: fetch or make it again."
+            f"differs); {REPLACED}"
         )
     return dataset

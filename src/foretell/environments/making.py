@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import numpy as np
 from gymnasium import spaces
 
 from foretell.core.errors import DatasetError, UsageError
+from foretell.core.warning import warn_caller
 from foretell.environments.action_flattening import UNBOUNDED, FlattenedActions, is_flat
 from foretell.environments.flattening import FlattenedObservations, is_array
 from foretell.environments.instead import instead_of
@@ -119,9 +119,7 @@ def stored_environment_spec(name: str | None) -> EnvironmentSpec | None:
     try:
         return environment_spec(name)
     except UsageError as error:
-        warnings.warn(
-            f"{error} The data are used without it: no action range, no horizon, no evaluation.", stacklevel=2
-        )
+        warn_caller(f"{error} The data are used without it: no action range, no horizon, no evaluation.")
         return None
 
 
@@ -239,7 +237,7 @@ def _close(name: str, environments: Sequence[gymnasium.Env]) -> None:
         except Exception as error:
             failed.append(f"{type(error).__name__}: {error}")
     if failed:
-        warnings.warn(f"{name}: close failed ({failed[0]}).", stacklevel=2)
+        warn_caller(f"{name}: close failed ({failed[0]}).")
 
 
 def make_environments(name: str, num_envs: int) -> Environments:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from foretell.core.errors import UsageError
+from foretell.core.warning import warn_caller
 from foretell.evaluation.conditioned import ConditionedPolicy
 from foretell.evaluation.configs import Behaviour, PlanningConfig, check_planning
 from foretell.evaluation.planning import Worth, best_actions, likeliest
@@ -64,10 +64,9 @@ class PlanningPolicy(ConditionedPolicy[TrajectoryTransformer]):
         edges = self.model.discretizer.edges[: self.model.observation_slots]
         beyond = (units[0] < edges[:, 0] - NEAR) | (units[0] > edges[:, -1] + NEAR)
         if bool(beyond.any()):
-            warnings.warn(
+            warn_caller(
                 f"goal {goal}: component {int(beyond.nonzero()[0])} lies outside those of the data; the outermost of "
-                "these stands for it.",
-                stacklevel=3,
+                "these stands for it."
             )
         return units
 

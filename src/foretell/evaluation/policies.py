@@ -15,7 +15,7 @@ from foretell.agents.policy import SACPolicy
 from foretell.agents.random_policy import RandomPolicy
 from foretell.core.errors import CheckpointError, UsageError
 from foretell.core.seeding import derive_seed, stream
-from foretell.core.stepping import Rewards, Where, checked_numbers, untold_count
+from foretell.core.stepping import Rewards, TargetReturn, Where, checked_numbers, untold_count
 from foretell.environments.making import EnvironmentSpec
 from foretell.evaluation.acting import acting_policy
 from foretell.evaluation.configs import ACTING, ActingConfig, PlanningConfig, ValueActingConfig
@@ -40,7 +40,7 @@ class AgentPolicy:
     def __init__(self, policy: SACPolicy, observation_shape: tuple[int, ...]):
         self.policy, self.observation_shape = policy, observation_shape
 
-    def reset(self, num_envs: int, target_return: float | np.ndarray | None = None, where: Where | None = None) -> None:
+    def reset(self, num_envs: int, target_return: TargetReturn = None, where: Where | None = None) -> None:
         """Nothing to do: the agent has no memory. Raises `UsageError` for no environments, or a target."""
         untold_count(num_envs, target_return, where)
 
@@ -68,7 +68,7 @@ class UniformPolicy:
         """Return one that acts as this one does, by an independent stream that follows from this one's seed."""
         return UniformPolicy(self.policy.spec, derive_seed(self.seed, "another-uniform-policy"))
 
-    def reset(self, num_envs: int, target_return: float | np.ndarray | None = None, where: Where | None = None) -> None:
+    def reset(self, num_envs: int, target_return: TargetReturn = None, where: Where | None = None) -> None:
         """Start the stream of actions anew; with `where` it goes on. Raises `UsageError` as others without a target."""
         untold_count(num_envs, target_return, where)
         if where is None:

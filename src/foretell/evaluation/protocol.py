@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -16,7 +15,8 @@ from foretell.core.errors import UsageError
 from foretell.core.progress import Progress, silent
 from foretell.core.seeding import derive_seeds
 from foretell.core.settings import whole
-from foretell.core.stepping import Rewards, Where
+from foretell.core.stepping import Rewards, TargetReturn, Where
+from foretell.core.warning import warn_caller
 from foretell.environments.making import Environments, EnvironmentSpec, environment_spec, make_environments
 
 EVALUATION_STARTS = 200
@@ -32,7 +32,7 @@ NO_HORIZON_LIMIT = 100_000
 class Policy(Protocol):
     """Anything that acts in several environments at once, in the environment's own units."""
 
-    def reset(self, num_envs: int, target_return: float | np.ndarray | None = None, where: Where | None = None) -> None:
+    def reset(self, num_envs: int, target_return: TargetReturn = None, where: Where | None = None) -> None:
         """Start new episodes, in all environments or in some that act already (`where`, one bool for each)."""
         ...
 
@@ -95,7 +95,7 @@ def evaluate(
     environment: str,
     starts: Sequence[int],
     *,
-    target_return: float | np.ndarray | None = None,
+    target_return: TargetReturn = None,
     progress: Progress = silent,
 ) -> Outcome:
     """Run one whole episode from each start, all at once, and return what each earned.
@@ -112,7 +112,7 @@ def evaluate(
 
 def _episodes(
     policy: Policy, spec: EnvironmentSpec, environments: Environments, starts: Sequence[int],
-    target_return: float | np.ndarray | None, progress: Progress,
+    target_return: TargetReturn, progress: Progress,
 ) -> tuple[Float[np.ndarray, " episodes"], Int[np.ndarray, " episodes"]]:  # fmt: skip
     """Return what each episode earned, and how many timesteps it took."""
     count, environment, horizon = len(starts), spec.name, spec.horizon
@@ -126,11 +126,10 @@ def _episodes(
     timestep = 0
     while running.any():
         if timestep == able:
-            warnings.warn(
+            warn_caller(
                 f"{environment} has no time limit, and {int(running.sum())} of {count} episodes had not ended after "
                 f"{able:,} timesteps, which is as long as the policy was trained for: their returns are those up to "
-                "there. Register it with max_episode_steps, and train with it.",
-                stacklevel=2,
+                "there. Register it with max_episode_steps, and train with it."
             )
             break
         if timestep == limit:

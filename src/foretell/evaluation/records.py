@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from foretell.core.errors import CheckpointError
 from foretell.core.files import read_json_lines, write_json_lines
 from foretell.core.locks import a_turn
+from foretell.core.warning import warn_caller
 from foretell.evaluation.protocol import Outcome
 
 IDENTITY = ("environment", "policy", "algorithm", "seed", "start", "target")
@@ -59,10 +59,9 @@ def save_records(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
         kept.update({_identity(record): dict(record) for record in records})
         write_json_lines(path, kept.values())
     if others:
-        warnings.warn(
+        warn_caller(
             f"{path}: {others} records of this policy, seed and these starts had other returns, and were replaced. Are "
-            "they of another run? --name tells runs apart.",
-            stacklevel=2,
+            "they of another run? --name tells runs apart."
         )
 
 

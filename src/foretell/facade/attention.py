@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float32
 
 from foretell.core.errors import UsageError
-from foretell.core.stepping import Rewards, Where
+from foretell.core.stepping import Rewards, TargetReturn, Where
 from foretell.datasets.dataset import Dataset
 from foretell.datasets.registry import open_dataset
 from foretell.evaluation.conditioned import ConditionedPolicy
@@ -102,7 +102,7 @@ class _Remembering:
         self.actions: list[np.ndarray] = []
         self.rewards: list[float] = []
 
-    def reset(self, num_envs: int, target_return: float | np.ndarray | None = None, where: Where | None = None) -> None:
+    def reset(self, num_envs: int, target_return: TargetReturn = None, where: Where | None = None) -> None:
         self.policy.reset(num_envs, target_return, where)
 
     def act(self, observations: np.ndarray) -> np.ndarray:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 from foretell.core.errors import DatasetError, UsageError
+from foretell.core.warning import warn_caller
 from foretell.datasets.dataset import Dataset
 from foretell.datasets.doctor import diagnose
 from foretell.datasets.doctor_values import RANGE_TOLERANCE
@@ -40,7 +40,7 @@ def refuse_unfit(data: Dataset, spec: EnvironmentSpec) -> None:
         said = f"{data.path or data.name}: {finding.message}"
         if finding.severity == "error":
             raise DatasetError(said)
-        warnings.warn(said, stacklevel=5)
+        warn_caller(said)
 
 
 def fitting_environment(config: dict[str, Any], environment: str | None) -> EnvironmentSpec:
@@ -67,10 +67,9 @@ def fitting_environment(config: dict[str, Any], environment: str | None) -> Envi
     _refuse_other_actions(config, spec)
     longest = config.get("shape", {}).get("max_timesteps")
     if longest is not None and spec.horizon is not None and spec.horizon > longest:
-        warnings.warn(
+        warn_caller(
             f"{name} stops after {spec.horizon:,} timesteps; the run was trained for episodes of {longest:,}, and "
-            f"cannot act after them. Train it with --environment {name}.",
-            stacklevel=2,
+            f"cannot act after them. Train it with --environment {name}."
         )
     return spec
 
@@ -78,11 +77,10 @@ def fitting_environment(config: dict[str, Any], environment: str | None) -> Envi
 def warn_of_endless_episodes(spec: EnvironmentSpec) -> None:
     """Warn that episodes of a validation may never end, before anything is learned."""
     if spec.horizon is None:
-        warnings.warn(
+        warn_caller(
             f"{spec.name} has no time limit: a validation episode that does not end by itself is an error after "
             f"{NO_HORIZON_LIMIT:,} timesteps. Register it with max_episode_steps, or leave validation out "
-            "(evaluate_every 0).",
-            stacklevel=5,
+            "(evaluate_every 0)."
         )
 
 
@@ -104,17 +102,15 @@ def warn_of_timesteps(data: Dataset, spec: EnvironmentSpec, most: int, *, learne
                 f"{'' if data.num_episodes == 1 else 's'} because it does not say where they end (horizon)? "
                 "timestep_embedding sinusoidal keeps none."
             )
-        warnings.warn(
+        warn_caller(
             f"{found}: the run will act for {most:,} timesteps, as long as the longest episode of the data, and no "
-            f"further. {ending}",
-            stacklevel=4,
+            f"further. {ending}"
         )
     elif learned and longest < SEEN_ENOUGH * spec.horizon:
-        warnings.warn(
+        warn_caller(
             f"episodes of {spec.name} go on for up to {spec.horizon:,} timesteps, the longest of {data.name} has "
             f"{longest:,}: the vectors of later timesteps are not learned, and what is done there is anyone's guess. "
-            "timestep_embedding sinusoidal makes later timesteps like those before.",
-            stacklevel=4,
+            "timestep_embedding sinusoidal makes later timesteps like those before."
         )
 
 

@@ -16,7 +16,7 @@ from foretell.core.run_settings import GREEDY, alike
 from foretell.core.seeds_folder import require_alike, runs_of_seeds
 from foretell.core.settings import check_kinds, check_progress, path_of, whole
 from foretell.core.space import require_file
-from foretell.core.stepping import LARGEST, checked_count
+from foretell.core.stepping import LARGEST, TargetReturn, checked_count
 from foretell.environments.making import environment_spec
 from foretell.evaluation.configs import ACTING, PlanningConfig
 from foretell.evaluation.policies import UniformPolicy, acting_of, plans, restore_policy, restore_values
@@ -74,7 +74,7 @@ def evaluate(
     *,
     environment: str | None = None,
     episodes: int = 200,
-    target_returns: Sequence[float] | float | None = None,
+    target_returns: TargetReturn = None,
     acting: Mapping[str, Any] | None = None,
     name: str | None = None,
     root_seed: int = ROOT_SEED,
@@ -144,7 +144,7 @@ def _part(progress: Progress, place: int, count: int) -> Progress:
 
 
 def _evaluate(
-    run: str | Path, *, environment: str | None, episodes: int, target_returns: Sequence[float] | float | None,
+    run: str | Path, *, environment: str | None, episodes: int, target_returns: TargetReturn,
     acting: Mapping[str, Any] | None, name: str | None, root_seed: int, num_envs: int | None, progress: Progress,
 ) -> list[dict[str, Any]]:  # fmt: skip
     starts = evaluation_starts(root_seed, episodes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import Tensor
 from foretell.core.errors import UsageError
 from foretell.core.files import sha256_of
 from foretell.core.run_settings import differences
+from foretell.core.warning import warn_caller
 from foretell.datasets.doctor_values import RANGE_TOLERANCE
 from foretell.evaluation.policies import ASKED
 from foretell.facade.given_values import plain
@@ -94,9 +94,9 @@ class InitialWeights:
             )
         actions = source.data.actions
         if ((actions.min(axis=0) < low - room) | (actions.max(axis=0) > high + room)).any():
-            warnings.warn(
+            warn_caller(
                 f"{acts}; {source.data.name} has actions beyond that, which it will never take. Train a network of its "
-                "own for those.", stacklevel=4,
+                "own for those."
             )  # fmt: skip
 
     def load_into(self, network: SequenceModel) -> None:

@@ -31,7 +31,7 @@ def saved_when_interrupted(progress: Progress) -> Generator[Progress]:
         except StoppedError as error:
             if not stopping.asked() or error.signal_number != signal.SIGINT:  # a caller's own, or another signal
                 raise
-            raise KeyboardInterrupt("saved; the same call goes on from there") from error
+            raise KeyboardInterrupt("what was learned is saved; the same call goes on from there") from None
         if stopping.asked():  # behind the last report: the work is done, its caller was to be stopped
             raise KeyboardInterrupt("the work was done")
 

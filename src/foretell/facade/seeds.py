@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from signal import SIGINT
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from foretell.core import stopping
 from foretell.core.errors import ForetellError, StoppedError, UsageError
 from foretell.core.progress import Progress, silent
 from foretell.core.settings import check_progress, path_of, seed_of
+from foretell.core.warning import caller, on_behalf_of
 from foretell.datasets.dataset import Dataset
 from foretell.datasets.registry import open_dataset
 from foretell.facade.interrupts import saved_when_interrupted
@@ -55,9 +57,9 @@ def train_seeds(
         dataset = open_dataset(dataset, horizon=horizon, environment=environment, ends_at=ends_at)
         horizon = ends_at = None
     settings |= {"environment": environment, "horizon": horizon, "ends_at": ends_at}
-    with saved_when_interrupted(progress) as progress:
+    with saved_when_interrupted(progress) as heeding:
         runs = [_Run(seed=seed, folder=out / f"seed-{seed}") for seed in seeds]
-        return _trained(_Work(dataset, runs, progress, settings))
+        return _trained(_Work(dataset, runs, heeding, settings, stays=heeding is not progress))
 
 
 def _trained(work: _Work) -> list[Path]:
@@ -71,11 +73,11 @@ def _trained(work: _Work) -> list[Path]:
             thread.start()
             started.append(thread)
         _wait_for(started, work)
-    except BaseException:
+    except BaseException as error:
         work.ended.set()
         work.meeting.expect_fewer(len(threads) - len(started))
-        if not stopping.asked():  # else it is to end at once
-            for thread in started:
+        if not stopping.asked() or (work.stays and isinstance(error, StoppedError) and error.signal_number == SIGINT):
+            for thread in started:  # they hold the folders; where the process ends, they end with it
                 thread.join()
         raise
     finally:
@@ -99,19 +101,24 @@ class _Run:
 class _Work:
     """All runs, and what each does in its thread."""
 
-    def __init__(self, dataset: Dataset, runs: Sequence[_Run], progress: Progress, settings: dict[str, Any]):
+    def __init__(
+        self, dataset: Dataset, runs: Sequence[_Run], progress: Progress, settings: dict[str, Any], *, stays: bool
+    ):  # fmt: skip
         self.dataset, self.runs, self.progress, self.settings = dataset, runs, progress, settings
         self.meeting, self.ended, self._reporting = Meeting(len(runs)), threading.Event(), threading.Lock()
-        self._total = 0
+        self.stays = stays
+        """Whether the process goes on where Ctrl-C ends the work: then whoever called may want the folders."""
+        self._total, self._caller = 0, caller()
 
     def train(self, run: _Run) -> None:
         """Train one seed; what ends it ends the others too, when they next report."""
         torch.set_num_threads(1)
         try:
-            train(
-                self.dataset, run.folder, seed=run.seed, meeting=self.meeting, progress=self._report_of(run),
-                **self.settings,
-            )  # fmt: skip
+            with on_behalf_of(self._caller):
+                train(
+                    self.dataset, run.folder, seed=run.seed, meeting=self.meeting, progress=self._report_of(run),
+                    **self.settings,
+                )  # fmt: skip
             run.finished = True
         except BaseException as error:
             run.error = error
@@ -157,10 +164,8 @@ def _wait_for(threads: Sequence[threading.Thread], work: _Work) -> None:
     """
     waiting = list(threads)
     while waiting:
-        try:
-            waiting[0].join(WAITED_SECONDS)
-            if not waiting[0].is_alive():
-                waiting.pop(0)
-        except StoppedError:  # raised here while a thread computes what can be computed again (`nothing_to_save`)
-            if not any(run.done for run in work.runs):
-                raise
+        waiting[0].join(WAITED_SECONDS)
+        if not waiting[0].is_alive():
+            waiting.pop(0)
+        elif not any(run.done for run in work.runs):
+            stopping.stop_if_asked()

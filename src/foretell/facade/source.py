@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from foretell.core.errors import UsageError
 from foretell.core.launching import launch
 from foretell.core.progress import silent
 from foretell.core.stopping import heeding
+from foretell.core.warning import warn_caller
 from foretell.datasets.d4rl import refuse_ends
 from foretell.datasets.dataset import IMAGINED_FROM, Dataset
 from foretell.datasets.doctor_values import RANGE_TOLERANCE
@@ -110,7 +110,7 @@ def _check_limits(limits: ActionRange, data: Dataset) -> None:
         )
     room = RANGE_TOLERANCE * (high - low)
     if ((data.actions.min(axis=0) < low - room) | (data.actions.max(axis=0) > high + room)).any():
-        warnings.warn(
+        warn_caller(
             f"action_range from {list(limits.low)} to {list(limits.high)}: {data.name} has actions beyond that, which "
-            "the model is shown and will never take.", stacklevel=5,
+            "the model is shown and will never take."
         )  # fmt: skip

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from foretell.core.warning import warn_caller
 from foretell.datasets.dataset import Dataset
 
 
@@ -17,10 +17,10 @@ def warn_of_unseen(targets: list[float], dataset: Mapping[str, Any]) -> None:
     low, high = dataset["lowest_return"], dataset["highest_return"]
     rounding = 1e-6 * max(abs(low), abs(high))  # rewards are float32
     if unseen := [f"{target:g}" for target in targets if not low - rounding <= target <= high + rounding]:
-        warnings.warn(
+        warn_caller(
             f"target return {', '.join(unseen)} {'is' if len(unseen) == 1 else 'are'} outside the returns in "
             f"{dataset['name']}, {low:g} to {high:g}; the "
-            "nearest that the data have at each timestep is asked for.", stacklevel=4,
+            "nearest that the data have at each timestep is asked for."
         )  # fmt: skip
 
 

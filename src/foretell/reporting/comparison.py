@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ from foretell.core.run_settings import GREEDY
 from foretell.core.scores import normalized_score
 from foretell.core.seeding import stream
 from foretell.core.settings import number
+from foretell.core.warning import warn_caller
 from foretell.environments.tasks import TASKS
 from foretell.reporting.records import PolicyScores, scores_by_policy
 from foretell.reporting.run_results import RunResults
@@ -115,10 +115,9 @@ def measure(results: Sequence[RunResults], environment: str) -> list[Measured]:
             "evaluate` for all with the same --root-seed and --episodes."
         )
     if len(shared) < longest:
-        warnings.warn(
+        warn_caller(
             f"only the {len(shared)} start states that all have are compared, of up to {longest}; `foretell evaluate` "
-            "with the same --episodes for all makes it more.",
-            stacklevel=2,
+            "with the same --episodes for all makes it more."
         )
     return [_measured(*group, shared) for group in groups]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from foretell.core.errors import CheckpointError
+from foretell.core.warning import warn_caller
 
 KEYS = ("policy", "algorithm", "dataset", "seed", "start", "target", "return", "length")
 """What every record holds (docs/evaluation.md): one line per (policy, training seed, start state)."""
@@ -101,10 +101,9 @@ def _check_policy(policy: str, records: Sequence[Mapping[str, Any]], source: str
     others = ["with other settings"] * (len(settings) > 1)
     others += ["on other data of the same name"] * (len({name for name, _ in data}) < len(data))
     if others:
-        warnings.warn(
+        warn_caller(
             f"{source}: seeds of policy {policy!r} were trained or act differently ({', '.join(others)}), and are "
-            "taken for one policy. Evaluate each with a --name of its own to have them apart.",
-            stacklevel=2,
+            "taken for one policy. Evaluate each with a --name of its own to have them apart."
         )
 
 

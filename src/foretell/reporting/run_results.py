@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ from typing import Any
 from foretell.core.errors import CheckpointError, UsageError
 from foretell.core.files import read_json_lines, read_sealed_json
 from foretell.core.seeds_folder import require_alike, runs_of_seeds
+from foretell.core.warning import warn_caller
 from foretell.reporting.inputs import read_events
 from foretell.reporting.records import MEND, check_alike, check_records
 
@@ -89,10 +89,9 @@ def _recorded(path: Path, seeds: Sequence[Path], records: Sequence[Mapping[str, 
     recorded = {record["seed"] for record in records}
     found = [run for run in seeds if int(run.name.removeprefix("seed-")) in recorded]
     if missing := [run.name for run in seeds if run not in found]:
-        warnings.warn(
+        warn_caller(
             f"{path}: there are no records of {', '.join(missing)}; the report is of the others alone. Run `foretell "
-            f"evaluate {path}` for all.",
-            stacklevel=2,
+            f"evaluate {path}` for all."
         )
     return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import textwrap
+import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -78,13 +79,17 @@ LABEL_GAP = 0.07
 """Least distance between two labels beside the axes, as a share of the axes' height: one line of text."""
 
 
+_ONE_AT_A_TIME = threading.Lock()
+
+
 def write_figure(stem: Path, size: tuple[float, float], paint: Callable[[Figure, Axes], None]) -> list[Path]:
     """Let `paint` draw on fresh axes of `size` (inches); write `stem`.svg and `stem`.png, return both paths.
 
-    No global state: the Agg and SVG writers are used directly, matplotlib's settings are put back. Ids in the SVG come
+    No global state: the Agg and SVG writers are used directly, matplotlib's settings are put back (one figure is drawn
+    at a time: they are the whole process's). Ids in the SVG come
     from the name, and no date or version is written, so that the same numbers give the same bytes.
     """
-    with matplotlib.rc_context(), _quiet(logging.getLogger(font_manager.__name__)):
+    with _ONE_AT_A_TIME, matplotlib.rc_context(), _quiet(logging.getLogger(font_manager.__name__)):
         matplotlib.rcdefaults()  # a user's own matplotlibrc must not change the figures
         matplotlib.rcParams.update({**STYLE, "font.family": _fonts(), "svg.hashsalt": stem.name})
         figure = Figure(figsize=size, layout="constrained")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from functools import wraps
@@ -13,6 +14,9 @@ Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 _MODES = getattr(torch._C, "_len_torch_function_stack", lambda: 1)
 """How many look on at calls of PyTorch, among them whoever says where tensors are made: to ask who takes longer."""
+_lock = threading.Lock()
+_inside: list[torch.dtype] = []
+"""The caller's default type, once for each call under way with it put aside."""
 
 
 def usual_defaults(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
@@ -20,13 +24,13 @@ def usual_defaults(function: Callable[Parameters, Result]) -> Callable[Parameter
     gradients; all is put back at its end.
 
     What is made elsewhere would not be what the C libraries read, and what is computed in another precision not what a
-    run's configuration says. The default type is the whole process's: threads that compute at the same time where it is
-    another had better set it themselves.
+    run's configuration says. The default type is the whole process's: it is put back when the last of several threads
+    that compute at the same time has ended.
     """
 
     @wraps(function)
     def called(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
-        usual = torch.get_default_dtype() is torch.float32 and torch.is_grad_enabled()
+        usual = not _inside and torch.get_default_dtype() is torch.float32 and torch.is_grad_enabled()
         if usual and not torch.is_autocast_enabled("cpu") and not _MODES():
             return function(*args, **kwargs)
         with _put_aside():
@@ -36,11 +40,23 @@ def usual_defaults(function: Callable[Parameters, Result]) -> Callable[Parameter
 
 
 @contextmanager
+def _float32() -> Generator[None]:
+    with _lock:
+        _inside.append(_inside[0] if _inside else torch.get_default_dtype())
+        torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        with _lock:
+            before = _inside.pop()
+            if not _inside:
+                torch.set_default_dtype(before)
+
+
+@contextmanager
 def _put_aside() -> Generator[None]:
     with ExitStack() as put_back:
-        if (dtype := torch.get_default_dtype()) is not torch.float32:
-            torch.set_default_dtype(torch.float32)
-            put_back.callback(torch.set_default_dtype, dtype)
+        put_back.enter_context(_float32())
         if torch.get_default_device().type != "cpu":
             put_back.enter_context(torch.device("cpu"))
         if torch.is_autocast_enabled("cpu"):

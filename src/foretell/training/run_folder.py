@@ -12,7 +12,6 @@ import json
 import platform
 import re
 import time
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -28,6 +27,7 @@ from foretell.core.seeds_folder import runs_of_seeds
 from foretell.core.space import require_room
 from foretell.core.system import flush
 from foretell.core.versions import versions
+from foretell.core.warning import warn_caller
 from foretell.models.native.building import kernels
 from foretell.training.checkpoints import KEPT, let_go, load_newest, load_tensors, save_checkpoint, save_tensors
 
@@ -155,9 +155,9 @@ class RunFolder:
         changed = [f"{name} {there[name]} there, {value} here"
                    for name, value in self._versions().items() if there.get(name, value) != value]  # fmt: skip
         if changed:
-            warnings.warn(
+            warn_caller(
                 f"{self.path}: continues otherwise than it began ({'; '.join(changed)}); the last bits of its numbers "
-                "may differ from those of a run in one piece.", stacklevel=4,
+                "may differ from those of a run in one piece."
             )  # fmt: skip
 
     def require_room(self, learned: Mapping[str, Tensor], beside: int = 0) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from foretell.core.stepping import Rewards, Where, checked_numbers, untold_count
+from foretell.core.stepping import Rewards, TargetReturn, Where, checked_numbers, untold_count
 from foretell.sequences.defaults import usual_defaults
 from foretell.values.candidates import candidate_actions, q_of_candidates
 from foretell.values.functions import ValueFunctions
@@ -18,7 +18,7 @@ class _Memoryless:
     def __init__(self, functions: ValueFunctions):
         self.functions = functions
 
-    def reset(self, num_envs: int, target_return: float | np.ndarray | None = None, where: Where | None = None) -> None:
+    def reset(self, num_envs: int, target_return: TargetReturn = None, where: Where | None = None) -> None:
         """Nothing to do. Raises `UsageError` for no environments, or a target."""
         untold_count(num_envs, target_return, where)
 

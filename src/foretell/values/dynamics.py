@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +15,7 @@ from foretell.core.errors import DatasetError, UsageError
 from foretell.core.progress import Progress, silent
 from foretell.core.seeding import derive_seed
 from foretell.core.variation import deviation_and_variation
+from foretell.core.warning import warn_caller
 from foretell.datasets.dataset import Dataset
 from foretell.datasets.findings import some_rows
 from foretell.values.configs import DynamicsConfig
@@ -77,10 +77,9 @@ class DynamicsEnsemble(nn.Module):
         self.invariants = Invariants(observations)
         self.ending = Ending(*_last_observations(dataset, rows))
         if self.ending.recognised < WARN_BELOW:
-            warnings.warn(
+            warn_caller(
                 f"{dataset.name}: of the recorded terminations {self.ending.recognised:.0%} are recognised by what was "
-                "observed then; imagined episodes will go on where the others ended.",
-                stacklevel=2,
+                "observed then; imagined episodes will go on where the others ended."
             )
         self.lowest, self.highest = observations.min(0), observations.max(0)
         self.process = GaussianProcess(x.shape[1], y.shape[1], _degree(x.shape[1], config.degree))
