@@ -101,6 +101,16 @@ def test_a_stop_of_the_callers_own_is_theirs(pendulum_random, tmp_path):
         facade.train(pendulum_random, tmp_path / "run", **SETTINGS, progress=stops)
 
 
+def test_a_stop_need_not_name_a_signal(pendulum_random, tmp_path):
+    def stops(done, total, **_):
+        if done == 5:
+            raise StoppedError
+
+    with pytest.raises(StoppedError, match="stopped by signal 2"):
+        facade.train(pendulum_random, tmp_path / "run", **SETTINGS, progress=stops)
+    assert list((tmp_path / "run" / "checkpoints").iterdir())
+
+
 def test_who_heeds_signals_otherwise_is_left_alone(pendulum_random, tmp_path):
     heard = []
     signal.signal(signal.SIGINT, lambda *_: heard.append(1))

@@ -221,3 +221,14 @@ def test_small_units_change_no_prediction():
     ones = DynamicsEnsemble(data, QUICK, seed=0).predict(observations, actions)
     millionths = DynamicsEnsemble(small, QUICK, seed=0).predict((1e-6 * observations).astype(np.float32), actions)
     np.testing.assert_allclose(1e6 * millionths.next_observations, ones.next_observations, atol=1e-3)
+
+
+def test_a_world_that_would_fill_memory_is_refused_before_anything_is_learned():
+    rng = np.random.default_rng(0)
+    wide = make_dataset(
+        [30] * 20, observations=rng.normal(size=(600, 700)).astype(np.float32),
+        actions=rng.normal(size=(600, 200)).astype(np.float32), next_observations=None,
+    )  # fmt: skip
+    with pytest.raises(UsageError, match=r"700 numbers of observation and 200 of action, learned from 580 timesteps, ta"
+                                         r"kes 5 GiB; expected at most 4"):  # fmt: skip
+        DynamicsEnsemble(wide, DynamicsConfig(), seed=0)

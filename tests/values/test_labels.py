@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from foretell.core.returns import returns_to_go
 from foretell.values import candidates, labels
 from foretell.values.configs import IQLConfig
-from foretell.values.labels import action_ranks, label, relabelled_returns_to_go
+from foretell.values.labels import action_ranks, discounted_returns_to_go, label, relabelled_returns_to_go
 from foretell.values.training import train_values
 from reference import iql as reference
 from reference.making import CHOICES, IDENTITY, make_dataset, scaled
@@ -23,12 +23,53 @@ def test_relabelling_by_hand():
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.lists(st.integers(1, 7), min_size=1, max_size=5), st.integers(0, 1_000))
+@given(st.lists(st.integers(1, 7), min_size=1, max_size=40), st.integers(0, 1_000))
 def test_relabelling_equals_one_timestep_after_the_other(lengths, seed):
     rng, ends = np.random.default_rng(seed), np.cumsum(lengths)
     rewards, values = rng.normal(size=(2, ends[-1]))
     found = relabelled_returns_to_go(rewards, values, ends)
     np.testing.assert_allclose(found, reference.relabelled(rewards, values, ends.tolist()), rtol=1e-6, atol=1e-6)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(1, 7), min_size=1, max_size=40), st.integers(0, 1_000), st.sampled_from([0.0, 0.9, 1.0]))
+def test_discounted_returns_are_the_same_bits_one_timestep_after_the_other(lengths, seed, discount):
+    ends = np.cumsum(lengths)
+    rewards = np.random.default_rng(seed).normal(size=ends[-1]).astype(np.float32)
+    expected = rewards.astype(np.float64)
+    for row in reversed(range(len(rewards) - 1)):
+        if row + 1 not in ends:
+            expected[row] += discount * expected[row + 1]
+    assert np.array_equal(discounted_returns_to_go(rewards, ends, discount), expected)
+
+
+def test_one_long_episode_among_many_short_ones_is_no_pass_over_all_for_each_of_its_timesteps():
+    ends, looked_at = np.cumsum([1] * 2_000 + [3_000]), []
+
+    def earned(reward, following, row):
+        looked_at.append(np.size(row))
+        return reward + following
+
+    found = labels._from_the_ends(np.ones(5_000), ends, earned)
+    assert found[[0, 1_999, 2_000, -1]].tolist() == [1, 1, 3_000, 1]
+    assert sum(looked_at) == 2_999
+
+
+def test_pairs_of_states_and_candidates_are_made_as_they_are_asked_about(monkeypatch):
+    data = make_dataset([40, 30], shape=CHOICES, actions=np.arange(70) % 3)
+    functions = train_values(data, IDENTITY, IQLConfig(updates=2, batch_size=8, hidden_sizes=(8,)))
+    states, choices, asked = functions.inputs(data.observations), torch.eye(functions.action_dim), []
+    every = candidates.smaller_q(
+        functions, states.repeat_interleave(len(choices), 0), choices.repeat(len(states), 1)
+    ).reshape(70, -1)
+    known = candidates.smaller_q
+    monkeypatch.setattr(candidates, "smaller_q", lambda *of: asked.append(len(of[1])) or known(*of))
+    assert torch.equal(candidates.q_of_candidates(functions, states, choices), every)
+    monkeypatch.setattr(candidates, "CACHED_ROWS", 64)
+    found = candidates.q_of_candidates(functions, states, choices)
+    torch.testing.assert_close(found, every)
+    assert max(asked[1:]) == 64
+    assert candidates.q_of_candidates(functions, states[:0], choices).shape == (0, len(choices))
 
 
 def test_values_below_everything_leave_the_recorded_returns():

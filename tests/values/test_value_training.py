@@ -92,7 +92,8 @@ def test_equal_rewards_keep_a_scale_of_one():
     dataset = make_dataset([4, 2], rewards=np.full(6, -2.0, np.float32))
     functions = _functions(dataset)
     fit_units(functions, dataset)
-    assert (float(functions.offset), float(functions.scale)) == (-6.0, 1.0)  # episodes last 3 timesteps on average
+    assert float(functions.offset) == pytest.approx(-200.0)  # cut short, they would have gone on
+    assert float(functions.scale) == 1.0
 
 
 def test_interrupted_training_continues_bit_for_bit():
@@ -266,21 +267,50 @@ def test_rewards_in_small_units_have_unit_deviation_too(unit):
 
 
 def test_where_rewards_hardly_differ_and_returns_do_the_unit_is_theirs():
-    """Each timestep costs 1, but the last of one episode in two: returns differ by tens, rewards by hundredths."""
-    rewards = np.full(4_000, -1.0, np.float32)
-    rewards[1_999] = 0.0
-    data = make_dataset([2_000, 2_000], rewards=rewards)
+    """Each timestep costs 1, but the last of one episode in two, which ends it: returns range from -100 to 0."""
+    rewards, terminations = np.full(4_000, -1.0, np.float32), np.zeros(4_000, bool)
+    rewards[1_999], terminations[1_999] = 0.0, True
+    data = make_dataset(
+        [2_000, 2_000], rewards=rewards, terminations=terminations, truncations=np.arange(4_000) == 3_999
+    )  # fmt: skip
     functions = _functions(data)
     fit_units(functions, data)
-    returns = discounted_returns_to_go(rewards, data.episode_ends, IQLConfig().discount)
-    assert float(functions.scale) == pytest.approx(returns.std() / 100, rel=1e-6)
+    assert float(functions.scale) == pytest.approx(100 / 400, rel=1e-3)
     assert float(functions.scale) > 5 * rewards.std()
+
+
+@pytest.mark.parametrize("level", [0.0, -1.0, 100.0])
+@pytest.mark.parametrize("length", [50, 1_000])
+def test_a_constant_in_the_rewards_moves_the_offset_alone_where_nothing_ends(level, length):
+    """What is cut short goes on: rewards that are alike do not fall towards the time limit."""
+    rewards = np.random.default_rng(0).normal(size=2_000)
+    data = make_dataset([length] * (2_000 // length), rewards=(rewards - rewards.mean() + level).astype(np.float32))
+    functions = _functions(data)
+    fit_units(functions, data)
+    assert float(functions.offset) == pytest.approx(level / (1 - IQLConfig().discount), abs=1e-3)
+    assert float(functions.scale) == pytest.approx(rewards.std(), rel=1e-4)
+
+
+def test_what_ends_ends_what_is_earned():
+    rewards, last = np.ones(60, np.float32), np.arange(60) % 6 == 5
+    data = make_dataset([6] * 10, rewards=rewards, terminations=last, truncations=np.zeros(60, bool))
+    functions = _functions(data)
+    fit_units(functions, data)
+    assert float(functions.offset) == pytest.approx(6.0)
+    np.testing.assert_allclose(
+        transitions._some_returns(data, 0.5, 1.0), discounted_returns_to_go(rewards, data.episode_ends, 0.5)
+    )
+    cut = make_dataset([6] * 10, rewards=rewards)
+    np.testing.assert_allclose(transitions._some_returns(cut, 0.5, 1.0), 2.0)
+    without_discount = _functions(cut, replace(SMALL, discount=1.0))
+    fit_units(without_discount, cut)
+    assert float(without_discount.offset) == pytest.approx(6.0)
 
 
 def test_of_many_episodes_some_are_summed_and_of_long_ones_the_beginning(monkeypatch):
     monkeypatch.setattr(transitions, "STATISTICS_ROWS", 12)
     monkeypatch.setattr(transitions, "LONG_EPISODE", 3)
     data = make_dataset([4] * 10, rewards=np.arange(40, dtype=np.float32))
-    found = transitions._some_returns(data, 0.5)
+    found = transitions._some_returns(data, 0.5, 0.0)
     expected = [discounted_returns_to_go(data.rewards[first : first + 3], np.array([3]), 0.5) for first in (0, 16, 36)]
     np.testing.assert_allclose(found, np.concatenate(expected))

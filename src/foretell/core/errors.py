@@ -49,11 +49,14 @@ class LockedError(ForetellError):
 
 
 class StoppedError(ForetellError):
-    """A signal asked for an end, and the work so far was saved: 128 plus the signal's number, as shells have it."""
+    """A signal asked for an end, and the work so far was saved: 128 plus the signal's number, as shells have it.
+
+    Whoever raises it in `progress` ends the work likewise, and need not name a signal: 2 is that of Ctrl-C.
+    """
 
     exit_code = 130
 
-    def __init__(self, signal_number: int):
+    def __init__(self, signal_number: int = 2):
         super().__init__(f"stopped by signal {signal_number:d}; the same command continues.")
         self.exit_code = 128 + signal_number
         self.signal_number = signal_number

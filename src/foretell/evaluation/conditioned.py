@@ -7,11 +7,11 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from foretell.core.errors import UsageError
-from foretell.core.stepping import Rewards, Where, checked_count, checked_numbers, checked_where
+from foretell.core.stepping import Rewards, TargetReturn, Where, checked_count, checked_numbers, checked_where
 from foretell.models.interface import SequenceModel
 from foretell.sequences.batch import SequenceBatch
 from foretell.sequences.defaults import usual_defaults
@@ -63,7 +63,7 @@ class ConditionedPolicy(Generic[Model]):
     def reset(
         self,
         num_envs: int,
-        target_return: float | Float[np.ndarray, " num_envs"] | None = None,
+        target_return: TargetReturn = None,
         where: Where | None = None,
     ) -> None:
         """Start `num_envs` new episodes that ask for `target_return`; None: by the run's own rule.

@@ -220,7 +220,7 @@ def _named(name: str, environment: str | None, root_seed: int) -> tuple[Policy, 
     return OptimumPolicy(pendulum_optimum()), environment
 
 
-def _checked_targets(target_returns: Sequence[float] | float, config: Mapping[str, Any]) -> list[float]:
+def _checked_targets(target_returns: Sequence[float] | np.ndarray | float, config: Mapping[str, Any]) -> list[float]:
     try:
         several = np.atleast_1d(np.asarray(target_returns, np.float64)).tolist()
         targets = list(dict.fromkeys(map(float, several)))  # one asked for twice is asked for once

@@ -36,9 +36,15 @@ def candidate_actions(
 def q_of_candidates(
     functions: ValueFunctions, states: Float[Tensor, "rows obs_dim"], candidates: Float[Tensor, "candidates action_dim"]
 ) -> Float[Tensor, "rows candidates"]:
-    """Return Q of each candidate in each state, the smaller of two, in network units."""
+    """Return Q of each candidate in each state, the smaller of two, in network units.
+
+    Pairs are made as they go through the networks: where there are many choices, all at once would take gigabytes.
+    """
     rows, count = len(states), len(candidates)
-    return smaller_q(functions, states.repeat_interleave(count, 0), candidates.repeat(rows, 1)).reshape(rows, count)
+    found = [torch.empty(0)]
+    for some in torch.arange(rows * count).split(CACHED_ROWS):
+        found.append(smaller_q(functions, states[some // count], candidates[some % count]))
+    return torch.cat(found).reshape(rows, count)
 
 
 def smaller_q(

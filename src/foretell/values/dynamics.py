@@ -30,6 +30,8 @@ MOST_CANDIDATES = 20_000
 """Timesteps, evenly spread over the data, among which those far apart are looked for."""
 
 
+MOST_BYTES = 4 << 30
+"""What a world may take in memory."""
 WARN_BELOW = 0.9
 """Share of the recorded terminations that a world has to recognise, for nothing to be said."""
 
@@ -52,8 +54,8 @@ class DynamicsEnsemble(nn.Module):
     observation (`Ending`). Everything is learned at construction, from `dataset` and (seed, "dynamics") alone.
     Timesteps whose next observation is unknown are left out.
 
-    Raises `UsageError` for images, `DatasetError` for data without successors or with numbers that are not finite,
-    `DivergedError` where learning stops being finite.
+    Raises `UsageError` for images and for observations of so many numbers that memory would be filled, `DatasetError`
+    for data without successors or with numbers that are not finite, `DivergedError` where learning stops being finite.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class DynamicsEnsemble(nn.Module):
         if len(x) > config.max_rows:
             chosen = farthest_points(x, config.max_rows)
             x, y = x[chosen], y[chosen]
+        self._check_room(x, y)
         self.invariants = Invariants(observations)
         self.ending = Ending(*_last_observations(dataset, rows))
         if self.ending.recognised < WARN_BELOW:
@@ -91,6 +94,18 @@ class DynamicsEnsemble(nn.Module):
             self.process, x, y, members=config.members, cosines=config.cosines, generator=generator
         )
         self.requires_grad_(False)
+
+    def _check_room(self, x: Tensor, y: Tensor) -> None:
+        """Raise `UsageError` where covariances with all timesteps, one for each number foretold, would fill memory."""
+        (rows, inputs), targets, config = x.shape, y.shape[1], self.config
+        most = min(rows, config.evidence_rows)
+        needed = 8 * targets * (rows * (inputs + 2) + config.cosines * (inputs + 1) + 4 * most**2)
+        if needed > MOST_BYTES:
+            raise UsageError(
+                f"a world of {self.observation_dim:,} numbers of observation and {inputs - self.observation_dim:,} of "
+                f"action, learned from {rows:,} timesteps, takes {needed / 2**30:.0f} GiB; expected at most "
+                f"{MOST_BYTES / 2**30:.0f}. Describe observations by fewer numbers, or lower max_rows of the dynamics."
+            )
 
     @property
     def reward_deviation(self) -> float:

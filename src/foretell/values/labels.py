@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +17,9 @@ from foretell.values.functions import ValueFunctions
 
 BLOCK_ROWS = 16_384
 """Timesteps evaluated at a time: the hidden layers of a block stay in the processor's cache or near it."""
+
+FEW = 16
+"""Episodes at most that are gone through one timestep after another: for few, arrays take longer than numbers."""
 
 RANK_GRID = 21
 """Actions that a recorded one is ranked among where an action is one number: ranks in steps of a twentieth."""
@@ -83,12 +88,7 @@ def discounted_returns_to_go(
     >>> discounted_returns_to_go(np.array([1.0, 1.0, 5.0]), np.array([2, 3]), 0.5)
     array([1.5, 1. , 5. ])
     """
-    returns = np.array(rewards, np.float64)
-    lengths = np.diff(episode_ends, prepend=0)
-    for behind in range(2, int(lengths.max(initial=0)) + 1):  # all episodes at once, from their ends
-        rows = episode_ends[lengths >= behind] - behind
-        returns[rows] += discount * returns[rows + 1]
-    return returns
+    return _from_the_ends(rewards, episode_ends, lambda reward, following, _: reward + discount * following)
 
 
 def relabelled_returns_to_go(
@@ -107,9 +107,35 @@ def relabelled_returns_to_go(
     >>> relabelled_returns_to_go(rewards, values, np.array([3]))  # -1 + max(-1.5, -5); -1 + max(-1, -0.5); -1
     array([-2.5, -1.5, -1. ], dtype=float32)
     """
+
+    def earned(reward: Any, following: Any, row: Any) -> Any:
+        return reward + np.maximum(following, values[row + 1])
+
+    return _from_the_ends(rewards, episode_ends, earned).astype(np.float32)
+
+
+def _from_the_ends(
+    rewards: Float[np.ndarray, " steps"], episode_ends: Int[np.ndarray, " episodes"],
+    earned: Callable[[Any, Any, Any], Any],
+) -> Float[np.ndarray, " steps"]:  # fmt: skip
+    """Return `earned(reward, what was earned from the next timestep on, row)` of every timestep, from episodes' ends.
+
+    It is called with arrays, of all episodes that are so long, and where these are `FEW` with numbers, one by one.
+    """
     returns = np.array(rewards, np.float64)
     lengths = np.diff(episode_ends, prepend=0)
-    for behind in range(2, int(lengths.max(initial=0)) + 1):  # all episodes at once, from their ends
-        rows = episode_ends[lengths >= behind] - behind
-        returns[rows] += np.maximum(returns[rows + 1], values[rows + 1])
-    return returns.astype(np.float32)
+    longest_first = np.argsort(-lengths, kind="stable")
+    ends, ascending = np.asarray(episode_ends)[longest_first], np.sort(lengths)
+    behind, longest = 2, int(lengths.max(initial=0))
+    while behind <= longest:
+        going_on = len(lengths) - int(np.searchsorted(ascending, behind))
+        if going_on <= FEW:
+            break
+        rows = ends[:going_on] - behind
+        returns[rows] = earned(returns[rows], returns[rows + 1], rows)
+        behind += 1
+    for episode in longest_first[:FEW]:
+        last = int(episode_ends[episode]) - behind
+        for row in range(last, int(episode_ends[episode] - lengths[episode]) - 1, -1):
+            returns[row] = earned(returns[row], returns[row + 1], row)
+    return returns

@@ -22,8 +22,8 @@ SUMMED_EPISODES = 10_000
 """Episodes at most whose returns are summed to see how much they differ."""
 LONG_EPISODE = 10_000
 """Timesteps of an episode at most whose returns are summed, one by one, to see how much they differ."""
-LARGEST_SPREAD = 100.0
-"""Deviation of discounted returns, in units of the networks, beyond which the unit is made larger."""
+LARGEST_RANGE = 400.0
+"""From the least to the most discounted return, in units of the networks, beyond which the unit is made larger."""
 TOGETHER = 16_384
 """Timesteps that are read at once, for several updates: batch by batch, reading takes a sixth of learning's time."""
 
@@ -31,29 +31,37 @@ TOGETHER = 16_384
 def fit_units(functions: ValueFunctions, dataset: Dataset) -> None:
     """Set `offset` and `scale` of the functions so that rewards have unit deviation and values start near the data's.
 
-    A network output of 0 then means the mean reward, earned for as long as the discount or an episode lasts. It
-    changes where learning starts, not what it converges to. Where rewards hardly differ and returns do, as where every
-    timestep costs 1 and only the last none, the unit is `LARGEST_SPREAD`th of the returns' deviation instead: values of
-    thousands of units are learned in no time that anybody has.
+    A network output of 0 then means the mean reward, earned for as long as the discount lasts, or as it usually takes
+    to a termination. It changes where learning starts, not what it converges to. Where rewards hardly differ and
+    returns do, as where every timestep costs 1 and only the last none, the unit is a `LARGEST_RANGE`th of what returns
+    range over instead: values of thousands of units are learned in no time that anybody has.
     """
     rewards = some_rows(dataset.rewards, STATISTICS_ROWS).astype(np.float64)
+    discount, mean = functions.config.discount, float(rewards.mean())
     timesteps = dataset.num_steps / dataset.num_episodes
-    if functions.config.discount < 1:
-        timesteps = min(timesteps, 1 / (1 - functions.config.discount))
-    functions.offset.fill_(float(rewards.mean()) * timesteps)
-    spread = _some_returns(dataset, functions.config.discount).std()
-    functions.scale.fill_(max(float(deviation_and_variation(rewards)[0]), float(spread) / LARGEST_SPREAD))
+    if discount < 1:  # what is cut short would have gone on
+        endings = np.count_nonzero(np.asarray(dataset.terminations)[dataset.episode_ends - 1])
+        timesteps = min(dataset.num_steps / endings if endings else np.inf, 1 / (1 - discount))
+    functions.offset.fill_(mean * timesteps)
+    returns = _some_returns(dataset, discount, mean)
+    functions.scale.fill_(max(float(deviation_and_variation(rewards)[0]), float(np.ptp(returns)) / LARGEST_RANGE))
 
 
-def _some_returns(dataset: Dataset, discount: float) -> Float[np.ndarray, " steps"]:
-    """Return the discounted returns-to-go of episodes evenly spread over the dataset, of long ones' beginnings."""
+def _some_returns(dataset: Dataset, discount: float, mean: float) -> Float[np.ndarray, " steps"]:
+    """Return the discounted returns-to-go of episodes evenly spread over the dataset, of long ones' beginnings.
+
+    What is cut short goes on with the mean reward, as values do: else rewards that are alike would seem to fall.
+    """
     count = max(1, dataset.num_episodes * STATISTICS_ROWS // max(STATISTICS_ROWS, dataset.num_steps))
     count = min(count, SUMMED_EPISODES)
     chosen = np.linspace(0, dataset.num_episodes - 1, count).astype(np.int64)
     starts = dataset.episode_starts[chosen]
     ends = np.minimum(dataset.episode_ends[chosen], starts + LONG_EPISODE)
-    rewards = np.concatenate([dataset.rewards[start:end] for start, end in zip(starts, ends, strict=True)])
-    return discounted_returns_to_go(rewards, np.cumsum(ends - starts), discount)
+    rewards = np.concatenate([dataset.rewards[start:end] for start, end in zip(starts, ends, strict=True)], dtype=float)
+    last = np.cumsum(ends - starts) - 1
+    if discount < 1:
+        rewards[last[~np.asarray(dataset.terminations)[ends - 1]]] += discount * mean / (1 - discount)
+    return discounted_returns_to_go(rewards, last + 1, discount)
 
 
 class TransitionSampler:
