@@ -115,7 +115,7 @@ def test_a_file_is_not_blamed_for_memory_that_is_missing(tmp_path, monkeypatch):
     def fail(*_, **__):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 12 bytes")
 
-    monkeypatch.setattr("foretell.training.checkpoints.load", fail)
+    monkeypatch.setattr("foretell.training.checkpoints.read_safetensors", fail)
     with pytest.raises(RuntimeError, match="tried to allocate"):
         load_tensors(tmp_path / "a.safetensors")
     for short, kind in ((True, MemoryError), (False, hdf5.DatasetError)):

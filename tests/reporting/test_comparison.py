@@ -44,7 +44,7 @@ def write_run(path, found, *, seed=0, condition="return", width=8, events=True, 
     data = {"name": "data", "lowest_return": -1500.0, "highest_return": -200.0}
     write_json(path / "config.json", sealed({
         "kind": "sequence", "algorithm": "decision-transformer", "condition": condition, "seed": seed,
-        "model": {"width": width}, "dataset": data, "environment": environment and {"name": environment},
+        "model": {"width": width}, "dataset": data, **({"environment": {"name": environment}} if environment else {}),
     }))  # fmt: skip
     if events:
         learned = [(1_000, -900.0 + seed), (2_000, -300.0 + seed)]

@@ -108,10 +108,10 @@ def test_safetensors_that_nobody_sealed_are_refused(tmp_path):
 @pytest.mark.parametrize("file", ["config.json", "model.safetensors", "events.jsonl"])
 def test_a_file_of_another_run_is_refused(tmp_path, file):
     mine, theirs = _finished(tmp_path / "mine"), _finished(tmp_path / "theirs", seed=1)
-    assert load_run(mine)[1]["count"] == 0
+    assert load_run(mine, whole=False)[1]["count"] == 0
     shutil.copy(theirs / file, mine / file)
     with pytest.raises(CheckpointError):
-        (load_run if file != "events.jsonl" else read_events)(mine)
+        read_events(mine) if file == "events.jsonl" else load_run(mine, whole=False)
 
 
 def test_a_changed_digit_of_the_configuration_is_refused(tmp_path):

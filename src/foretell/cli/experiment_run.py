@@ -13,6 +13,7 @@ from foretell.cli.flags import flags_of, model_prefix
 from foretell.cli.jobs import Job, run_jobs
 from foretell.core.errors import UsageError
 from foretell.core.files import read_json, read_json_lines, write_json, write_json_lines
+from foretell.core.forms import check_form
 from foretell.core.locks import folder_lock
 from foretell.core.space import require_room
 from foretell.evaluation.configs import ActingConfig, PlanningConfig
@@ -77,7 +78,11 @@ class ExperimentRun:
     @property
     def wall_seconds(self) -> float:
         """Seconds that all starts together spent on the jobs."""
-        return float(read_json(self._elapsed)["wall_seconds"]) if self._elapsed.exists() else 0.0
+        if not self._elapsed.exists():
+            return 0.0
+        found = read_json(self._elapsed)
+        check_form(found, {"wall_seconds": float}, str(self._elapsed), "Remove it and run the same command again.")
+        return max(0.0, float(found["wall_seconds"]))
 
     def report(self) -> list[Path]:
         """Gather the records and write tables, figures and page."""
@@ -243,10 +248,14 @@ def _extends(here: Any, there: Any) -> bool:
     """Whether `here` says what `there` says, and perhaps more: a method or a setting that is new since."""
     if isinstance(here, dict) and isinstance(there, dict):
         return all(name in here and _extends(here[name], there[name]) for name in there)
-    if isinstance(here, list) and isinstance(there, list) and all(isinstance(item, dict) for item in [*here, *there]):
+    if isinstance(here, list) and isinstance(there, list) and all(map(_is_named, [*here, *there])):
         named = {item["name"]: item for item in here}
         return all(item["name"] in named and _extends(named[item["name"]], item) for item in there)
     return here == there
+
+
+def _is_named(item: Any) -> bool:
+    return isinstance(item, dict) and isinstance(item.get("name"), str)
 
 
 def _plain(value: Any) -> Any:

@@ -21,7 +21,7 @@ from foretell.cli.collect import Collect
 from foretell.cli.evaluate import Evaluate
 from foretell.cli.inspect import Inspect
 from foretell.cli.own_environments import with_own_environments
-from foretell.cli.progress import tell
+from foretell.cli.progress import printable, tell
 from foretell.cli.report import Report
 from foretell.cli.reproduce import Reproduce
 from foretell.cli.train import Train
@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None, out: TextIO | None = None) -> i
 def _print_result(text: str, out: TextIO) -> None:
     """Raises `ResourceError` where it cannot be printed; a reader who has read enough is none."""
     try:
-        print(text, file=out, flush=True)
+        print(printable(text), file=out, flush=True)
     except BrokenPipeError:
         pass
     except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 import time
 from collections.abc import Generator
@@ -16,11 +17,23 @@ PLAIN_SECONDS = 5.0
 BAR_SECONDS = 0.1
 """Between redraws of a bar."""
 
+_STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""Control characters but tabs and ends of lines."""
+
+
+def printable(text: str) -> str:
+    r"""Return a text in which what would steer a terminal, as names in files by others may, is spelled out.
+
+    >>> printable("a\x1b[31mb")
+    'a\\x1b[31mb'
+    """
+    return _STEERING.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
 
 def tell(line: str) -> None:
     """Say a line on stderr, where that is possible: a full disk or a reader who left must not end the work."""
     with contextlib.suppress(OSError, ValueError):
-        print(line, file=sys.stderr, flush=True)
+        print(printable(line), file=sys.stderr, flush=True)
 
 
 class Meter:

@@ -10,12 +10,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import itertools
 import json
 import math
 import os
 import shutil
 import stat
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -144,11 +146,18 @@ def owner_of(folder: Path) -> str:
     return str(config.get(KEY, "")) if isinstance(config, dict) else ""
 
 
-def read_bytes(path: Path) -> bytes:
-    """Return what a file holds. Raises `OSError`, also where it is no file that ends: a pipe, a device."""
+@contextlib.contextmanager
+def open_file(path: Path) -> Generator[BufferedReader]:
+    """Open a file to read bytes. Raises `OSError`, also where it is no file that ends: a pipe, a device."""
     with open(path, "rb", opener=system.open_at_once) as handle:
         if not stat.S_ISREG(os.fstat(handle.fileno()).st_mode):
             raise OSError(errno.EINVAL, "not a regular file")
+        yield handle
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return what a file holds. Raises `OSError` as `open_file` does."""
+    with open_file(path) as handle:
         return handle.read()
 
 
@@ -224,15 +233,20 @@ def read_json_lines(path: Path, *, first: int | None = None) -> list[dict[str, A
     taken as they are. Raises `CheckpointError` where anything else cannot be read or is not what was written.
     """
     path = Path(path)
+    records: list[Any] = []
+    lines: list[bytes] = []
+    tail: bytes | None = None
     try:
-        content = read_bytes(path)
+        for line in _lines(path):
+            tail = line if not line.endswith(b"\n") else b""
+            if not tail and line.strip():
+                if first is None or len(records) < first:
+                    records.append(_parse_line(path, len(lines) + 1, line))
+                lines.append(line.removesuffix(b"\n"))
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error}); expected one JSON object a line.") from None
-    if not content and first is None:
+    if tail is None and first is None:
         raise CheckpointError(f"{path}: is empty; expected one JSON object a line. Restore the file.")
-    *whole, tail = content.split(b"\n")
-    lines = [line for line in whole if line.strip()]
-    records = [_parse_line(path, number, line) for number, line in enumerate(lines[:first], start=1)]
     if tail and (first is None or len(records) < first):
         try:
             records.append(parse_json(tail.decode("utf-8")))
@@ -249,6 +263,19 @@ def read_json_lines(path: Path, *, first: int | None = None) -> list[dict[str, A
             f"{path}: line {error} is not what Foretell wrote there (its checksum does not fit); the file was changed, "
             "cut short or is another run's. Restore it."
         ) from None
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    """Yield the lines of a file, one after the other. Raises `CheckpointError` for one longer than any of ours."""
+    with open_file(path) as handle:
+        for number in itertools.count(1):
+            if not (line := handle.readline(MAX_JSON_BYTES + 1)):
+                return
+            if len(line) > MAX_JSON_BYTES:
+                raise CheckpointError(
+                    f"{path}: line {number} is not JSON (expected at most {MAX_JSON_BYTES} bytes); restore the file."
+                )
+            yield line
 
 
 def _parse_line(path: Path, number: int, line: bytes) -> Any:

@@ -122,7 +122,7 @@ def _locked(path: Path, held: Path) -> tuple[int, bool]:
         with resource_errors(held):
             make_folder(path.parent)
             ours = not path.exists()
-            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
         if early := _EARLY.pop(_identity(handle), None):
             os.close(handle)
             return early

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from foretell.core.errors import UsageError
-from foretell.core.files import read_sealed_json
+from foretell.core.run_forms import read_config
 from foretell.core.run_settings import differences, flat, is_of_one_seed
 
 REPORT = ("table.json", "table.md", "report.html", "figures")
@@ -30,7 +30,7 @@ def _is_a_seeds(run: Path) -> bool:
 def require_the_same(folder: Path, asked: Mapping[str, Any]) -> None:
     """Raise `UsageError` where a seed in the folder was trained with other settings than these (JSON values)."""
     for run in runs_of_seeds(folder)[:1]:
-        if different := differences(read_sealed_json(run / "config.json"), asked):
+        if different := differences(read_config(run / "config.json"), asked):
             raise UsageError(
                 f"{run}: was trained otherwise ({different}); the seeds of a folder differ in nothing else. Choose "
                 "another --out, or the same settings."
@@ -42,7 +42,7 @@ def require_alike(runs: Sequence[Path]) -> None:
 
     Each holds the seed that its folder is named after.
     """
-    configs = [read_sealed_json(run / "config.json") for run in runs]
+    configs = [read_config(run / "config.json") for run in runs]
     for run, config in zip(runs, configs, strict=True):
         if f"seed-{config.get('seed')}" != run.name:
             raise UsageError(

@@ -14,13 +14,16 @@ from foretell.agents.networks import GaussianPolicy
 from foretell.agents.policy import SACPolicy
 from foretell.agents.random_policy import RandomPolicy
 from foretell.core.errors import CheckpointError, UsageError
+from foretell.core.memory import asked_for
 from foretell.core.seeding import derive_seed, stream
 from foretell.core.stepping import Rewards, TargetReturn, Where, checked_numbers, untold_count
 from foretell.environments.making import EnvironmentSpec
 from foretell.evaluation.acting import acting_policy
 from foretell.evaluation.configs import ACTING, ActingConfig, PlanningConfig, ValueActingConfig
 from foretell.evaluation.protocol import Policy
+from foretell.evaluation.sizes import check_layers, check_sizes
 from foretell.models.configs import SequenceShape
+from foretell.models.interface import SequenceModel
 from foretell.models.registry import build_model
 from foretell.sequences.defaults import usual_defaults
 from foretell.sequences.normalization import Normalization
@@ -30,6 +33,8 @@ from foretell.values.asking import Asking
 from foretell.values.configs import IQLConfig
 from foretell.values.functions import ValueFunctions
 
+MISFITS = (KeyError, TypeError, RuntimeError, ValueError, AttributeError, IndexError, ArithmeticError)
+"""What comes of a configuration that somebody changed."""
 ASKED = "asking/"
 """Prefix of the tensors in `model.safetensors` that say what the policy asks for; the others are the network's."""
 
@@ -106,15 +111,22 @@ def restore_policy(
         assert not isinstance(settings, ValueActingConfig)  # it is of value functions alone
         sizes = dict(config["shape"])
         shape = SequenceShape(observation_shape=tuple(sizes.pop("observation_shape")), **sizes)
-        model = build_model(config["algorithm"], config["model"], shape, torch.Generator())
+
+        def build() -> SequenceModel:
+            return build_model(config["algorithm"], config["model"], shape, torch.Generator())
+
+        check_sizes(config["shape"] | config["model"], tensors, build)
+        model = build()
         asked = {name.removeprefix(ASKED): value for name, value in tensors.items() if name.startswith(ASKED)}
         model.load_state_dict({name: value for name, value in tensors.items() if not name.startswith(ASKED)})
         normalization = Normalization.from_json(config["normalization"])
         told = "none" if plans(config) else config["condition"]
         asking = Asking.restore(told, normalization, shape.max_timesteps, asked)
         return acting_policy(model, normalization, asking, settings, config["condition"], functions)
-    except (KeyError, TypeError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
+    except (*MISFITS, CheckpointError) as error:
+        if asked_for(error):
+            raise
+        reason = (str(error) or type(error).__name__).splitlines()[0].removesuffix(".")
         raise CheckpointError(f"config.json and model.safetensors do not make a policy ({reason}).") from None
 
 
@@ -150,6 +162,7 @@ def acting_of(config: Mapping[str, Any], changes: Mapping[str, Any]) -> ActingCo
 
 def restore_values(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> ValueFunctions:
     """Build the value functions that a run folder of implicit Q-learning describes."""
+    check_layers(config["values"]["hidden_sizes"], tensors)
     settings = dict(config["values"])
     settings["hidden_sizes"] = tuple(settings["hidden_sizes"])
     return ValueFunctions.restore(IQLConfig(**settings), Normalization.from_json(config["normalization"]), tensors)
@@ -158,6 +171,7 @@ def restore_values(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> 
 def restore_sac(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> SACPolicy:
     """Build a SAC policy that samples (`act`) or acts deterministically (`best`)."""
     spec = config["environment"]
+    check_layers(config["agent"]["hidden_sizes"], tensors)
     observation_dim = int(np.prod(spec["observation_shape"]))
     network = GaussianPolicy(observation_dim, spec["action_dim"], config["agent"]["hidden_sizes"], torch.Generator())
     network.load_state_dict({name.removeprefix("policy."): value for name, value in tensors.items()})

@@ -9,7 +9,9 @@ from typing import Any
 
 from foretell.core.errors import CheckpointError
 from foretell.core.files import read_json_lines, write_json_lines
+from foretell.core.forms import check_form
 from foretell.core.locks import a_turn
+from foretell.core.run_forms import RECORD
 from foretell.core.warning import warn_caller
 from foretell.evaluation.protocol import Outcome
 
@@ -37,11 +39,14 @@ def read_records(path: Path) -> list[dict[str, Any]]:
         records = read_json_lines(path) if path.exists() else []
     except CheckpointError as error:
         raise CheckpointError(f"{error} Records would be added to it; to keep it, choose another --out.") from None
-    try:
-        for record in records:
-            _identity(record)
-    except (KeyError, TypeError):
-        raise CheckpointError(f"{path}: holds no evaluation records; choose another --out.") from None
+    for number, record in enumerate(records, start=1):
+        try:
+            check_form(record, dict.fromkeys(IDENTITY, object), f"record {number}", "")
+            check_form(record, RECORD, f"record {number}", "", partial=True)
+        except CheckpointError as error:
+            raise CheckpointError(
+                f"{path}: holds no evaluation records ({str(error).removesuffix('. ')}); choose another --out."
+            ) from None
     return records
 
 
@@ -55,7 +60,7 @@ def save_records(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
     with a_turn(path.parent):
         kept = {_identity(record): record for record in read_records(path)}
         known = [(kept[_identity(record)], record) for record in records if _identity(record) in kept]
-        others = sum(not _alike(old["return"], record["return"]) for old, record in known)
+        others = sum(not _alike(old.get("return"), record["return"]) for old, record in known)
         kept.update({_identity(record): dict(record) for record in records})
         write_json_lines(path, kept.values())
     if others:

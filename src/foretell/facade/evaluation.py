@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from foretell.core.errors import UsageError
-from foretell.core.files import where_it_leads
+from foretell.core.errors import CheckpointError, UsageError
+from foretell.core.files import sha256_of, where_it_leads
 from foretell.core.progress import Progress, silent
 from foretell.core.run_settings import GREEDY, alike
 from foretell.core.seeds_folder import require_alike, runs_of_seeds
@@ -64,8 +64,27 @@ def _restored(
     needed = ACTING.get(config.get("algorithm", "")) is PlanningConfig and (
         config["condition"] == "value" or (config["condition"] == "advantage" and behaviour == "value")
     )
-    functions = restore_values(*load_run(run / "values")) if needed else None
+    functions = restore_values(*_values_of(run, config)) if needed else None
     return restore_policy(config, tensors, functions=functions, acting=acting)
+
+
+def _values_of(run: Path, config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return configuration and weights of the value functions that a run was trained with.
+
+    Raises `CheckpointError` where those in its folder are of another run.
+    """
+    found, tensors = load_run(run / "values")
+    if given := config["values_from"]:
+        same = sha256_of(run / "values" / "model.safetensors") == given
+    else:
+        parts = ("values", "dataset", "normalization", "seed")
+        same = found["kind"] == "values" and all(found[part] == config[part] for part in parts)
+    if not same:
+        raise CheckpointError(
+            f"{run / 'values'}: holds value functions of another run than {run} was trained with; it was put in their "
+            "place. Restore it."
+        )
+    return found, tensors
 
 
 @usual_defaults
@@ -102,7 +121,7 @@ def evaluate(
     path_of("run", run)
     root_seed = whole("root_seed", root_seed)
     num_envs = None if num_envs is None else checked_count(num_envs)
-    where = None if out is None else _writable(out)
+    where = None if out is None else _writable(out, run)
     runs = _runs(run)
     evaluations = [
         _evaluate(
@@ -117,14 +136,18 @@ def evaluate(
     return found
 
 
-def _writable(given: Any) -> Path:
-    """Return where records go; whoever could not save would have waited for nothing."""
+def _writable(given: Any, run: str | Path) -> Path:
+    """Return where records go; whoever could not save would have waited for nothing.
+
+    A link in the run's own folder, which may be a stranger's, is not followed.
+    """
     if not isinstance(given, str | Path):
         raise UsageError(f"out is {given!r:.100}; expected the name of a file.")
     out = Path(given)
     if out.is_dir():
         raise UsageError(f"out {out}; a folder, expected the name of a file.")
-    out = where_it_leads(out)
+    if out.parent != Path(run):
+        out = where_it_leads(out)
     read_records(out)
     require_file(out)
     return out

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from foretell.core.files import read_json_lines
+from foretell.core.forms import Name, check_form
+from foretell.core.run_forms import MEND, RECORD
 from foretell.core.seeds_folder import runs_of_seeds
 from foretell.evaluation.conditioned import ConditionedPolicy
 from foretell.evaluation.policies import restore_values
@@ -47,10 +49,17 @@ def run_card(run: str | Path) -> dict[str, Any]:
 def _records_of(folder: Path, seed: int) -> list[Mapping[str, Any]]:
     """Return what was recorded of the run: in its folder, or of its seed beside all the others'."""
     records, beside = folder / "evaluations.jsonl", folder.parent / "evaluations.jsonl"
-    found = read_json_lines(records) if records.exists() else []
+    found = _read(records) if records.exists() else []
     if folder in runs_of_seeds(folder.parent) and beside.exists():
-        found += [record for record in read_json_lines(beside) if record.get("seed") == seed]
+        found += [record for record in _read(beside) if record["seed"] == seed]
     return list({tuple(record.get(name) for name in IDENTITY): record for record in found}.values())
+
+
+def _read(path: Path) -> list[Mapping[str, Any]]:
+    records = read_json_lines(path)
+    for number, record in enumerate(records, start=1):
+        check_form(record, RECORD | {"environment": Name}, f"{path}: record {number}", MEND)
+    return [*records]
 
 
 def _parameters(run: Path, config: Mapping[str, Any], tensors: Mapping[str, Any]) -> int:

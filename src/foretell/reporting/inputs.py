@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from foretell.core.errors import CheckpointError
 from foretell.core.files import read_json, read_json_lines
+from foretell.core.forms import Name, check_form
+from foretell.core.run_forms import check_events
 from foretell.reporting.asked import Support
 from foretell.reporting.records import check_records
 
@@ -30,7 +32,26 @@ EXPERIMENT_KEYS = {
 }  # fmt: skip
 """What `experiment.json` holds: at the top, and in its parts."""
 
-EVENT_KEYS = {"episode": ("step", "return"), "evaluation": ("mean_return",)}
+FORM = {
+    "title": Name, "preset": str, "quick": bool, "commands": list, "versions": {...: str}, "wall_seconds": float,
+    "machine": str, "validation_levels": {...: (float, None)},
+    "protocol": {
+        "environment": Name, "root_seed": int, "evaluation_starts": int, "training_seeds": [int], "checkpoint": str,
+        "acting": str, "target_rule": str, "bootstrap_samples": int,
+    },
+    "rows": [{
+        "name": Name, "algorithm": Name, "dataset": (Name, None), "report": (float, None), "label?": Name,
+        "condition?": Name,
+    }],
+    "curves": [{"figure": Name, "title": Name, "dataset": (Name, None), "runs": [Name], "policy?": Name}],
+}  # fmt: skip
+"""Of what kind all of that is."""
+CARD = {
+    "steps?": int, "episodes?": int, "warnings?": (list, None),
+    "returns?": ({"quantiles?": ({...: float}, None), "mean?": (float, None), "max?": (float, None)}, None),
+}  # fmt: skip
+MOST_SAMPLES = 1_000_000
+"""Resamples of a bootstrap: what they take grows with them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +108,12 @@ def _check_experiment(experiment: Any, path: Path) -> None:
             raise CheckpointError(f"{path}: {part} is a {type(experiment[part]).__name__}; expected a list. {MEND}")
         for number, value in enumerate(experiment[part]):
             _check_keys(value, EXPERIMENT_KEYS[part], f"{path}: {part}[{number}]")
+    check_form(experiment, FORM, str(path), MEND)
+    for run in (run for curve in experiment["curves"] for run in curve["runs"]):
+        if PurePosixPath(run).is_absolute() or PureWindowsPath(run).drive or ".." in run.replace("\\", "/").split("/"):
+            raise CheckpointError(f"{path}: a curve is of {run!r}; expected a folder inside the experiment's. {MEND}")
+    if not 1 <= (samples := experiment["protocol"]["bootstrap_samples"]) <= MOST_SAMPLES:
+        raise CheckpointError(f"{path}: bootstrap_samples is {samples}; expected 1 to {MOST_SAMPLES:,}. {MEND}")
     for name in [curve["figure"] for curve in experiment["curves"]] + [row["name"] for row in experiment["rows"]]:
         if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
             raise CheckpointError(
@@ -105,15 +132,21 @@ def _check_keys(value: Any, keys: Sequence[str], where: str) -> None:
 def _read_card(path: Path) -> Mapping[str, Any]:
     card = read_json(path)
     _check_keys(card, (), str(path))
+    check_form(card, CARD, str(path), MEND)
+    for quantile in (card.get("returns") or {}).get("quantiles") or {}:
+        try:
+            held = 0 <= float(quantile) <= 1
+        except ValueError:
+            held = False
+        if not held:
+            raise CheckpointError(f"{path}: a quantile called {quantile!r:.60}; expected a number of 0 to 1. {MEND}")
     return card
 
 
 def read_events(path: Path) -> Sequence[Mapping[str, Any]]:
     """Return the events of a run, each with what figures read; raises `CheckpointError` where one lacks it."""
     events = read_json_lines(path)
-    for number, event in enumerate(events, start=1):
-        keys = EVENT_KEYS.get(event.get("event", ""), ()) if isinstance(event, dict) else ()
-        _check_keys(event, ("event", *keys), f"{path}: event {number}")
+    check_events(events, path)
     return events
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +11,11 @@ import numpy as np
 from jaxtyping import Float
 
 from foretell.core.errors import CheckpointError
+from foretell.core.forms import check_form, shown
+from foretell.core.run_forms import RECORD
 from foretell.core.warning import warn_caller
 
+LARGEST = sys.float_info.max
 KEYS = ("policy", "algorithm", "dataset", "seed", "start", "target", "return", "length")
 """What every record holds (docs/evaluation.md): one line per (policy, training seed, start state)."""
 
@@ -68,16 +71,17 @@ def _check_record(record: Mapping[str, Any], where: str) -> None:
     for key in ("seed", "start"):
         value = record[key]
         if not isinstance(value, int) and not (value is None and key == "seed"):
-            raise CheckpointError(f"{where} has {key} {value!r}; expected a whole number. {MEND}")
+            raise CheckpointError(f"{where} has {key} {value!r:.60}; expected a whole number. {MEND}")
     for key in ("return", "target"):
         value = record[key]
         if value is None and key == "target":
             continue
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not -LARGEST <= value <= LARGEST:
             raise CheckpointError(
-                f"{where} (policy {record['policy']!r}, seed {record['seed']}, start {record['start']}) has {key} "
-                f"{value!r}; expected a finite number. {MEND}"
+                f"{where} (policy {record['policy']!r:.200}, seed {record['seed']}, start {record['start']}) has {key} "
+                f"{shown(value)}; expected a finite number. {MEND}"
             )
+    check_form(record, RECORD, where, MEND)
 
 
 def check_alike(records: Sequence[Mapping[str, Any]], source: str) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from foretell.core.errors import CheckpointError, UsageError
-from foretell.core.files import read_json_lines, read_sealed_json
+from foretell.core.files import read_json_lines
+from foretell.core.run_forms import read_config
 from foretell.core.seeds_folder import require_alike, runs_of_seeds
 from foretell.core.warning import warn_caller
 from foretell.reporting.inputs import read_events
@@ -63,13 +64,14 @@ def _read(path: Path) -> RunResults:
     require_alike(seeds)
     found = _records_of(path, seeds)
     if seeds:
+        _check_same_data(path, seeds, found)
         runs = _recorded(path, seeds, found)
     logs = [run / "events.jsonl" for run in runs]
     return RunResults(
         path=path,
         label=label,
         records=found,
-        config=read_sealed_json((runs or seeds)[0] / "config.json"),
+        config=read_config((runs or seeds)[0] / "config.json"),
         events=[read_events(log) for log in logs if log.exists()],
     )
 
@@ -94,6 +96,19 @@ def _recorded(path: Path, seeds: Sequence[Path], records: Sequence[Mapping[str, 
             f"evaluate {path}` for all."
         )
     return found
+
+
+def _check_same_data(path: Path, seeds: Sequence[Path], records: Sequence[Mapping[str, Any]]) -> None:
+    """Raise `CheckpointError` where records are of seeds that learned from other data: of another folder's."""
+    for run in seeds:
+        config = read_config(run / "config.json")
+        seed, learned = config.get("seed"), (config.get("dataset") or {}).get("fingerprint")
+        own = [one for one in records if one["seed"] == seed]
+        if learned and any(one.get("data") not in (None, learned[:16]) for one in own):
+            raise CheckpointError(
+                f"{path}: its records of seed {seed} are of a run on other data than {run}; they are another "
+                f"folder's. Restore them, or run `foretell evaluate {path}` again."
+            )
 
 
 def _records_of_one(run: Path) -> list[Mapping[str, Any]]:

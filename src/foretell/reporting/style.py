@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import Formatter, MaxNLocator
 
 from foretell.core.decimals import decimals_of
+from foretell.core.errors import UsageError
 from foretell.core.files import atomic_path
 
 # Okabe and Ito's palette, which stays apart for every common kind of colour blindness. One colour, one meaning.
@@ -79,6 +80,7 @@ LABEL_GAP = 0.07
 """Least distance between two labels beside the axes, as a share of the axes' height: one line of text."""
 
 
+FIGURES = "figures"
 _ONE_AT_A_TIME = threading.Lock()
 
 
@@ -89,6 +91,8 @@ def write_figure(stem: Path, size: tuple[float, float], paint: Callable[[Figure,
     at a time: they are the whole process's). Ids in the SVG come
     from the name, and no date or version is written, so that the same numbers give the same bytes.
     """
+    if stem.parent.is_symlink() and stem.parent.name == FIGURES:  # of a folder that may be a stranger's
+        raise UsageError(f"{stem.parent}: is a link; expected a folder of figures. Remove it.")
     with _ONE_AT_A_TIME, matplotlib.rc_context(), _quiet(logging.getLogger(font_manager.__name__)):
         matplotlib.rcdefaults()  # a user's own matplotlibrc must not change the figures
         matplotlib.rcParams.update({**STYLE, "font.family": _fonts(), "svg.hashsalt": stem.name})

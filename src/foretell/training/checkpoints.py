@@ -5,31 +5,31 @@ from __future__ import annotations
 import hashlib
 import shutil
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, save, save_file
+from safetensors.torch import save, save_file
 from torch import Tensor
 
 from foretell.core.checksums import KEY, sealed
 from foretell.core.errors import CheckpointError, DivergedError, ResourceError
 from foretell.core.files import (
-    MAX_JSON_BYTES,
     atomic_path,
     free_space,
     make_folder,
-    parse_json,
-    read_bytes,
     read_sealed_json,
     resource_errors,
     sha256_of,
     write_json,
 )
+from foretell.core.forms import check_form
 from foretell.core.memory import asked_for
 from foretell.core.system import OPEN_FILES_STAY, flush, rename
+from foretell.training.tensor_files import read_safetensors
 
 KEPT = 3
 """Newest checkpoints that stay; an older one goes only after a newer one was verified."""
@@ -63,6 +63,19 @@ def _write(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> 
         path.chmod(mode)
 
 
+def loaded(load: Callable[[], None], folder: Path) -> None:
+    """Have what a checkpoint holds put in its place. Raises `CheckpointError` where it is of something else."""
+    try:
+        load()
+    except (KeyError, TypeError, RuntimeError, ValueError, IndexError) as error:
+        if asked_for(error):
+            raise
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise CheckpointError(
+            f"{folder}: a checkpoint does not fit what is trained ({reason}). Remove it and run the same command again."
+        ) from None
+
+
 def load_tensors(path: Path, owner: str | None = None) -> dict[str, Tensor]:
     """Read the tensors that `save_tensors` wrote.
 
@@ -74,20 +87,19 @@ def load_tensors(path: Path, owner: str | None = None) -> dict[str, Tensor]:
             "again, and it goes on."
         )
     try:
-        content = read_bytes(path)
-        length = int.from_bytes(content[:8], "little")
-        if length > MAX_JSON_BYTES:
-            raise ValueError(f"a header of {length} bytes")
-        metadata = parse_json(content[8 : 8 + length].decode("utf-8")).get("__metadata__")
-        tensors = load(content)
-        digest, _, whose = metadata[KEY].partition(" ")
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+        tensors, metadata = read_safetensors(path)
+        if not isinstance(known := metadata.get(KEY), str):
+            raise ValueError("no checksum of Foretell's")
+        digest, _, whose = known.partition(" ")
+    except (OSError, ValueError, RuntimeError) as error:
         if asked_for(error):
             raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"{path}: cannot be read ({reason}); expected the safetensors of a run.") from None
     if digest != _digest(tensors, whose):
         raise CheckpointError(f"{path}: is not what was written (its checksum does not fit). {_MEND}")
+    if unfit := [name for name, one in tensors.items() if one.is_floating_point() and not one.isfinite().all()]:
+        raise CheckpointError(f"{path}: {unfit[0]:.100} is not finite, which no run that was saved is. {_MEND}")
     if owner is not None and whose != owner:
         raise CheckpointError(f"{path}: belongs to a run of another configuration. {_MEND}")
     return tensors
@@ -114,7 +126,7 @@ def save_checkpoint(folder: Path, update: int, state: Mapping[str, Tensor], fact
     with resource_errors(final):
         make_folder(folder)
         for left in folder.glob(".building-*"):  # by a start that died here
-            shutil.rmtree(left)
+            _remove(left)
         building.mkdir()
     save_tensors(building / _TENSORS, state)
     tensors = building / _TENSORS
@@ -123,11 +135,11 @@ def save_checkpoint(folder: Path, update: int, state: Mapping[str, Tensor], fact
     write_json(building / _MANIFEST, sealed(manifest))
     if final.exists() and _verifies_as(final, sha256):
         with resource_errors(final):
-            shutil.rmtree(building)
+            _remove(building)
         return final
     with resource_errors(final):
         if final.exists():
-            shutil.rmtree(final)
+            _remove(final)
         rename(building, final)
         flush(folder)
     _verified(final)
@@ -140,21 +152,26 @@ def let_go(folder: Path, update: int) -> None:
     newest = f"update-{update:012d}"
     for old in [path for path in _newest_first(folder) if path.name < newest][KEPT - 1 :]:
         with resource_errors(old):
-            shutil.rmtree(old)
+            _remove(old)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a checkpoint; of a link to one the link alone."""
+    folder.unlink() if folder.is_symlink() else shutil.rmtree(folder)
 
 
 def load_newest(
-    folder: Path, expected: Mapping[str, Any] | None = None
+    folder: Path, expected: Mapping[str, Any] | None = None, form: Mapping[str, Any] = MappingProxyType({})
 ) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     """Return state and manifest of the newest checkpoint that verifies; None where there is none at all.
 
-    `expected` are facts that its manifest must hold. Raises `CheckpointError` where there are checkpoints and not one
-    of them verifies.
+    `expected` are facts that its manifest must hold, `form` (`core.forms`) is what else it has to be like. Raises
+    `CheckpointError` where there are checkpoints and not one of them verifies.
     """
     problems = []
     for path in _newest_first(folder):
         try:
-            return _verified(path, expected or {})
+            return _verified(path, expected or {}, form)
         except CheckpointError as error:
             problems.append(str(error))
     if problems:
@@ -166,9 +183,12 @@ def _newest_first(folder: Path) -> list[Path]:
     return sorted(folder.glob("update-*"), reverse=True)
 
 
-def _verified(path: Path, expected: Mapping[str, Any] | None = None) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _verified(
+    path: Path, expected: Mapping[str, Any] | None = None, form: Mapping[str, Any] = MappingProxyType({})
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return tensors and manifest of one checkpoint, or raise `CheckpointError`."""
     manifest = read_sealed_json(path / _MANIFEST)
+    check_form(manifest, {**form, "update": int, "sha256": str}, str(path / _MANIFEST), _MEND)
     if path.name != f"update-{manifest.get('update', -1):012d}":
         raise CheckpointError(f"{path}: its manifest is of update {manifest.get('update')}; it was put in its place.")
     for name, value in (expected or {}).items():
@@ -201,6 +221,6 @@ def load_optimizer_tensors(prefix: str, optimizer: torch.optim.Optimizer, tensor
     states: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         if key.startswith(prefix + "/"):
-            index, name = key.removeprefix(prefix + "/").split("/")
+            index, _, name = key.removeprefix(prefix + "/").partition("/")
             states.setdefault(int(index), {})[name] = value
     optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from foretell.core.errors import StoppedError
 from foretell.core.progress import Progress, silent
+from foretell.training.checkpoints import loaded
 from foretell.training.run_folder import RunFolder
 
 Evaluate = Callable[[], Mapping[str, float]]
@@ -62,7 +63,8 @@ def train(
     if run.finished:
         return
     if resumed := run.resume():
-        training.load_state(resumed[0])
+        state = resumed[0]
+        loaded(lambda: training.load_state(state), run.path / "checkpoints")
         start = resumed[1]
         # Never of several processes at one run: they evaluate to the end, and all have to take the same updates.
         owed = _is_due(evaluate, schedule, start) and not run.has("evaluation", {"update": start})

@@ -55,7 +55,7 @@ class SharedRun(RunFolder):
     """A run folder that the first process opens and writes; the others know what it knows."""
 
     def __init__(self, path: Path, config: Mapping[str, Any], processes: Processes):
-        self._processes = processes
+        self._processes, self.path = processes, Path(path)
         processes.share(lambda: super(SharedRun, self).__init__(path, config))
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:

@@ -22,6 +22,7 @@ from torch import Tensor
 from foretell.core.checksums import KEY, sealed, sealed_lines
 from foretell.core.errors import CheckpointError, UsageError
 from foretell.core.files import read_json_lines, read_sealed_json, resource_errors, write_json, write_json_lines
+from foretell.core.run_forms import MANIFEST, check_events, read_config
 from foretell.core.run_settings import differences
 from foretell.core.seeds_folder import runs_of_seeds
 from foretell.core.space import require_room
@@ -131,7 +132,7 @@ class RunFolder:
         Raises `CheckpointError` where `events.jsonl` has fewer events than the checkpoint counted. Warns where the
         versions, threads or processor are others than those that the checkpoint was made with.
         """
-        found = load_newest(self.path / "checkpoints", {"configuration": self._checksum})
+        found = load_newest(self.path / "checkpoints", {"configuration": self._checksum}, MANIFEST)
         if found is None:
             return None
         state, manifest = found
@@ -142,6 +143,7 @@ class RunFolder:
                 f"{self.path / 'events.jsonl'}: {len(self._events)} events; the checkpoint counted {counted}. "
                 "Restore the file, or start a new run. If the folder was copied while it trained, copy the file again."
             )
+        check_events(self._events, self._events_path)
         self._warn_of_change(manifest["versions"])
         self._continued_at = int(manifest["update"])
         let_go(self.path / "checkpoints", self._continued_at)  # a start may have died before it could
@@ -232,14 +234,15 @@ class RunFolder:
         load_tensors(weights, self._checksum)
 
 
-def load_run(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def load_run(path: Path, *, whole: bool = True) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Return configuration and last weights of a finished run.
 
-    Raises `CheckpointError` where the folder is not a run, is unfinished, or a file is damaged or another run's.
+    Raises `CheckpointError` where the folder is not a run, is unfinished, or a file is damaged or another run's, and
+    where a `whole` configuration lacks a setting.
     """
     if not (Path(path) / "config.json").exists():
         raise CheckpointError(f"{path}: {_in_place_of_a_run(Path(path))}")
-    config = read_sealed_json(Path(path) / "config.json")
+    config = read_config(Path(path) / "config.json", whole=whole)
     return config, load_tensors(Path(path) / "model.safetensors", config[KEY])
 
 
@@ -258,4 +261,7 @@ def _in_place_of_a_run(path: Path) -> str:
 
 def read_events(path: Path) -> list[dict[str, Any]]:
     """Return the events of a run, oldest first. Raises `CheckpointError` where they are not as they were written."""
-    return read_json_lines(Path(path) / "events.jsonl")
+    log = Path(path) / "events.jsonl"
+    events = read_json_lines(log)
+    check_events(events, log)
+    return events

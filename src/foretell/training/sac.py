@@ -23,7 +23,7 @@ from foretell.datasets.d4rl_writer import D4RLWriter, layout_of
 from foretell.datasets.dataset import DatasetMetadata
 from foretell.environments.making import EnvironmentSpec, environment_spec, make_environments
 from foretell.sequences.scaling import ActionRange
-from foretell.training.checkpoints import load_optimizer_tensors, optimizer_tensors
+from foretell.training.checkpoints import load_optimizer_tensors, loaded, optimizer_tensors
 from foretell.training.finite import CheckedActorCritic, NotFiniteError
 from foretell.training.run_folder import RunFolder, run_versions
 
@@ -231,7 +231,7 @@ def train_sac(
         if run.finished:
             return path
         if resumed := run.resume():
-            training.load_state(*resumed)
+            loaded(lambda: training.load_state(*resumed), path / "checkpoints")
         run.require_room(
             training.agent.state_dict(), beside=sum(column.nbytes for column in training.replay.columns.values())
         )

@@ -1,0 +1,51 @@
+"""Whether a configuration's sizes are those of the weights beside it, before memory is taken for a network of them."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from foretell.core.errors import CheckpointError
+
+SMALL = 1 << 28
+"""Numbers that are taken without asking: a gigabyte."""
+
+
+def check_sizes(sizes: Mapping[str, Any], tensors: Mapping[str, Tensor], build: Callable[[], nn.Module]) -> None:
+    """Raise `CheckpointError` where a network of these sizes would be another than that of the weights.
+
+    `sizes` are numbers and lists of numbers, by name. Where they can mean no large network nothing is done; else
+    `build` is called without memory, and names and shapes are compared.
+    """
+    numbers = [one for value in sizes.values() for one in (value if isinstance(value, list) else [value])]
+    whole = sorted((one for one in numbers if isinstance(one, int) and not isinstance(one, bool)), reverse=True)
+    if any(one < 0 for one in whole):
+        raise CheckpointError(f"a size of {whole[-1]}; expected 0 or more")
+    layers = sizes.get("layers", 1)
+    if isinstance(layers, int) and layers > len(tensors):
+        raise CheckpointError(f"{layers} layers, and weights in {len(tensors)} tensors")
+    if max(12 * (layers + 2) * math.prod(whole[:2]), math.prod(whole[:3]) // 2) <= SMALL:
+        return
+    with torch.device("meta"):
+        network = build()
+    needed = {name: list(value.shape) for name, value in network.state_dict().items()}
+    for name, shape in needed.items():
+        if name not in tensors or list(tensors[name].shape) != shape:
+            found = list(tensors[name].shape) if name in tensors else "missing"
+            raise CheckpointError(f"{name} is {found}, where these sizes need {shape}")
+    beside = sum(value.numel() for name, value in network.named_buffers() if name not in needed)
+    if beside > SMALL + sum(value.numel() for value in tensors.values()):
+        raise CheckpointError(f"tables of {beside:,} numbers beside the weights")
+
+
+def check_layers(widths: Sequence[int], tensors: Mapping[str, Tensor]) -> None:
+    """Raise `CheckpointError` where perceptrons with hidden layers so wide hold more numbers than the weights."""
+    held = sum(value.numel() for value in tensors.values())
+    for one, other in itertools.pairwise([1, *widths, 1]):
+        if min(one, other) < 1 or one * other > held:
+            raise CheckpointError(f"hidden_sizes of {list(widths)}, and {held:,} numbers in the weights")
