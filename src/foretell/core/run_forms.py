@@ -65,7 +65,25 @@ def read_config(path: Path, *, whole: bool = False) -> dict[str, Any]:
     if found["kind"] not in CONFIGS:
         raise CheckpointError(f"{path}: kind is {found['kind']!r:.60}; expected one of {', '.join(CONFIGS)}. {MEND}")
     check_form(found, CONFIGS[found["kind"]], str(path), MEND)
+    if "normalization" in found:
+        _check_units(found, path)
     return found
+
+
+def _check_units(config: dict[str, Any], path: Path) -> None:
+    """Raise `CheckpointError` where a run's units are of other observations or actions than the run."""
+    sizes, units = config.get("shape", config["environment"]), config["normalization"]
+    last, several = (sizes["observation_shape"] or [1])[-1], {1, *sizes["observation_shape"][-1:]}
+    means, deviations = len(units["observation_mean"]), len(units["observation_std"])
+    if means != deviations or means not in several:
+        raise CheckpointError(
+            f"{path}: {means} means and {deviations} deviations of observations; expected {last} of each. {MEND}"
+        )
+    limits, discrete = units["action_range"], config["environment"]["num_actions"] is not None
+    count = None if limits is None else {len(limits["low"]), len(limits["high"])}
+    if (limits is None) != discrete or count not in (None, {sizes["action_dim"]}):
+        of = "choices, which have none" if discrete else f"{sizes['action_dim']} numbers"
+        raise CheckpointError(f"{path}: its range of actions is not that of {of}. {MEND}")
 
 
 def check_events(events: Sequence[Any], path: Path) -> None:
@@ -74,3 +92,5 @@ def check_events(events: Sequence[Any], path: Path) -> None:
         where = f"{path}: event {number}"
         check_form(event, EVENT, where, MEND)
         check_form(event, EVENTS.get(event["event"], {}), where, MEND)
+        if event["event"] == "evaluation" and not {"update", "step"} & event.keys():
+            raise CheckpointError(f"{where} lacks 'update'; expected when it was measured. {MEND}")

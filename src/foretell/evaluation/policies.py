@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
@@ -123,7 +124,7 @@ def restore_policy(
         told = "none" if plans(config) else config["condition"]
         asking = Asking.restore(told, normalization, shape.max_timesteps, asked)
         return acting_policy(model, normalization, asking, settings, config["condition"], functions)
-    except (*MISFITS, CheckpointError) as error:
+    except (*MISFITS, CheckpointError, UsageError) as error:
         if asked_for(error):
             raise
         reason = (str(error) or type(error).__name__).splitlines()[0].removesuffix(".")
@@ -171,8 +172,8 @@ def restore_values(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> 
 def restore_sac(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> SACPolicy:
     """Build a SAC policy that samples (`act`) or acts deterministically (`best`)."""
     spec = config["environment"]
-    check_layers(config["agent"]["hidden_sizes"], tensors)
-    observation_dim = int(np.prod(spec["observation_shape"]))
-    network = GaussianPolicy(observation_dim, spec["action_dim"], config["agent"]["hidden_sizes"], torch.Generator())
+    inputs, actions = math.prod(spec["observation_shape"]), spec["action_dim"]
+    check_layers([inputs, *config["agent"]["hidden_sizes"], actions], tensors)
+    network = GaussianPolicy(inputs, actions, config["agent"]["hidden_sizes"], torch.Generator())
     network.load_state_dict({name.removeprefix("policy."): value for name, value in tensors.items()})
     return SACPolicy(network, ActionRange(low=tuple(spec["action_low"]), high=tuple(spec["action_high"])))

@@ -11,7 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from foretell.core.errors import CheckpointError
+from foretell.core.forms import shown
 
+LARGEST = 1_000_000
+"""Of any one size of a network, and of the timesteps that it sees."""
 SMALL = 1 << 28
 """Numbers that are taken without asking: a gigabyte."""
 
@@ -22,12 +25,14 @@ def check_sizes(sizes: Mapping[str, Any], tensors: Mapping[str, Tensor], build: 
     `sizes` are numbers and lists of numbers, by name. Where they can mean no large network nothing is done; else
     `build` is called without memory, and names and shapes are compared.
     """
+    for name in ("context_length", "width", "layers", "heads", "bins"):
+        if not isinstance(one := sizes.get(name, 0), int) or not 0 <= one <= LARGEST:
+            raise CheckpointError(f"{name} is {shown(one)}; expected a whole number up to {LARGEST:,}")
     numbers = [one for value in sizes.values() for one in (value if isinstance(value, list) else [value])]
     whole = sorted((one for one in numbers if isinstance(one, int) and not isinstance(one, bool)), reverse=True)
     if any(one < 0 for one in whole):
         raise CheckpointError(f"a size of {whole[-1]}; expected 0 or more")
-    layers = sizes.get("layers", 1)
-    if isinstance(layers, int) and layers > len(tensors):
+    if (layers := sizes.get("layers", 1)) > len(tensors):
         raise CheckpointError(f"{layers} layers, and weights in {len(tensors)} tensors")
     if max(12 * (layers + 2) * math.prod(whole[:2]), math.prod(whole[:3]) // 2) <= SMALL:
         return
@@ -44,8 +49,10 @@ def check_sizes(sizes: Mapping[str, Any], tensors: Mapping[str, Tensor], build: 
 
 
 def check_layers(widths: Sequence[int], tensors: Mapping[str, Tensor]) -> None:
-    """Raise `CheckpointError` where perceptrons with hidden layers so wide hold more numbers than the weights."""
+    """Raise `CheckpointError` where perceptrons with layers so wide hold more numbers than the weights."""
     held = sum(value.numel() for value in tensors.values())
+    if len(widths) > len(tensors):
+        raise CheckpointError(f"{len(widths)} layers, and weights in {len(tensors)} tensors")
     for one, other in itertools.pairwise([1, *widths, 1]):
         if min(one, other) < 1 or one * other > held:
-            raise CheckpointError(f"hidden_sizes of {list(widths)}, and {held:,} numbers in the weights")
+            raise CheckpointError(f"layers of {list(widths)} numbers, and {held:,} in the weights")
