@@ -11,6 +11,7 @@ import shutil
 import pytest
 
 from foretell import facade
+from foretell.collection.recipes import collect_random
 from foretell.core.checksums import KEY, sealed, sealed_lines
 from foretell.core.files import read_json_lines, write_json, write_json_lines
 from foretell.facade.seeds import train_seeds
@@ -103,6 +104,19 @@ def test_value_functions_of_another_run_are_refused(foretell, planners):
     foretell("evaluate", one, "--episodes", 1).refusal(4, "holds value functions of another run")
 
 
+def test_a_run_that_began_with_other_weights_plans_by_its_own_values(foretell, planners, tmp_path):
+    data = collect_random("Pendulum-v1", 600, 9, tmp_path / "wider.hdf5")
+    run = facade.train(
+        data, tmp_path / "further", algorithm="trajectory-transformer", condition="value", seed=3,
+        model=TrajectoryTransformerConfig(context_length=2, width=8, layers=1, heads=1, bins=8),
+        training=TrainingConfig(updates=1, batch_size=4), initial_weights=planners[0],
+        values=IQLConfig(updates=2, batch_size=4, hidden_sizes=(8,)),
+    )  # fmt: skip
+    units = [json.loads((path / "config.json").read_text())["normalization"] for path in (run, run / "values")]
+    assert units[0] != units[1]
+    assert foretell("evaluate", run, "--episodes", 1).code == 0
+
+
 def test_given_value_functions_are_known_by_their_bytes(foretell, planners, pendulum_random, tmp_path):
     run = facade.train(
         pendulum_random, tmp_path / "told", algorithm="trajectory-transformer", condition="value",
@@ -129,6 +143,12 @@ def test_records_of_other_kinds_are_refused_wherever_they_are_read(foretell, run
     write_json_lines(path, records)
     foretell("inspect", run_copy).refusal(4, "record 1", name)
     foretell("evaluate", run_copy, "--episodes", 2).refusal(4, "holds no evaluation records", name)
+
+
+def test_a_name_that_no_record_can_have_is_refused_before_the_episodes(foretell, run_copy):
+    foretell("evaluate", run_copy, "--name", "a" * 256).refusal(2, "name has 256 letters; expected at most 255")
+    assert foretell("evaluate", run_copy, "--name", "a" * 255, "--episodes", 1).code == 0
+    assert foretell("evaluate", run_copy, "--episodes", 1).code == 0
 
 
 def test_events_of_other_kinds_are_refused(foretell, run_copy):

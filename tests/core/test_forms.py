@@ -27,8 +27,8 @@ values = st.recursive(
 
 
 @pytest.mark.parametrize(("change", "said"), [
-    ({"name": 3}, "name is 3; expected a text of at most 200 letters"),
-    ({"name": "a" * 201}, "name is 'aaa.*expected a text of at most 200"),
+    ({"name": 3}, "name is 3; expected a text of at most 255 letters"),
+    ({"name": "a" * 256}, "name is 'aaa.*expected a text of at most 255"),
     ({"count": True}, "count is True; expected a whole number"), ({"count": 1.0}, "count is 1.0; expected a whole"),
     ({"count": 10**400}, "count is a number with too many digits"),
     ({"number": "x"}, "number is 'x'; expected a finite number or null"),

@@ -20,7 +20,8 @@ class Name(str):
     """A text of at most `LONGEST_NAME` letters: figures and files are called so."""
 
 
-LONGEST_NAME = 200
+LONGEST_NAME = 255
+"""As of files, which names of data come from."""
 
 _WORDS = {
     float: "a finite number", int: "a whole number", str: "a text", bool: "true or false", dict: "an object",

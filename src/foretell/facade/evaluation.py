@@ -11,6 +11,7 @@ import numpy as np
 
 from foretell.core.errors import CheckpointError, UsageError
 from foretell.core.files import sha256_of, where_it_leads
+from foretell.core.forms import LONGEST_NAME
 from foretell.core.progress import Progress, silent
 from foretell.core.run_settings import GREEDY, alike
 from foretell.core.seeds_folder import require_alike, runs_of_seeds
@@ -77,7 +78,7 @@ def _values_of(run: Path, config: Mapping[str, Any]) -> tuple[dict[str, Any], di
     if given := config["values_from"]:
         same = sha256_of(run / "values" / "model.safetensors") == given
     else:
-        parts = ("values", "dataset", "normalization", "seed")
+        parts = ("values", "dataset", "seed")  # units may be those of the weights that a run began with
         same = found["kind"] == "values" and all(found[part] == config[part] for part in parts)
     if not same:
         raise CheckpointError(
@@ -117,6 +118,8 @@ def evaluate(
     """
     _check_by_name(acting)
     check_kinds(name=(name, str))
+    if name is not None and len(name) > LONGEST_NAME:
+        raise UsageError(f"name has {len(name)} letters; expected at most {LONGEST_NAME}.")
     check_progress(progress)
     path_of("run", run)
     root_seed = whole("root_seed", root_seed)
