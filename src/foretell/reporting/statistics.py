@@ -100,7 +100,7 @@ def interquartile_mean(values: Float[np.ndarray, " runs"]) -> float:
     ordered = np.sort(_checked(np.atleast_2d(values), "values")[0])
     edges = np.clip(np.arange(ordered.size + 1) / ordered.size, 0.25, 0.75)
     weights = np.diff(edges) / 0.5
-    return round(float(weights @ ordered), 12)
+    return round(math.fsum(weights * ordered), 12)  # not a BLAS's sum, whose last bit is the processor's
 
 
 def spearman(asked: Float[np.ndarray, " targets"], achieved: Float[np.ndarray, " targets"]) -> float:
