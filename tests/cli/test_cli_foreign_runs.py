@@ -8,11 +8,13 @@ import os
 import resource
 import shutil
 
+import numpy as np
 import pytest
 
 from foretell import facade
 from foretell.collection.recipes import collect_random
 from foretell.core.checksums import KEY, sealed, sealed_lines
+from foretell.core.errors import UsageError
 from foretell.core.files import read_json_lines, write_json, write_json_lines
 from foretell.facade.seeds import train_seeds
 from foretell.models.configs import TrajectoryTransformerConfig
@@ -58,7 +60,8 @@ def resealed(run, *changes):
     ("model.layers", 1e308, "layers is 1e+308; expected a whole number"),
     ("model.layers", 10**6, "1000000 layers, and weights in"), ("model.width", -1, "width is -1; expected"),
     ("model.width", 100_000, "where these sizes need"), ("model.context_length", 10**9, "context_length is 1000000000"),
-    ("shape.max_timesteps", 10**8, "where these sizes need"), ("shape.observation_shape", [0], "expected 0 of each"),
+    ("shape.max_timesteps", 10**8, "where these sizes need"),
+    ("shape.observation_shape", [0], "3 means and 3 deviations of observations"),
     ("model.activation", "sine", "do not make a policy"), ("training.updates", "many", "training.updates is 'many'"),
 ])  # fmt: skip
 def test_settings_that_no_run_has_are_named(foretell, run_copy, name, value, said):
@@ -115,6 +118,32 @@ def test_a_run_that_began_with_other_weights_plans_by_its_own_values(foretell, p
     units = [json.loads((path / "config.json").read_text())["normalization"] for path in (run, run / "values")]
     assert units[0] != units[1]
     assert foretell("evaluate", run, "--episodes", 1).code == 0
+
+
+def test_settings_of_acting_that_a_person_gives_are_theirs(planners):
+    with pytest.raises(UsageError, match="horizon 50"):
+        facade.load_policy(planners[0], acting={"horizon": 50})
+
+
+def test_settings_of_values_that_there_are_not_are_refused_wherever_they_are_read(foretell, planners, pendulum_random):
+    values = resealed(planners[0] / "values", ("values.foo", 1))
+    foretell("inspect", values).refusal(4, "foo")
+    resealed(planners[0], ("values.foo", 1))
+    foretell("evaluate", planners[0], "--episodes", 1).refusal(4, "foo")
+
+
+@pytest.mark.parametrize("condition", ["advantage", "return"])
+def test_data_whose_observations_were_transformed_are_learned_from(condition, tmp_path):
+    data = collect_random("Pendulum-v1", 400, 0, tmp_path / "two.hdf5", observation_transform=lambda seen: seen[:, :2])
+    values = IQLConfig(updates=2, batch_size=4, hidden_sizes=(8,))
+    with pytest.warns(UserWarning, match="Pendulum-v1 gives"):
+        run = facade.train(
+            data, tmp_path / "run", condition=condition, model=small_config("decision-transformer"),
+            training=TrainingConfig(updates=1, batch_size=4), values=values if condition == "advantage" else None,
+        )  # fmt: skip
+    policy = facade.load_policy(run / "values" if condition == "advantage" else run)
+    policy.reset(num_envs=1)
+    assert policy.act(np.zeros((1, 2), np.float32)).shape == (1, 1)
 
 
 def test_given_value_functions_are_known_by_their_bytes(foretell, planners, pendulum_random, tmp_path):
@@ -195,6 +224,11 @@ def test_records_of_another_folder_of_seeds_are_refused(foretell, data, tmp_path
     answer = foretell("report", "one", "--out", "mixed")
     assert answer.code == 4
     assert "its records of seed 0 are of a run on other data than one/seed-0" in answer.err
+    assert foretell("evaluate", "two", "--name", "beside", "--episodes", 2).code == 0
+    (tmp_path / "one/evaluations.jsonl").unlink()
+    assert foretell("evaluate", "one", "--episodes", 2).code == 0
+    assert foretell("evaluate", "two", "--name", "beside", "--episodes", 2, "--out", "one/evaluations.jsonl").code == 0
+    assert foretell("report", "one", "--out", "both").code == 0
 
 
 def test_what_would_steer_a_terminal_is_spelled_out(foretell, run_copy):

@@ -6,6 +6,8 @@ import dataclasses
 import threading
 import warnings
 
+import torch
+
 import foretell
 from foretell.core.warning import caller, on_behalf_of, warn_caller
 from foretell.facade.seeds import train_seeds
@@ -44,6 +46,13 @@ def test_public_functions_name_the_line_that_called_them(tmp_path):
         train_seeds(seen, tmp_path / "e", [0], target=1e6, **SETTINGS)
 
     assert warned(asks, "target return 1e+06 is outside") == [asks.__code__.co_firstlineno + line for line in (1, 2)]
+
+
+def test_what_pytorch_wraps_names_the_caller_too():
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        torch.no_grad()(warn_caller)("wrapped")
+    assert [one.filename for one in caught] == [__file__]
 
 
 def test_a_line_is_told_once_and_another_again():

@@ -190,6 +190,18 @@ def test_recorded_actions_that_are_not_of_the_space_are_refused(space, actions, 
         FlattenedActions(_Taking(space)).flattened(actions)
 
 
+def test_choices_of_one_alone_are_none():
+    parts = ActionParts(spaces.MultiDiscrete([1] * 70 + [2], start=np.full(71, 3)))
+    assert parts.flat == spaces.Discrete(2)
+    actions = parts.unflattened(np.array([0, 1]))
+    assert actions[:, :70].tolist() == [[3] * 70] * 2
+    assert actions[:, 70].tolist() == [3, 4]
+    assert parts.flattened(actions).tolist() == [0, 1]
+    only = ActionParts(spaces.MultiDiscrete([1, 1]))
+    assert only.flattened(only.unflattened(np.array([0]))).tolist() == [0]
+    assert only.flat == spaces.Discrete(1)
+
+
 def test_what_is_learned_as_it_is_stays_as_it_is():
     for space in (spaces.Discrete(3), spaces.Box(-1, 1, (2,))):
         env, recorded = FlattenedActions(_Taking(space)), np.array([[1], [2]])

@@ -62,13 +62,15 @@ def test_pairs_of_states_and_candidates_are_made_as_they_are_asked_about(monkeyp
     every = candidates.smaller_q(
         functions, states.repeat_interleave(len(choices), 0), choices.repeat(len(states), 1)
     ).reshape(70, -1)
-    known = candidates.smaller_q
-    monkeypatch.setattr(candidates, "smaller_q", lambda *of: asked.append(len(of[1])) or known(*of))
+    known = candidates._smaller
+    monkeypatch.setattr(candidates, "_smaller", lambda functions, pairs, width: known(
+        functions, (asked.append(len(some)) or some for some in pairs), width
+    ))  # fmt: skip
     assert torch.equal(candidates.q_of_candidates(functions, states, choices), every)
     monkeypatch.setattr(candidates, "CACHED_ROWS", 64)
     found = candidates.q_of_candidates(functions, states, choices)
     torch.testing.assert_close(found, every)
-    assert max(asked[1:]) == 64
+    assert asked[-4:] == [64, 64, 64, 18]
     assert candidates.q_of_candidates(functions, states[:0], choices).shape == (0, len(choices))
 
 

@@ -73,11 +73,12 @@ def read_config(path: Path, *, whole: bool = False) -> dict[str, Any]:
 def _check_units(config: dict[str, Any], path: Path) -> None:
     """Raise `CheckpointError` where a run's units are of other observations or actions than the run."""
     sizes, units = config.get("shape", config["environment"]), config["normalization"]
-    last, several = (sizes["observation_shape"] or [1])[-1], {1, *sizes["observation_shape"][-1:]}
     means, deviations = len(units["observation_mean"]), len(units["observation_std"])
-    if means != deviations or means not in several:
+    several = {1, *sizes["observation_shape"][-1:]} if "shape" in config else {means}  # data may have been transformed
+    if means != deviations or means not in several or not means:
         raise CheckpointError(
-            f"{path}: {means} means and {deviations} deviations of observations; expected {last} of each. {MEND}"
+            f"{path}: {means} means and {deviations} deviations of observations; expected "
+            f"{max(several) or 'some'} of each. {MEND}"
         )
     limits, discrete = units["action_range"], config["environment"]["num_actions"] is not None
     count = None if limits is None else {len(limits["low"]), len(limits["high"])}

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
-_BETWEEN = {__name__.partition(".")[0], "contextlib", "jaxtyping", "threading"}
+_BETWEEN = {__name__.partition(".")[0], "concurrent", "contextlib", "jaxtyping", "threading", "torch"}
 """Packages whose lines are no caller's: Foretell's own, and what lies between its functions."""
 
 

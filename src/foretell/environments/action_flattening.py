@@ -54,7 +54,10 @@ class ActionParts:
                 f"action space {space} has choices beside numbers; expected either. Register it within "
                 "gymnasium.wrappers.TransformAction, which rounds numbers to choices."
             )
-        self._counts = tuple(itertools.chain.from_iterable(part.counts or () for part in self._parts))
+        every = tuple(itertools.chain.from_iterable(part.counts or () for part in self._parts))
+        self._open = [i for i, count in enumerate(every) if count != 1]
+        """Which choices there are to make: of one alone there is none, and NumPy numbers 64 at most."""
+        self._counts, self._choices = tuple(every[i] for i in self._open) or (1,), len(every)
         self._ends = np.cumsum([math.prod(part.shape) for part in self._parts])[:-1]
         self.flat: spaces.Discrete | spaces.Box = spaces.Discrete(self._combinations()) if all(choices) else _row(space)
 
@@ -103,13 +106,16 @@ class ActionParts:
         rows = np.concatenate(columns, axis=1)
         if isinstance(self.flat, spaces.Box):
             return as_float32(rows)
-        return np.asarray(np.ravel_multi_index(tuple(rows.T), self._counts), np.int64)
+        chosen = rows[:, self._open] if self._open else np.zeros((len(rows), 1), np.int64)
+        return np.asarray(np.ravel_multi_index(tuple(chosen.T), self._counts), np.int64)
 
     def unflattened(self, actions: np.ndarray) -> Any:
         """Return the actions that models know as these, as a batched space has them: the inverse of `flattened`."""
         rows = np.asarray(actions)
         if isinstance(self.flat, spaces.Discrete):
-            rows = np.stack(np.unravel_index(rows.astype(np.int64), self._counts), axis=1)
+            chosen = np.stack(np.unravel_index(rows.astype(np.int64), self._counts), axis=1)
+            rows = np.zeros((len(chosen), self._choices), np.int64)
+            rows[:, self._open] = chosen[:, : len(self._open)]
         pieces = np.split(rows, self._ends, axis=1)
         return assembled(self.space, (part.restored(piece) for part, piece in zip(self._parts, pieces, strict=True)))
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any
 
@@ -34,8 +35,6 @@ from foretell.values.asking import Asking
 from foretell.values.configs import IQLConfig
 from foretell.values.functions import ValueFunctions
 
-MISFITS = (KeyError, TypeError, RuntimeError, ValueError, AttributeError, IndexError, ArithmeticError)
-"""What comes of a configuration that somebody changed."""
 ASKED = "asking/"
 """Prefix of the tensors in `model.safetensors` that say what the policy asks for; the others are the network's."""
 
@@ -102,14 +101,14 @@ def restore_policy(
     `UsageError` for settings of acting that the policy has not.
     """
     settings = acting_of(config, acting or {})
-    try:
-        if config["kind"] == "sac":
-            return AgentPolicy(restore_sac(config, tensors), tuple(config["environment"]["observation_shape"]))
-        if config["kind"] == "values":
-            functions = restore_values(config, tensors)
-            greedy = isinstance(settings, ValueActingConfig) and settings.greedy
-            return GreedyPolicy(functions) if greedy else ImitationPolicy(functions)
-        assert not isinstance(settings, ValueActingConfig)  # it is of value functions alone
+    if config["kind"] == "sac":
+        return AgentPolicy(restore_sac(config, tensors), tuple(config["environment"]["observation_shape"]))
+    if config["kind"] == "values":
+        functions = restore_values(config, tensors)
+        greedy = isinstance(settings, ValueActingConfig) and settings.greedy
+        return GreedyPolicy(functions) if greedy else ImitationPolicy(functions)
+    assert not isinstance(settings, ValueActingConfig)  # it is of value functions alone
+    with _fitting():
         sizes = dict(config["shape"])
         shape = SequenceShape(observation_shape=tuple(sizes.pop("observation_shape")), **sizes)
 
@@ -123,8 +122,24 @@ def restore_policy(
         normalization = Normalization.from_json(config["normalization"])
         told = "none" if plans(config) else config["condition"]
         asking = Asking.restore(told, normalization, shape.max_timesteps, asked)
-        return acting_policy(model, normalization, asking, settings, config["condition"], functions)
-    except (*MISFITS, CheckpointError, UsageError) as error:
+    return acting_policy(model, normalization, asking, settings, config["condition"], functions)
+
+
+@contextmanager
+def _fitting() -> Generator[None]:
+    """Raise `CheckpointError` where what is built of a run's files does not come about."""
+    try:
+        yield
+    except (
+        KeyError,
+        TypeError,
+        RuntimeError,
+        ValueError,
+        AttributeError,
+        IndexError,
+        ArithmeticError,
+        UsageError,
+    ) as error:
         if asked_for(error):
             raise
         reason = (str(error) or type(error).__name__).splitlines()[0].removesuffix(".")
@@ -163,17 +178,19 @@ def acting_of(config: Mapping[str, Any], changes: Mapping[str, Any]) -> ActingCo
 
 def restore_values(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> ValueFunctions:
     """Build the value functions that a run folder of implicit Q-learning describes."""
-    check_layers(config["values"]["hidden_sizes"], tensors)
-    settings = dict(config["values"])
-    settings["hidden_sizes"] = tuple(settings["hidden_sizes"])
-    return ValueFunctions.restore(IQLConfig(**settings), Normalization.from_json(config["normalization"]), tensors)
+    with _fitting():
+        check_layers(config["values"]["hidden_sizes"], tensors)
+        settings = dict(config["values"])
+        settings["hidden_sizes"] = tuple(settings["hidden_sizes"])
+        return ValueFunctions.restore(IQLConfig(**settings), Normalization.from_json(config["normalization"]), tensors)
 
 
 def restore_sac(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> SACPolicy:
     """Build a SAC policy that samples (`act`) or acts deterministically (`best`)."""
-    spec = config["environment"]
-    inputs, actions = math.prod(spec["observation_shape"]), spec["action_dim"]
-    check_layers([inputs, *config["agent"]["hidden_sizes"], actions], tensors)
-    network = GaussianPolicy(inputs, actions, config["agent"]["hidden_sizes"], torch.Generator())
-    network.load_state_dict({name.removeprefix("policy."): value for name, value in tensors.items()})
-    return SACPolicy(network, ActionRange(low=tuple(spec["action_low"]), high=tuple(spec["action_high"])))
+    with _fitting():
+        spec = config["environment"]
+        inputs, actions = math.prod(spec["observation_shape"]), spec["action_dim"]
+        check_layers([inputs, *config["agent"]["hidden_sizes"], actions], tensors)
+        network = GaussianPolicy(inputs, actions, config["agent"]["hidden_sizes"], torch.Generator())
+        network.load_state_dict({name.removeprefix("policy."): value for name, value in tensors.items()})
+        return SACPolicy(network, ActionRange(low=tuple(spec["action_low"]), high=tuple(spec["action_high"])))

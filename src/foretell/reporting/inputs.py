@@ -41,7 +41,7 @@ FORM = {
     },
     "rows": [{
         "name": Name, "algorithm": Name, "dataset": (Name, None), "report": (float, None), "label?": Name,
-        "condition?": Name,
+        "condition?": (Name, None),
     }],
     "curves": [{"figure": Name, "title": Name, "dataset": (Name, None), "runs": [Name], "policy?": Name}],
 }  # fmt: skip

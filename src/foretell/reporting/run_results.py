@@ -99,15 +99,15 @@ def _recorded(path: Path, seeds: Sequence[Path], records: Sequence[Mapping[str, 
 
 
 def _check_same_data(path: Path, seeds: Sequence[Path], records: Sequence[Mapping[str, Any]]) -> None:
-    """Raise `CheckpointError` where records are of seeds that learned from other data: of another folder's."""
+    """Raise `CheckpointError` where all records of a seed are of runs on other data: they are another folder's."""
     for run in seeds:
         config = read_config(run / "config.json")
         seed, learned = config.get("seed"), (config.get("dataset") or {}).get("fingerprint")
-        own = [one for one in records if one["seed"] == seed]
-        if learned and any(one.get("data") not in (None, learned[:16]) for one in own):
+        data = [one.get("data") for one in records if one["seed"] == seed]
+        if learned and data and not {None, learned[:16]} & {*data}:
             raise CheckpointError(
-                f"{path}: its records of seed {seed} are of a run on other data than {run}; they are another "
-                f"folder's. Restore them, or run `foretell evaluate {path}` again."
+                f"{path}: its records of seed {seed} are of a run on other data than {run}; they are another folder's. "
+                f"Remove {path / RECORDS} and run `foretell evaluate {path}` again."
             )
 
 

@@ -92,7 +92,7 @@ def write_figure(stem: Path, size: tuple[float, float], paint: Callable[[Figure,
     from the name, and no date or version is written, so that the same numbers give the same bytes.
     """
     if stem.parent.is_symlink() and stem.parent.name == FIGURES:  # of a folder that may be a stranger's
-        raise UsageError(f"{stem.parent}: is a link; expected a folder of figures. Remove it.")
+        raise UsageError(f"{stem.parent}: is a link; expected a folder of figures. Remove it, or choose another --out.")
     with _ONE_AT_A_TIME, matplotlib.rc_context(), _quiet(logging.getLogger(font_manager.__name__)):
         matplotlib.rcdefaults()  # a user's own matplotlibrc must not change the figures
         matplotlib.rcParams.update({**STYLE, "font.family": _fonts(), "svg.hashsalt": stem.name})

@@ -48,9 +48,9 @@ def _float32() -> Generator[None]:
         yield
     finally:
         with _lock:
-            before = _inside.pop()
-            if not _inside:
-                torch.set_default_dtype(before)
+            if len(_inside) == 1:
+                torch.set_default_dtype(_inside[0])
+            _inside.pop()
 
 
 @contextmanager

@@ -68,11 +68,12 @@ def loaded(load: Callable[[], None], folder: Path) -> None:
     try:
         load()
     except (KeyError, TypeError, RuntimeError, ValueError, IndexError) as error:
-        if asked_for(error):
+        if asked_for(error) or "CUDA" in str(error):
             raise
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise CheckpointError(
-            f"{folder}: a checkpoint does not fit what is trained ({reason}). Remove it and run the same command again."
+            f"{folder}: the newest checkpoint does not fit what is trained ({reason}). Restore it, or remove that one "
+            "and run the same command again, which continues from the one before."
         ) from None
 
 

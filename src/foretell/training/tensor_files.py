@@ -63,7 +63,7 @@ def _place(name: str, entry: Any) -> tuple[str, int, int, torch.dtype, list[int]
 
 
 def _are_counts(value: Any) -> bool:
-    return isinstance(value, list) and all(type(one) is int and one >= 0 for one in value)
+    return isinstance(value, list) and all(type(one) is int and 0 <= one < 2**63 for one in value)
 
 
 def _read(handle: BufferedReader, kind: torch.dtype, shape: list[int]) -> Tensor:

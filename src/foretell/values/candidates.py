@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
 from jaxtyping import Float, Float32
@@ -41,18 +43,24 @@ def q_of_candidates(
     Pairs are made as they go through the networks: where there are many choices, all at once would take gigabytes.
     """
     rows, count = len(states), len(candidates)
-    found = [torch.empty(0)]
-    for some in torch.arange(rows * count).split(CACHED_ROWS):
-        found.append(smaller_q(functions, states[some // count], candidates[some % count]))
-    return torch.cat(found).reshape(rows, count)
+    parts = torch.arange(rows * count).split(CACHED_ROWS)
+    pairs = (torch.cat([states[some // count], candidates[some % count]], -1) for some in parts)
+    return _smaller(functions, pairs, states.shape[1]).reshape(rows, count)
 
 
 def smaller_q(
     functions: ValueFunctions, states: Float[Tensor, "rows obs_dim"], actions: Float[Tensor, "rows action_dim"]
 ) -> Float[Tensor, " rows"]:
     """Return Q of each action in its state, the smaller of two, in network units; for any number of rows."""
-    pairs, passes, q = torch.cat([states, actions], -1).split(CACHED_ROWS), Passes(), functions.q
+    return _smaller(functions, torch.cat([states, actions], -1).split(CACHED_ROWS), states.shape[1])
+
+
+def _smaller(functions: ValueFunctions, pairs: Iterable[Tensor], observation_dim: int) -> Float[Tensor, " rows"]:
+    """Return the smaller Q of pairs that come a few at a time; memory is taken for these alone."""
+    passes, q = Passes(), functions.q
     if type(q) is not QFunctions:  # whose passes are not known
-        return torch.cat([q(*some.split([states.shape[1], actions.shape[1]], 1)).amin(0) for some in pairs])
-    with torch.no_grad():
-        return torch.cat([passes.of(q.mlp, len(some)).forward(some).squeeze(-1).amin(0) for some in pairs])
+        found = [q(some[:, :observation_dim], some[:, observation_dim:]).amin(0) for some in pairs]
+    else:
+        with torch.no_grad():
+            found = [passes.of(q.mlp, len(some)).forward(some).squeeze(-1).amin(0) for some in pairs]
+    return torch.cat(found) if found else torch.empty(0)
