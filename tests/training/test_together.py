@@ -284,9 +284,12 @@ def test_a_thread_that_cannot_start_is_not_waited_for(kind, pendulum_random, tmp
 
 
 def test_a_signal_before_anything_is_learned_ends_at_once(pendulum_random, tmp_path, monkeypatch):
+    over = threading.Event()
+
     def ranks_for_long(*_, **__):
         signal.raise_signal(signal.SIGTERM) if threading.current_thread().name == "seed 0" else None
-        time.sleep(20)
+        over.wait(20)
+        raise UsageError("the process would have ended")
 
     monkeypatch.setattr(facade.training, "told_of", ranks_for_long)
     started = time.monotonic()
@@ -294,6 +297,9 @@ def test_a_signal_before_anything_is_learned_ends_at_once(pendulum_random, tmp_p
         train_seeds(pendulum_random.path, tmp_path / "all", (0, 1), **SETTINGS)
     assert caught.value.signal_number == 15
     assert time.monotonic() - started < 10
+    over.set()  # the next test must not meet them
+    for thread in [one for one in threading.enumerate() if one.name.startswith("seed ")]:
+        thread.join()
 
 
 def test_who_takes_no_part_is_waited_for_no_more_and_one_decides_for_all():
