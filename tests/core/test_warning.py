@@ -66,24 +66,20 @@ def test_a_line_is_told_once_and_another_again():
 
 def test_a_thread_of_ours_warns_its_callers_line_and_one_of_nobody_no_line_at_all():
     here, found = caller(), []
-
-    def told():
-        found.append(caller())
-
-    def ours():
-        with on_behalf_of(here):
-            thread_has_only_foretell_below()
-
-    def thread_has_only_foretell_below():
-        exec(
-            compile("found.append(caller())", "x", "exec"), {"__name__": "foretell.x", "found": found, "caller": caller}
-        )
-
-    for work in (ours, told):
-        thread = threading.Thread(target=work)
+    ours = {
+        "__name__": "foretell.somewhere",
+        "found": found,
+        "caller": caller,
+        "here": here,
+        "on_behalf_of": on_behalf_of,
+    }
+    for code in ("found.append(caller())", "with on_behalf_of(here): found.append(caller())"):
+        thread = threading.Thread(target=exec, args=(code, ours))  # nothing but Foretell and threading below
         thread.start()
         thread.join()
-    assert found[0].filename == __file__  # `ours` itself
+    assert found[0].filename == "foretell"
+    assert found[1] is here
+    assert here.filename == __file__
     bare = threading.Thread(target=warn_caller, args=("of a thread",))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

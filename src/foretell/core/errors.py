@@ -43,7 +43,7 @@ class ResourceError(ForetellError):
 
 
 class LockedError(ForetellError):
-    """Another process is working on this run folder."""
+    """Another process, or another thread of this one, is at work on this run folder or output."""
 
     exit_code = 7
 
