@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from foretell.core.errors import ForetellError as ForetellError
     from foretell.core.returns import returns_to_go as returns_to_go
     from foretell.datasets.d4rl_writer import write_d4rl as write_d4rl
+    from foretell.datasets.d4rl_writer import write_dataset as write_dataset
     from foretell.datasets.dataset import Dataset as Dataset
     from foretell.datasets.dataset import DatasetMetadata as DatasetMetadata
     from foretell.datasets.minari import write_minari as write_minari
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from foretell.facade import train as train
     from foretell.facade import train_iql as train_iql
     from foretell.facade import train_sac as train_sac
+    from foretell.facade.seeds import train_seeds as train_seeds
     from foretell.models.configs import DecisionTransformerConfig as DecisionTransformerConfig
     from foretell.models.configs import EncoderDecoderConfig as EncoderDecoderConfig
     from foretell.models.configs import LSTMConfig as LSTMConfig
@@ -74,10 +76,12 @@ _HOMES = {
     "train": "facade",
     "train_iql": "facade",
     "train_sac": "facade",
+    "train_seeds": "facade.seeds",
     "TrainingConfig": "training.configs",
     "TrajectoryTransformerConfig": "models.configs",
     "write_comparison": "reporting.comparison_report",
     "write_d4rl": "datasets.d4rl_writer",
+    "write_dataset": "datasets.d4rl_writer",
     "write_minari": "datasets.minari",
 }
 __all__ = ["__version__", *_HOMES]

@@ -203,7 +203,9 @@ def write_d4rl(path: str | Path, episodes: Iterable[Episode], metadata: DatasetM
     """
     _check_name(path)
     if isinstance(episodes, Dataset):
-        raise UsageError(f"{path}: episodes are a Dataset; expected a list of Episode. write_dataset writes it.")
+        raise UsageError(
+            f"{path}: episodes are a Dataset; expected a list of Episode. foretell.write_dataset writes it."
+        )
     if isinstance(episodes, Episode | Mapping) or not isinstance(episodes, Iterable):
         raise _no_episodes(path, type(episodes).__name__)
     if not isinstance(metadata, DatasetMetadata):
@@ -234,7 +236,7 @@ def write_d4rl(path: str | Path, episodes: Iterable[Episode], metadata: DatasetM
 def _no_episodes(path: str | Path, found: str) -> UsageError:
     return UsageError(
         f"{path}: episodes are {found}; expected a list of Episode, and DatasetMetadata. Make a foretell.Episode of "
-        "each; of columns of many episodes a foretell.Dataset, which write_dataset writes."
+        "each; of columns of many episodes a foretell.Dataset, which foretell.write_dataset writes."
     )
 
 

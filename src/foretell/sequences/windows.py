@@ -12,6 +12,7 @@ from foretell.core.errors import UsageError
 from foretell.core.seeding import stream
 from foretell.datasets.dataset import Dataset
 from foretell.sequences.batch import SequenceBatch
+from foretell.sequences.behind import SumsBehind, running
 from foretell.sequences.native.gathering import gathering
 from foretell.sequences.normalization import Normalization
 
@@ -74,6 +75,7 @@ class WindowSampler:
         self._following = None if following is None else np.asarray(following)
         self._ends = dataset.episode_ends
         self._starts = dataset.episode_starts
+        self._behind = SumsBehind(self._rewards, self._starts, self._ends)
         lengths = self._ends - self._starts
         same = (lengths[:-1] == lengths[0]).all() and lengths[-1] <= lengths[0]
         self._length = int(lengths[0]) if same else None
@@ -182,7 +184,8 @@ class WindowSampler:
         while first < rows.stop:  # an episode at a time: each is summed to its own end
             end = self._ends[np.searchsorted(self._ends, first, side="right")]
             stop = min(end, rows.stop)
-            returns = np.cumsum(self._rewards[first:end][::-1], dtype=np.float64)[::-1]
+            (near,), sums = self._behind.nearest(np.array([stop - 1]), np.array([end]))
+            returns = running(self._rewards[first:near], 0.0 if sums is None else sums[0])[::-1]
             found[first - rows.start : stop - rows.start] = self.normalization.returns(returns[: stop - first])
             first = stop
         return found
@@ -264,16 +267,20 @@ class WindowSampler:
         """Return-to-go at each row of windows with these rewards (Eq. 3: the row's own reward included).
 
         Each is summed from the episode's end backwards, one reward at a time in float64: first what comes behind the
-        window, all windows end to end, then the window's own.
+        window, all windows end to end, then the window's own. Of long episodes, sums up to a row near by are kept.
         """
-        found = None if self._gathering is None else self._gathering.returns_to_go(rewards, last, ends)
+        ends, kept = self._behind.nearest(last, ends)
+        found = None if self._gathering is None else self._gathering.returns_to_go(rewards, last, ends, kept)
         if found is not None:
             return found
         behind = ends - last - 1
         window = np.repeat(np.arange(len(last)), behind)
         rows = np.repeat(last + np.cumsum(behind), behind) - np.arange(len(window))
+        summed = gathered(self._rewards, rows)
+        if kept is not None:  # what is kept is added before the rewards
+            window, summed = np.concatenate([np.arange(len(last)), window]), np.concatenate([kept, summed])
         sums = np.empty((rewards.shape[0], rewards.shape[1] + 1))
-        sums[:, 0] = np.bincount(window, gathered(self._rewards, rows), len(last))
+        sums[:, 0] = np.bincount(window, summed, len(last))
         sums[:, 1:] = rewards[:, ::-1]
         return np.cumsum(sums, axis=1)[:, :0:-1]
 

@@ -76,14 +76,21 @@ class Gathering:
         self._library.foretell_bring(ctypes.byref(self._data), len(last), rows.data_ptr())
 
     def returns_to_go(
-        self, rewards: Float[np.ndarray, "batch time"], last: Int[np.ndarray, " batch"], ends: Int[np.ndarray, " batch"]
-    ) -> Float[np.ndarray, "batch time"] | None:
-        """Return the return-to-go of every timestep of windows with these rewards; None of rewards not in float32."""
+        self, rewards: Float[np.ndarray, "batch time"], last: Int[np.ndarray, " batch"],
+        ends: Int[np.ndarray, " batch"], behind: Float[np.ndarray, " batch"] | None,
+    ) -> Float[np.ndarray, "batch time"] | None:  # fmt: skip
+        """Return the return-to-go of every timestep of windows with these rewards; None of rewards not in float32.
+
+        The rewards before the rows in `ends` are added to what lies `behind` them; None where nothing does.
+        """
         if self._data.rewards is None or rewards.dtype != np.float32:
             return None
         found = torch.empty(rewards.shape, dtype=torch.float64)
         given = _row_numbers(last), _row_numbers(ends), torch.from_numpy(np.ascontiguousarray(rewards)), found
-        self._library.foretell_returns(ctypes.byref(self._data), len(last), *map(Tensor.data_ptr, given))
+        self._library.foretell_returns(
+            ctypes.byref(self._data), len(last), None if behind is None else behind.ctypes.data,
+            *map(Tensor.data_ptr, given),
+        )  # fmt: skip
         return found.numpy()
 
 
@@ -120,9 +127,6 @@ def _library() -> ctypes.CDLL | None:
     except (OSError, AttributeError, subprocess.SubprocessError):
         return None
     bring.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p]
-    windows.argtypes, returns.argtypes = (
-        [*bring.argtypes, *[ctypes.c_void_p] * 4],
-        [*bring.argtypes, *[ctypes.c_void_p] * 3],
-    )
+    windows.argtypes = returns.argtypes = [*bring.argtypes, *[ctypes.c_void_p] * 4]
     windows.restype, bring.restype, returns.restype = ctypes.c_int64, None, None
     return library

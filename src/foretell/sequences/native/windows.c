@@ -112,13 +112,13 @@ int64_t foretell_windows(const Data *data, int64_t windows, const int64_t *last,
     return padded;
 }
 
-/* Returns-to-go (windows, time) of windows with these rewards: from the end of the episode backwards, one reward at a
-   time. */
-void foretell_returns(const Data *data, int64_t windows, const int64_t *last, const int64_t *ends, const float *rewards,
-                      double *found) {
+/* Returns-to-go (windows, time) of windows with these rewards: from `ends` backwards, one reward at a time, onto what lies
+   behind; null where `ends` are those of the episodes, behind which nothing does. */
+void foretell_returns(const Data *data, int64_t windows, const double *behind, const int64_t *last, const int64_t *ends,
+                      const float *rewards, double *found) {
     int64_t T = data->time;
     for (int64_t w = 0; w < windows; w++) {
-        double sum = 0.0;
+        double sum = behind ? behind[w] : 0.0;
         for (int64_t row = ends[w] - 1; row > last[w]; row--) sum += (double)data->rewards[row];
         for (int64_t t = T - 1; t >= 0; t--) found[w * T + t] = sum += (double)rewards[w * T + t];
     }
