@@ -249,11 +249,8 @@ class WindowSampler:
         return [gathered(column, rows) for column in self._columns()], timesteps, ends, mask, True
 
     def _touch(self, last: Int[np.ndarray, " batch"]) -> None:
-        """Look at one row of each window.
-
-        What lies in memory but in no cache arrives for many windows at once; read window by window, it arrives for
-        one after the other.
-        """
+        """Look at one row of each window: what lies in memory but in no cache arrives for many at once, else for one
+        after the other."""
         for column in (self._observations, self._actions, self._rewards, self._terminations):
             gathered(column, last)
 
