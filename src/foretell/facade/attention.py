@@ -18,7 +18,7 @@ from foretell.evaluation.conditioned import ConditionedPolicy
 from foretell.evaluation.planned import PlanningPolicy
 from foretell.evaluation.protocol import Policy, evaluate, validation_starts
 from foretell.facade.environments import fitting_environment
-from foretell.facade.evaluation import load_policy
+from foretell.facade.subjects import load_policy
 from foretell.models.attention_maps import AttentionMap, attention_maps
 from foretell.reporting.attention_figure import AttentionPanels, draw_attention
 from foretell.sequences.batch import SequenceBatch

@@ -13,7 +13,7 @@ from foretell.core.seeds_folder import runs_of_seeds
 from foretell.evaluation.conditioned import ConditionedPolicy
 from foretell.evaluation.policies import restore_values
 from foretell.evaluation.records import IDENTITY
-from foretell.facade.evaluation import load_policy
+from foretell.facade.subjects import load_policy
 from foretell.training.run_folder import load_run, read_events
 
 UPDATES = {"sequence": ("training", "updates"), "values": ("values", "updates"), "sac": ("agent", "total_steps")}

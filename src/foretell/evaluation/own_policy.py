@@ -1,0 +1,60 @@
+"""A policy of one's own, measured as runs are: an object that acts, or a function from observations to actions."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from foretell.core.errors import UsageError
+from foretell.core.stepping import Rewards, TargetReturn, Where
+from foretell.evaluation.protocol import Policy
+
+OWN = "own"
+"""What records call the algorithm of a policy that is no run."""
+_METHODS = ("reset", "act", "observe")
+
+
+class FunctionPolicy:
+    """A function from observations `(num_envs, ...)` to actions, one for each environment; it is told nothing else."""
+
+    def __init__(self, function: Callable[[np.ndarray], Any]):
+        """Act by `function`."""
+        self._function = function
+
+    def reset(self, num_envs: int, target_return: TargetReturn = None, where: Where | None = None) -> None:
+        """Begin new episodes, of which the function knows nothing. Raises `UsageError` for a target."""
+        del num_envs, where
+        if target_return is not None:
+            raise UsageError(
+                "target_returns are given to a function of observations alone; expected a policy that is told them, an "
+                "object with reset, act and observe."
+            )
+
+    def act(self, observations: np.ndarray) -> np.ndarray:
+        """Return what the function says; the protocol checks it."""
+        return self._function(observations)
+
+    def observe(self, rewards: Rewards) -> None:
+        """Rewards are not asked for."""
+        del rewards
+
+
+def own_policy(given: Any) -> Policy | None:
+    """Return a policy of one's own; None of what is a name: that of a run, "random" or "optimum".
+
+    Raises `UsageError` for what cannot act.
+    """
+    if isinstance(given, str | os.PathLike):
+        return None
+    has = [name for name in _METHODS if callable(getattr(given, name, None))]
+    if len(has) == len(_METHODS) and not isinstance(given, type):
+        return given
+    if callable(given) and not has and not isinstance(given, type):
+        return FunctionPolicy(given)
+    raise UsageError(
+        f"run is {given!r:.100}; expected the name of a file or folder, that of a run, or a policy of your own: an "
+        "object with reset, act and observe (foretell.Policy), or a function from observations to actions."
+    )

@@ -1,0 +1,111 @@
+"""Policies of one's own in the evaluation protocol: the same starts, records and reports as runs."""
+
+from __future__ import annotations
+
+import inspect
+
+import numpy as np
+import pytest
+
+import foretell
+from foretell.core.errors import UsageError
+from foretell.core.files import read_json_lines
+from foretell.environments.making import environment_spec
+from foretell.evaluation.policies import UniformPolicy
+from foretell.evaluation.protocol import evaluation_starts
+
+PENDULUM = "Pendulum-v1"
+
+
+class Told:
+    """Acts by what it is told, and keeps what it hears."""
+
+    def __init__(self):
+        self.heard = []
+
+    def reset(self, num_envs, target_return=None, where=None):
+        self.target = target_return
+        self.count = num_envs
+        self.heard.append("reset")
+
+    def act(self, observations):
+        return np.full((self.count, 1), 0.0 if self.target is None else np.asarray(self.target)[:, None])
+
+    def observe(self, rewards):
+        self.heard.append(rewards)
+
+
+def _by_angle(observations):
+    return -2 * np.sign(observations[:, 2:])
+
+
+def test_a_function_earns_what_a_loop_earns(tmp_path):
+    records = foretell.evaluate(
+        _by_angle, environment=PENDULUM, name="mine", episodes=2, out=tmp_path / "mine.jsonl", root_seed=3
+    )
+    import gymnasium
+
+    for record, start in zip(records, evaluation_starts(3, 2), strict=True):
+        environment, earned = gymnasium.make(PENDULUM), 0.0
+        observation, _ = environment.reset(seed=start)
+        for _ in range(200):
+            observation, reward, *_ = environment.step(_by_angle(observation[None])[0])
+            earned += float(reward)
+        assert record["return"] == pytest.approx(earned, rel=1e-4)
+        assert (record["policy"], record["algorithm"], record["seed"], record["length"]) == ("mine", "own", 0, 200)
+        assert (record["dataset"], record["settings"], record["start"]) == (None, None, start)
+    kept = read_json_lines(tmp_path / "mine.jsonl")
+    assert [{key: value for key, value in one.items() if key != "checksum"} for one in kept] == records
+
+
+def test_a_policy_is_told_its_targets_and_rewards():
+    policy = Told()
+    records = foretell.evaluate(
+        policy, environment=PENDULUM, name="told", seed=4, episodes=2, target_returns=[0.0, 1.0], num_envs=2
+    )
+    assert [record["target"] for record in records] == [0.0, 0.0, 1.0, 1.0]
+    assert {record["seed"] for record in records} == {4}
+    assert sum(isinstance(one, str) for one in policy.heard) == 2, "two of four episodes at a time"
+    assert len(policy.heard) == 2 + 2 * 200
+    untold = foretell.evaluate(policy, environment=PENDULUM, name="told", episodes=2)
+    assert [one["return"] for one in untold] == [one["return"] for one in records[:2]]
+
+
+def test_an_object_of_the_library_is_one_as_well():
+    uniform = UniformPolicy(environment_spec(PENDULUM), 0)
+    found = foretell.evaluate(uniform, environment=PENDULUM, name="mine", episodes=3)
+    named = foretell.evaluate("random", environment=PENDULUM, episodes=3)
+    assert [one["return"] for one in found] == [one["return"] for one in named]
+
+
+def test_seeds_of_a_policy_are_reported_as_one_row(tmp_path):
+    for seed in (0, 1):
+        for name, scale in (("steady", 0.0), ("pushed", 1.0 + seed)):
+            foretell.evaluate(
+                lambda observations, scale=scale: scale * _by_angle(observations) / 2,
+                environment=PENDULUM, name=name, seed=seed, episodes=4, out=tmp_path / f"{name}.jsonl",
+            )  # fmt: skip
+    foretell.write_comparison([tmp_path / "steady.jsonl", tmp_path / "pushed.jsonl"], tmp_path / "report")
+    table = (tmp_path / "report" / "table.md").read_text()
+    assert [line.split("|")[1].strip() for line in table.splitlines() if "| own |" in line] == ["steady", "pushed"]
+
+
+@pytest.mark.parametrize(
+    ("given", "asked", "message"),
+    [
+        (_by_angle, {}, "environment and under a name"),
+        (_by_angle, {"environment": PENDULUM}, "under a name"),
+        (_by_angle, {"name": "mine"}, "in an environment"),
+        (_by_angle, {"environment": PENDULUM, "name": "mine", "acting": {"horizon": 2}}, "settings of how a run"),
+        (_by_angle, {"environment": PENDULUM, "name": "mine", "target_returns": 0.0}, "function of observations alone"),
+        (_by_angle, {"environment": PENDULUM, "name": "mine", "target_returns": np.inf}, "expected finite numbers"),
+        (_by_angle, {"environment": PENDULUM, "name": "mine", "seed": -1}, "seed is -1"),
+        (lambda _: np.zeros(3), {"environment": PENDULUM, "name": "mine"}, r"act gave actions of shape \(3,\)"),
+        (Told, {"environment": PENDULUM, "name": "mine"}, "your own: an object with reset"),
+        (3, {"environment": PENDULUM, "name": "mine"}, "run is 3; expected the name of a file or folder"),
+        ("random", {"environment": PENDULUM, "seed": 1}, "a run has its own"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_evaluated_is_refused(given, asked, message):
+    with pytest.raises(UsageError, match=message):
+        inspect.unwrap(foretell.evaluate)(given, episodes=1, **asked)
