@@ -16,6 +16,7 @@ from foretell.datasets.dataset import Dataset
 from foretell.datasets.doctor_dynamics import dynamics
 from foretell.datasets.doctor_episodes import duplicates, flags, lengths, seams, starts, timesteps
 from foretell.datasets.doctor_order import order, terminations_run_on
+from foretell.datasets.doctor_resets import resets
 from foretell.datasets.doctor_values import actions, constants, environment, magnitudes
 from foretell.datasets.findings import Finding, error, first, place, warning
 from foretell.datasets.fingerprint import REPLACED
@@ -50,12 +51,14 @@ def diagnose(dataset: Dataset, spec: EnvironmentSpec | None = None) -> list[Find
     findings += _keys(dataset)
     findings += _values(dataset)
     if not any(finding.severity == "error" for finding in findings):  # the checks below compute with the values
-        findings += magnitudes(dataset, spec)
-        for check in (flags, seams, terminations_run_on, order, _fingerprint, timesteps, constants, duplicates, starts,
-                      lengths, actions):  # fmt: skip
+        begun_anew = list(resets(dataset))
+        ends = () if begun_anew else (seams, terminations_run_on)  # else these tell what follows from it, as does much
+        findings += [*begun_anew, *magnitudes(dataset, spec)]
+        for check in (flags, *ends, order, _fingerprint, timesteps, constants, duplicates, starts, lengths, actions):
             findings += check(dataset)
-        findings += environment(dataset, spec) if spec is not None else ()
-        findings += dynamics(dataset, spec)
+        if not begun_anew:
+            findings += environment(dataset, spec) if spec is not None else ()
+            findings += dynamics(dataset, spec)
     return sorted(findings, key=lambda finding: finding.severity != "error")
 
 

@@ -116,7 +116,8 @@ def _cuts(dataset: Dataset, following: np.ndarray) -> Iterator[Finding]:
     for ended, make, words in (
         (dataset.terminations[last], error, "terminations is True at {}, and the next episode goes on from there; "
          "expected nothing after the task's own end. Clear the flag, or move it to 'timeouts'; where these alone say "
-         "where episodes end, give --ends-at timeouts."),
+         "where episodes end, give --ends-at timeouts. Rows that only reset, as Gymnasium's vector environments "
+         "record them behind each end, are to be left out."),
         (~np.asarray(dataset.terminations)[last], warning, "truncations is True at {}, and the next episode goes on "
          "from there; was one recording cut in two?"),
     ):  # fmt: skip

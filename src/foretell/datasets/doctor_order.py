@@ -13,14 +13,12 @@ from collections.abc import Iterator
 import numpy as np
 
 from foretell.datasets.dataset import Dataset
-from foretell.datasets.findings import Finding, place, some_rows, spread, spread_rows, warning
+from foretell.datasets.findings import Finding, distance, numbers, place, some_rows, spread, spread_rows, warning
 
 SAMPLE = 2_000
 """Pairs of rows that are looked at for each distance between them."""
 ENOUGH = 200
 """Fewer pairs tell nothing."""
-WIDEST = 64
-"""Numbers of an observation that are looked at, evenly spread over wider ones."""
 SIDE_BY_SIDE = 64
 """Up to so many environments, stepped side by side, are looked for."""
 MIXED, FEW = 0.6, 0.1
@@ -82,7 +80,7 @@ class _Apart:
 
     def __init__(self, dataset: Dataset, rows: np.ndarray) -> None:
         self.dataset = dataset
-        here, behind = _numbers(dataset, rows), _numbers(dataset, rows + 1)
+        here, behind = numbers(dataset, rows), numbers(dataset, rows + 1)
         steps = np.abs(here - behind[_mixed(len(rows))])
         self.moving = np.mean(steps > 0, axis=0) >= MOVING
         self.here, self.behind = here[:, self.moving], behind[:, self.moving]
@@ -96,7 +94,7 @@ class _Apart:
             rows = spread_rows(self.dataset, SAMPLE, after=timesteps)
             self.known[timesteps] = None
             if len(rows) >= ENOUGH and self.moving.any():
-                steps = np.abs(_numbers(self.dataset, rows + timesteps) - _numbers(self.dataset, rows))
+                steps = np.abs(numbers(self.dataset, rows + timesteps) - numbers(self.dataset, rows))
                 self.known[timesteps] = np.minimum(steps[:, self.moving], self.most).mean(axis=0) / self.usual
         return self.known[timesteps]
 
@@ -147,7 +145,7 @@ def _correlation(ones: np.ndarray, others: np.ndarray, *, own: bool = True) -> f
 
 def _between(dataset: Dataset) -> tuple[int, int, int] | None:
     """Return a row and the two nearest to it, between which it lies, where most lie so; None where they do not."""
-    values = _numbers(dataset, np.arange(dataset.num_steps))
+    values = numbers(dataset, np.arange(dataset.num_steps))
     deviation = values.std(axis=0)
     values = ((values - values.mean(axis=0)) / np.where(deviation > 0, deviation, 1.0))[:, deviation > 0]
     asked = spread(len(values), ASKED)
@@ -171,12 +169,12 @@ def terminations_run_on(dataset: Dataset) -> Iterator[Finding]:
     rows = spread_rows(dataset, SAMPLE)
     if len(rows) < ENOUGH:
         return
-    here = _numbers(dataset, rows)
+    here = numbers(dataset, rows)
     deviation = np.maximum(here.std(axis=0), 1e-12)
-    inside = np.quantile(_distance(here, _numbers(dataset, rows + 1), deviation), INSIDE)
+    inside = np.quantile(distance(here, numbers(dataset, rows + 1), deviation), INSIDE)
     some = some_rows(last, SAMPLE)
-    ends, starts = _numbers(dataset, some), _numbers(dataset, some + 1)
-    across, elsewhere = _distance(ends, starts, deviation), _distance(ends, starts[_mixed(len(some))], deviation)
+    ends, starts = numbers(dataset, some), numbers(dataset, some + 1)
+    across, elsewhere = distance(ends, starts, deviation), distance(ends, starts[_mixed(len(some))], deviation)
     runs_on = across <= inside
     if inside >= WHITE * elsewhere.mean() or across.mean() >= NEARER * elsewhere.mean() or runs_on.mean() < RUN_ON:
         return  # noise; or every start lies close to every end
@@ -189,14 +187,6 @@ def terminations_run_on(dataset: Dataset) -> Iterator[Finding]:
                   f"goes on where the last one ended (first: {where}), in steps as small as those within episodes; "
                   "expected nothing after the task's own end. Does 'terminals' say that the goal is reached, and the "
                   f"episode goes on? {mend}")  # fmt: skip
-
-
-def _distance(ones: np.ndarray, others: np.ndarray, deviation: np.ndarray) -> np.ndarray:
-    return np.asarray(np.sqrt((((ones - others) / deviation) ** 2).mean(axis=1)))
-
-
-def _numbers(dataset: Dataset, rows: np.ndarray) -> np.ndarray:
-    return dataset.observations[rows][:, spread(dataset.observation_shape[0], WIDEST)].astype(np.float64)
 
 
 def _mixed(count: int) -> np.ndarray:

@@ -11,6 +11,9 @@ import numpy as np
 from foretell.datasets.dataset import Dataset
 from foretell.datasets.fingerprint import BLOCK_ROWS
 
+WIDEST = 64
+"""Numbers of an observation that are looked at, evenly spread over wider ones."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
@@ -87,3 +90,13 @@ def spread(count: int, most: int) -> np.ndarray:
         return np.arange(count)
     golden = (5**0.5 - 1) / 2
     return np.sort((np.arange(most) * golden % 1 * count).astype(np.int64))
+
+
+def numbers(dataset: Dataset, rows: np.ndarray) -> np.ndarray:
+    """Return observations at these rows, at most `WIDEST` numbers of each: `(rows, numbers)` float64."""
+    return dataset.observations[rows][:, spread(dataset.observation_shape[0], WIDEST)].astype(np.float64)
+
+
+def distance(ones: np.ndarray, others: np.ndarray, deviation: np.ndarray) -> np.ndarray:
+    """Return how far apart rows of `numbers` are: root mean square of their differences, in deviations."""
+    return np.asarray(np.sqrt((((ones - others) / deviation) ** 2).mean(axis=1)))
