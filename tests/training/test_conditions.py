@@ -272,7 +272,7 @@ def test_value_functions_of_other_data_and_other_kinds_are_refused(learned, runs
     with pytest.raises(UsageError, match="expected one of `foretell train --algorithm iql`"):
         _train(tmp_path / "run", "value", values=None, values_from=runs["return"])
     wide = ActionRange(low=(-9.0, -9.0), high=(9.0, 9.0))
-    with pytest.raises(UsageError, match="learned from other data"):
+    with pytest.raises(UsageError, match=r"other units than are read here \(action_range\)"):
         _train(tmp_path / "run", "value", values=None, values_from=learned, action_range=wide)
     with pytest.raises(Killed):
         facade.train_iql(_data(), tmp_path / "half", values=VALUES, progress=_killed_at(12))

@@ -168,3 +168,15 @@ def test_another_number_of_actions_is_another_network(tmp_path):
     three = make_dataset([9, 5], shape=replace(VECTOR, action_dim=3))
     with pytest.raises(UsageError, match="weights are of another network"):
         _train(three, tmp_path / "second", initial_weights=first)
+
+
+def test_seeds_that_each_began_with_their_own_weights_are_evaluated_as_one(pendulum_random, tmp_path):
+    for seed in (0, 1):
+        first = _train(pendulum_random, tmp_path / f"first-{seed}", "mlp", seed=seed)
+        _train(pendulum_random, tmp_path / f"more/seed-{seed}", "mlp", seed=seed, initial_weights=first)
+    records = facade.evaluate(tmp_path / "more", episodes=2)
+    assert [record["seed"] for record in records] == [0, 0, 1, 1]
+    wider = replace(small_config("mlp"), width=8)
+    _train(pendulum_random, tmp_path / "more/seed-2", "mlp", seed=2, model=wider)
+    with pytest.raises(UsageError, match=r"seed-2: differs from .*seed-0 in more than its seed \(model.width 16 there"):
+        facade.evaluate(tmp_path / "more", episodes=2)

@@ -50,7 +50,10 @@ class ExperimentRun:
             identity = {"experiment": _plain(asdict(self.experiment)), "root_seed": self.root_seed}
             marker = self.folder / "identity.json"
             if marker.exists() and not _extends(identity, read_json(marker)):
-                raise UsageError(f"{self.folder}: holds another experiment; choose another --out, or remove it.")
+                raise UsageError(
+                    f"{self.folder}: holds another experiment, of other settings or of an older Foretell's; choose "
+                    "another --out, or remove it."
+                )
             if not marker.exists() and any(entry.name != ".lock" for entry in self.folder.iterdir()):
                 raise UsageError(f"{self.folder}: exists and is no experiment of ours; choose another --out.")
             require_room(self.folder, self._missing_bytes(), "datasets")

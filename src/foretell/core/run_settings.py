@@ -12,6 +12,14 @@ MEANT = {
     "processes": 1,
 }  # fmt: skip
 """What runs meant that began before there was another choice, and say nothing."""
+NETWORKS_MEANT = {
+    "decision-transformer": {"model.action_loss": "squared", "model.timestep_embedding": "learned"},
+    **{name: {"model.action_loss": "squared"} for name in ("lstm", "mlp", "encoder-decoder")},
+    "trajectory-transformer": {"model.told": False, "model.table_smoothing": 0.0},
+}
+"""The same of their network's settings, by algorithm."""
+VALUES_MEANT = {"values.policy": True}
+"""The same of those that learned value functions."""
 SHOWN = 3
 """Differences that are told; where there are more, it is another run altogether."""
 GREEDY = "-greedy"
@@ -38,13 +46,19 @@ def differences(there: Mapping[str, Any], here: Mapping[str, Any], keys: Collect
     >>> differences({"model": {"width": 8}, "seed": 0}, {"model": {"width": 9}, "seed": 0})
     'model.width 8 there, 9 here'
     """
-    before, after = MEANT | flat(there), MEANT | flat(here)
+    before, after = _with_what_is_meant(flat(there)), _with_what_is_meant(flat(here))
     found = [
         f"{key} {before.get(key)!r} there, {after.get(key)!r} here"
         for key in (flat(here) if keys is None else keys)
         if before.get(key) != after.get(key) and not without_effect(key, before | after)
     ]
     return "; ".join(found[:SHOWN])
+
+
+def _with_what_is_meant(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return flat settings with those that a run of their kind has today, as it meant them where it does not say."""
+    network = NETWORKS_MEANT.get(settings.get("algorithm", ""), {})
+    return {**MEANT, **network, **(VALUES_MEANT if "values.updates" in settings else {}), **settings}
 
 
 def is_of_one_seed(key: str) -> bool:
@@ -58,7 +72,7 @@ def alike(settings: Mapping[str, Any], acting: Mapping[str, Any]) -> str:
     Each of them may have data of its own, have begun with weights of its own, been told by value functions of its own,
     and have been looked at more or less often.
     """
-    found = MEANT | flat({**settings, "acting": acting})
+    found = _with_what_is_meant(flat({**settings, "acting": acting}))
     own = ("dataset.", "normalization.", "values_from", "initial_weights", "validation.")
     seen = (".evaluate_every", ".log_every")
     return checksum({

@@ -15,6 +15,10 @@ REPORT = ("table.json", "table.md", "report.html", "figures")
 """What a report leaves in the folder."""
 
 
+BEGUN_WITH = ("initial_weights", "values_from", "normalization.")
+"""Settings in which seeds may differ: each may have begun with its own seed's weights, in their units, or values."""
+
+
 def runs_of_seeds(path: Path) -> list[Path]:
     """Return the run folders of all seeds that were begun in `path`, by seed; none where it is a run, or no folder."""
     if (path / "config.json").exists():
@@ -52,7 +56,7 @@ def require_alike(runs: Sequence[Path]) -> None:
     for run, other in zip(runs[1:], configs[1:], strict=True):
         first = configs[0]
         keys = dict.fromkeys((*flat(first), *flat(other)))
-        asked = [key for key in keys if not is_of_one_seed(key)]
+        asked = [key for key in keys if not (is_of_one_seed(key) or key.startswith(BEGUN_WITH))]
         if different := differences(first, other, asked):
             raise UsageError(
                 f"{run}: differs from {runs[0]} in more than its seed ({different}); a mean over both says nothing. "

@@ -7,6 +7,9 @@ from importlib.metadata import version
 
 import foretell
 
+NUMERICS = 59
+"""Changes under "Numerics" in CHANGELOG.md: a run that began before the last of them may go on with other numbers."""
+
 
 def versions(*packages: str) -> dict[str, str]:
     """Return the versions of Foretell, Python, NumPy and Gymnasium, and of further `packages`."""

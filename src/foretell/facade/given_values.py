@@ -24,14 +24,20 @@ def given_values(path: str | Path, source: Source) -> dict[str, Any]:
             f"{path}: a run of {config.get('algorithm')}; expected one of `foretell train --algorithm iql`."
         )
     here = plain(source.config())
+    there = config["normalization"]
     if config["dataset"].get(IMAGINED_FROM) == source.data.fingerprint():  # of a wider world, in its own units
-        same = config["normalization"]["action_range"] == here["normalization"]["action_range"]
+        others = ["action_range"]
+    elif config["dataset"]["fingerprint"] == here["dataset"]["fingerprint"]:
+        others = [name for name in here["normalization"] if name != "return_scale"]  # in which they measure nothing
     else:
-        same = all(config[part] == here[part] for part in ("dataset", "normalization"))
-    if not same:
         raise UsageError(
             f"{path}: its value functions were learned from other data; expected {source.data.name}, or timesteps that "
             "were imagined from it."
+        )
+    if different := [name for name in others if there[name] != here["normalization"][name]]:
+        raise UsageError(
+            f"{path}: its value functions have other units than are read here ({', '.join(different)}); expected the "
+            "same. Learn them again, by `foretell train --algorithm iql`."
         )
     return config
 

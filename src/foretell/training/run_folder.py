@@ -27,7 +27,7 @@ from foretell.core.run_settings import differences
 from foretell.core.seeds_folder import runs_of_seeds
 from foretell.core.space import require_room
 from foretell.core.system import flush
-from foretell.core.versions import versions
+from foretell.core.versions import NUMERICS, versions
 from foretell.core.warning import warn_caller
 from foretell.models.native.building import kernels
 from foretell.training.checkpoints import KEPT, let_go, load_newest, load_tensors, save_checkpoint, save_tensors
@@ -43,7 +43,8 @@ def run_versions(device: str = "cpu") -> dict[str, str]:
     processor = processor if device == "cpu" else torch.cuda.get_device_name()
     computing = kernels() if device == "cpu" else "torch"
     return {
-        **versions("torch"), "threads": str(torch.get_num_threads()), "processor": processor, "kernels": computing,
+        **versions("torch"), "numerics": str(NUMERICS), "threads": str(torch.get_num_threads()),
+        "processor": processor, "kernels": computing,
     }  # fmt: skip
 
 
@@ -154,13 +155,18 @@ class RunFolder:
         return run_versions(self.config.get("device", "cpu"))
 
     def _warn_of_change(self, there: dict[str, str]) -> None:
-        changed = [f"{name} {there[name]} there, {value} here"
-                   for name, value in self._versions().items() if there.get(name, value) != value]  # fmt: skip
+        there = {"numerics": "fewer", **there}  # of runs that began before these were counted
+        changed = {name: f"{name} {there[name]} there, {value} here"
+                   for name, value in self._versions().items() if there.get(name, value) != value}  # fmt: skip
         if changed:
-            warn_caller(
-                f"{self.path}: continues otherwise than it began ({'; '.join(changed)}); the last bits of its numbers "
-                "may differ from those of a run in one piece."
+            how_far = (
+                "its numbers may differ, by what CHANGELOG.md says under Numerics,"
+                if "numerics" in changed else "the last bits of its numbers may differ"
             )  # fmt: skip
+            warn_caller(
+                f"{self.path}: continues otherwise than it began ({'; '.join(changed.values())}); {how_far} from those "
+                "of a run in one piece."
+            )
 
     def require_room(self, learned: Mapping[str, Tensor], beside: int = 0) -> None:
         """Raise `ResourceError` where the run cannot be written, or what it will keep has no room.
