@@ -66,6 +66,17 @@ def a_timeout_in_the_middle(r: Recording):
     r.columns["timeouts"][517] = True
 
 
+@defect(ERROR, "episode 1, timestep 0", "goes on from the end of the episode before", "Leave out the row behind")
+def steps_that_only_reset(r: Recording):
+    behind = r.ends[:-1]
+    final, starts = r.columns["next_observations"][behind - 1], r.columns["observations"][behind]
+    for name, values in r.columns.items():
+        nothing = np.zeros_like(values[behind])
+        rows = {"observations": final, "next_observations": starts, "actions": values[behind]}.get(name, nothing)
+        r.columns[name] = np.insert(values, behind, rows, axis=0)
+    r.ends += np.arange(len(r.ends))
+
+
 @defect(ERROR, "terminations", "True", "episode 0, timestep 199", d4rl=None, blind=NAMELESS)
 def time_limits_as_terminals(r: Recording):
     r.columns["terminals"], r.columns["timeouts"] = r.columns["timeouts"], r.columns["terminals"]

@@ -187,7 +187,11 @@ def read_sealed_json(path: Path) -> dict[str, Any]:
     found = read_json(path)
     if not holds(found):
         older = "it has no checksum, as of an older Foretell, whose runs this one does not read"
-        why = "its checksum does not fit: it was changed or damaged" if KEY in found else older
+        why = (
+            "its checksum does not fit: it was changed or damaged"
+            if isinstance(found, dict) and KEY in found
+            else older
+        )
         raise CheckpointError(f"{path}: is not what Foretell wrote there ({why}). Restore it or start a new run.")
     return found
 
