@@ -10,7 +10,8 @@ from foretell.core.errors import DatasetError, UsageError
 from foretell.datasets.card import dataset_card
 from foretell.datasets.d4rl import read_d4rl
 from foretell.datasets.d4rl_writer import write_d4rl, write_dataset
-from foretell.datasets.registry import open_dataset, unchanged
+from foretell.datasets.fingerprint import unchanged
+from foretell.datasets.registry import open_dataset
 from foretell.facade.source import Source
 
 EPISODES, STEPS = 20, 101

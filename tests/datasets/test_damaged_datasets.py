@@ -11,14 +11,18 @@ import h5py
 import numpy as np
 import pytest
 
+from foretell.collection.imagination import imagine
+from foretell.collection.recipes import collect_replay
 from foretell.core.errors import CheckpointError, DatasetError, ResourceError
 from foretell.core.files import write_json
 from foretell.datasets import hdf5
 from foretell.datasets.d4rl import read_d4rl
 from foretell.datasets.d4rl_writer import write_d4rl, write_dataset
 from foretell.datasets.doctor import diagnose
+from foretell.datasets.fingerprint import unchanged
 from foretell.datasets.hdf5_sink import Sink
-from foretell.datasets.registry import unchanged
+from foretell.datasets.minari import write_minari
+from foretell.values.configs import DynamicsConfig
 
 
 @pytest.fixture
@@ -45,15 +49,24 @@ def test_a_changed_byte_beside_the_columns_is_refused_on_opening(ours, name):
         read_d4rl(ours)
 
 
-def test_a_changed_byte_in_a_column_is_an_error_of_the_dataset(ours):
+def test_a_changed_byte_in_a_column_is_an_error_of_the_dataset(ours, tmp_path, minari_storage):
     with h5py.File(ours) as file:
         place = file["rewards"].id.get_offset()
     content = bytearray(ours.read_bytes())
     content[place] ^= 1
     ours.write_bytes(content)
-    assert _errors(read_d4rl(ours)) == ["fingerprint"]
-    with pytest.raises(DatasetError, match=r"ours\.hdf5: the columns are not those that were written"):
-        unchanged(read_d4rl(ours))
+    damaged, config = read_d4rl(ours), DynamicsConfig(updates=2)
+    assert _errors(damaged) == ["fingerprint"]
+    for copied in (
+        lambda path: collect_replay(ours, path=path, num_steps=3),
+        lambda path: collect_replay(ours, path=path),
+        lambda path: imagine(damaged, num_steps=3, seed=0, path=path, config=config),
+        lambda path: write_dataset(path, damaged),
+        lambda path: write_minari(damaged, "ours/damaged-v0"),
+    ):
+        with pytest.raises(DatasetError, match=r"ours\.hdf5: the columns are not those that were written"):
+            copied(tmp_path / "copy.hdf5")
+    assert not (tmp_path / "copy.hdf5").exists()
 
 
 def test_every_structure_of_our_files_is_under_hdf5s_own_checksums(ours):

@@ -40,7 +40,7 @@ def test_there_and_back_loses_nothing(dataset, same, tmp_path):
 
 def test_unknown_and_inconsistent_next_observations_survive(dataset, same):
     odd = replace(dataset, next_observations=np.array(dataset.next_observations) + 1, stored_fingerprint=None)
-    unknown = replace(dataset, next_observations=None, extras={"goal_kind": np.arange(3)})
+    unknown = replace(dataset, next_observations=None, extras={"goal_kind": np.arange(3)}, stored_fingerprint=None)
     for name, one in (("odd-v0", odd), ("unknown-v0", unknown)):
         write_minari(one, name)
         same(read_minari(name), one)

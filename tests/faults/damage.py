@@ -17,7 +17,8 @@ from foretell.cli.collect import Collect
 from foretell.core.errors import ForetellError
 from foretell.core.files import read_json_lines
 from foretell.datasets.dataset import Dataset
-from foretell.datasets.registry import open_dataset, unchanged
+from foretell.datasets.fingerprint import unchanged
+from foretell.datasets.registry import open_dataset
 from foretell.facade.source import Source
 from foretell.training.checkpoints import load_newest
 from foretell.training.run_folder import RunFolder, load_run, read_events

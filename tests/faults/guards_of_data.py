@@ -114,7 +114,7 @@ guard("stored ends are held against the flags", D4RL,
 guard("fingerprint of the columns", "datasets/doctor.py",
       "if dataset.stored_fingerprint is not None and dataset.stored_fingerprint != dataset.fingerprint():", "if False:",
       f"{DOCTOR}::test_edited_columns_are_found")  # fmt: skip
-guard("fingerprint before a copy", "datasets/registry.py",
+guard("fingerprint before a copy", "datasets/fingerprint.py",
       "if dataset.stored_fingerprint not in (None, dataset.fingerprint()):", "if False:",
       f"{DAMAGED}::test_a_changed_byte_in_a_column_is_an_error_of_the_dataset")  # fmt: skip
 guard("finite columns", "datasets/doctor.py", 'elif values.dtype.kind == "f":', "elif False:",

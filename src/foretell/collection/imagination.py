@@ -18,6 +18,7 @@ from foretell.core.versions import versions
 from foretell.datasets.d4rl import read_d4rl
 from foretell.datasets.d4rl_writer import D4RLWriter, layout_of
 from foretell.datasets.dataset import IMAGINED_FROM, Dataset, DatasetMetadata
+from foretell.datasets.fingerprint import unchanged
 from foretell.environments.making import EnvironmentSpec, stored_environment_spec
 from foretell.values.configs import DynamicsConfig
 from foretell.values.dynamics import DynamicsEnsemble
@@ -39,13 +40,13 @@ def imagine(
     receives timesteps, while learning 0 with the `evidence`, then with the `mean_return` of the newest episodes.
 
     Raises `UsageError` for images, for `num_steps` below 1 and where the file is there already, `DatasetError` where
-    the data do not say enough, `DivergedError` where numbers stop being finite.
+    the data do not say enough or are not as they were written, `DivergedError` where numbers stop being finite.
     """
     config = config or DynamicsConfig()
     if num_steps < 1:
         raise UsageError(f"{num_steps} timesteps to imagine; expected at least 1.")
     refuse_to_overwrite(path)
-    spec = _spec_of(dataset)
+    spec = _spec_of(unchanged(dataset))
     ensemble = DynamicsEnsemble(
         dataset, config, seed=seed, num_actions=spec.num_actions,
         progress=lambda done, total, **found: progress(0, num_steps, learned=done / total, **found),

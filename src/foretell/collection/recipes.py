@@ -20,6 +20,7 @@ from foretell.core.versions import versions
 from foretell.datasets.d4rl import read_d4rl
 from foretell.datasets.d4rl_writer import write_dataset
 from foretell.datasets.dataset import Dataset, DatasetMetadata
+from foretell.datasets.fingerprint import unchanged
 from foretell.environments.making import environment_spec
 
 
@@ -101,11 +102,11 @@ def collect_replay(
     """Write `num_steps` timesteps (all if None) of a run's recorded replay as a dataset of their own.
 
     `keep` "last": what a ring buffer of that capacity holds when training ends; "first": what it held when that many
-    steps were taken. The description says which. Raises `DatasetError` where the replay is shorter, `UsageError` where
-    the file is there already.
+    steps were taken. The description says which. Raises `DatasetError` where the replay is shorter or not as it was
+    written, `UsageError` where the file is there already.
     """
     refuse_to_overwrite(path)
-    replay = read_d4rl(replay_path)
+    replay = unchanged(read_d4rl(replay_path))
     if num_steps is not None:
         total = replay.num_steps
         if num_steps > total:

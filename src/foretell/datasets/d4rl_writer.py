@@ -23,7 +23,7 @@ from foretell.datasets import hdf5, stored_metadata
 from foretell.datasets.boundaries import ends_of
 from foretell.datasets.columns import as_columns
 from foretell.datasets.dataset import Dataset, DatasetMetadata
-from foretell.datasets.fingerprint import BLOCK_ROWS, ColumnHasher, checksum_of
+from foretell.datasets.fingerprint import BLOCK_ROWS, ColumnHasher, checksum_of, unchanged
 from foretell.datasets.hdf5_sink import Sink
 
 FILE_KEYS = {"terminations": "terminals", "truncations": "timeouts"}
@@ -170,7 +170,8 @@ def write_columns(path: str | Path, columns: Mapping[str, np.ndarray], metadata:
 def write_dataset(path: str | Path, dataset: Dataset) -> None:
     """Write a dataset as it is: columns, infos, metadata, extras; no final observations where none are known.
 
-    Raises `UsageError` for what is no `Dataset`, and for a name that no dataset is opened by.
+    Raises `UsageError` for what is no `Dataset`, and for a name that no dataset is opened by; `DatasetError` where the
+    columns are not those that the file held when it was written.
     """
     _check_name(path)
     if not isinstance(dataset, Dataset):
@@ -178,7 +179,7 @@ def write_dataset(path: str | Path, dataset: Dataset) -> None:
             f"{path}: the dataset is of type {type(dataset).__name__}; expected a Dataset. write_d4rl writes a list of "
             "Episode; of columns make a foretell.Dataset first."
         )
-    columns = dataset.columns()
+    columns = unchanged(dataset).columns()
     with D4RLWriter(
         path, num_steps=dataset.num_steps, layout=layout_of(columns), metadata=dataset.metadata, extras=dataset.extras
     ) as writer:

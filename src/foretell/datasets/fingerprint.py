@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+from foretell.core.errors import DatasetError
+
+if TYPE_CHECKING:
+    from foretell.datasets.dataset import Dataset
 
 REPLACED = (
     "the file was edited or damaged: fetch or make it again. Of columns that you replaced in Python, leave out what "
@@ -59,3 +65,16 @@ def checksum_of(arrays: Mapping[str, np.ndarray]) -> str:
         digest.update(f"{name!r} {values.dtype.str} {np.shape(arrays[name])}\n".encode())
         digest.update(values.view(np.uint8).data if values.size else b"")
     return digest.hexdigest()
+
+
+def unchanged(dataset: Dataset) -> Dataset:
+    """Return a dataset whose columns are those that were written, for whoever copies it.
+
+    One linear pass. Raises `DatasetError` where the file keeps a fingerprint and the columns have another.
+    """
+    if dataset.stored_fingerprint not in (None, dataset.fingerprint()):
+        raise DatasetError(
+            f"{dataset.path or dataset.name}: the columns are not those that were written (the stored fingerprint "
+            f"differs); {REPLACED}"
+        )
+    return dataset

@@ -21,6 +21,7 @@ from foretell.core.errors import DatasetError, UsageError
 from foretell.datasets import stored_metadata
 from foretell.datasets.d4rl import convert, with_episodes
 from foretell.datasets.dataset import Dataset, DatasetMetadata
+from foretell.datasets.fingerprint import unchanged
 from foretell.datasets.minari_episodes import Notes, episode_columns
 from foretell.datasets.recorded_environment import changes_of_environment, registered_alike
 from foretell.environments.action_flattening import ActionParts, parts_or_none
@@ -118,9 +119,11 @@ def _environment_of(spec: Any) -> tuple[str | None, tuple[str, ...]]:
 def write_minari(dataset: Dataset, dataset_id: str) -> None:
     """Write a dataset to the local Minari storage under `dataset_id`, for example `pendulum/medium-v0`.
 
-    Raises `UsageError` where minari is not installed, or the id is malformed or taken.
+    Raises `UsageError` where minari is not installed, or the id is malformed or taken; `DatasetError` where the columns
+    are not those that the file held when it was written.
     """
     minari = _minari(dataset_id)
+    unchanged(dataset)
     from minari.data_collector import EpisodeBuffer
 
     agree = dataset.next_observations is not None and _transitions_agree(dataset)

@@ -7,11 +7,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from foretell.core.errors import DatasetError, UsageError
+from foretell.core.errors import UsageError
 from foretell.datasets.d4rl import read_d4rl, refuse_ends
 from foretell.datasets.d4rl_writer import ENDINGS
 from foretell.datasets.dataset import Dataset
-from foretell.datasets.fingerprint import REPLACED
 
 if TYPE_CHECKING:
     from minari import MinariDataset
@@ -70,16 +69,3 @@ def openable(given: Any) -> bool:
     """Whether `open_dataset` takes what is given: a name, or what Minari has loaded."""
     minari = sys.modules.get("minari")  # who has such a dataset has imported it
     return isinstance(given, str | os.PathLike) or (minari is not None and isinstance(given, minari.MinariDataset))
-
-
-def unchanged(dataset: Dataset) -> Dataset:
-    """Return a dataset whose columns are those that were written, for whoever copies or learns from it.
-
-    One linear pass. Raises `DatasetError` where the file keeps a fingerprint and the columns have another.
-    """
-    if dataset.stored_fingerprint not in (None, dataset.fingerprint()):
-        raise DatasetError(
-            f"{dataset.path or dataset.name}: the columns are not those that were written (the stored fingerprint "
-            f"differs); {REPLACED}"
-        )
-    return dataset
