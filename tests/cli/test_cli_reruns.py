@@ -150,6 +150,13 @@ def test_validation_starts_tell_runs_apart_where_something_is_evaluated(foretell
     foretell(*evaluated).refusal(2, "another configuration", "validation.root_seed 7 there, 0 here")
 
 
+def test_so_they_do_where_value_functions_are_evaluated(foretell, data):
+    told = ("train", data, "--out", "told", *SMALL, "--condition", "advantage", "--values.updates", 4)
+    told += ("--values.evaluate-every", 2, "--validation-episodes", 2)
+    assert foretell(*told, "--root-seed", 7).code == 0
+    foretell(*told).refusal(2, "another configuration", "validation.root_seed 7 there, 0 here")
+
+
 def test_the_part_to_keep_is_refused_where_all_is_recorded(foretell, tmp_path):
     for recipe in (("random", "--steps", 200), ("sac-replay",)):
         foretell("collect", *recipe, "--keep", "first", "--out", "data.hdf5").refusal(2, "--keep first", "sac-replay")

@@ -71,6 +71,42 @@ def test_so_does_one_that_fails_among_its_value_functions(tmp_path):
     assert learned == load_run(out)[0]["values"]["learning_rate"] == 1e-5
 
 
+def test_value_functions_are_evaluated_from_the_start_states_that_are_asked_for(pendulum_random, tmp_path):
+    data, out = pendulum_random.section(0, 400), tmp_path / "run"
+    values = IQLConfig(updates=4, batch_size=4, hidden_sizes=(4,), evaluate_every=2)
+    _train(data, out, condition="advantage", values=values, root_seed=7, validation_episodes=3)
+    assert load_run(out / "values")[0]["validation"] == {"root_seed": 7, "episodes": 3}
+    alone = facade.train_iql(data, tmp_path / "iql", values=values, root_seed=7, validation_episodes=3)
+    measured = [
+        [
+            (event["update"], event["mean_return"], event["episodes"])
+            for event in read_events(run)
+            if event["event"] == "evaluation"
+        ]
+        for run in (out / "values", alone)
+    ]
+    assert measured[0] == measured[1]
+    assert [(update, episodes) for update, _, episodes in measured[0]] == [(2, 3), (4, 3)]
+
+
+def test_start_states_from_which_nothing_is_evaluated_keep_no_run_from_going_on(tmp_path):
+    data, out = make_dataset([9, 5]), tmp_path / "run"
+    values = IQLConfig(updates=4, batch_size=4, hidden_sizes=(4,))
+    with pytest.raises(StoppedError):
+        _train(data, out, condition="advantage", values=values, progress=_stopped_at(5))
+    assert (out / "values" / "model.safetensors").exists()
+    _train(data, out, condition="advantage", values=values, root_seed=7)
+    assert (out / "model.safetensors").exists()
+
+
+def _stopped_at(updates):
+    def progress(done, *_, **__):
+        if done == updates:
+            raise StoppedError(2)
+
+    return progress
+
+
 def test_what_a_start_that_fails_has_measured_or_found_there_stays(tmp_path):
     data, out = make_dataset([9, 5]), tmp_path / "run"
     with pytest.raises(DivergedError):

@@ -238,6 +238,7 @@ class Train:
     def _refuse_what_has_no_effect(self) -> None:
         """The same for flags that another flag takes the effect from; say which."""
         evaluated = {"sac": self.sac, "iql": self.values}.get(self.algorithm, self.training).evaluate_every
+        evaluated = evaluated or (self.algorithm in MODELS and self.values.evaluate_every)
         several, counted = self.seeds is not None, self.validation_episodes != Train.validation_episodes
         for useless, why in (
             (several and self.seed != 0, "--seed: --seeds names them all; leave it out."),

@@ -97,9 +97,9 @@ def train(
     the environment's. `horizon` is the time limit, or `ends_at` the array of the file, that says where episodes end.
 
     `seed` is that of weights, batches and dropout, `root_seed` and `validation_episodes` say which start states the run
-    is evaluated from on its way, where `training.evaluate_every` asks for it. `progress` is called after every update
-    with the updates done and to do, and `loss` and `return`, the newest; `StoppedError` raised there saves and ends the
-    run, and so does Ctrl-C, then `KeyboardInterrupt`. The same call goes on from there.
+    is evaluated from on its way, where `evaluate_every` of `training` or `values` asks for it. `progress` is called
+    after every update with the updates done and to do, and `loss` and `return`, the newest; `StoppedError` raised there
+    saves and ends the run, and so does Ctrl-C, then `KeyboardInterrupt`. The same call goes on from there.
     Raises `DatasetError` for data that training must not meet, `UsageError` where `out` holds another run.
     """
     check_kinds(
@@ -186,7 +186,8 @@ def train(
                 processes.share(lambda: copy_values(Path(values_from), out / "values"))
             else:
                 processes.share(lambda: _learn_values(
-                    source, out / "values", values or IQLConfig(), seed, ROOT_SEED, VALIDATION_STARTS, stages.stage(0)
+                    source, out / "values", values or IQLConfig(), seed, root_seed, validation_episodes,
+                    stages.stage(0),
                 ))  # fmt: skip
             functions = restore_values(*load_run(out / "values"))
         with nothing_to_save() if processes.alone else nullcontext():
