@@ -168,13 +168,16 @@ def test_more_seeds_of_other_settings_are_refused_before_they_are_trained(forete
     assert foretell(*train, *flags, "--seeds", "0..1").code == 0
 
 
-def test_the_card_of_a_seed_knows_what_was_measured_beside_all_others(foretell, data):
+def test_the_card_of_a_seed_knows_what_was_measured_beside_all_others(foretell, data, monkeypatch):
     foretell("train", data, "--out", "several", "--seeds", "0..1", *SMALL)
     foretell("evaluate", "several", "--episodes", 3)
     foretell("evaluate", "several/seed-1", "--episodes", 2)  # from two of the same starts: once more is not more
     for seed in (0, 1):
         card = json.loads(foretell("inspect", f"several/seed-{seed}", "--json").out)
         assert [one["episodes"] for one in card["evaluations"]] == [3]
+    monkeypatch.chdir("several/seed-0")
+    here = json.loads(foretell("inspect", ".", "--json").out)
+    assert [one["episodes"] for one in here["evaluations"]] == [3]
 
 
 def test_to_record_an_agent_one_seed_has_to_be_chosen(foretell, agents, tmp_path):

@@ -48,6 +48,7 @@ def run_card(run: str | Path) -> dict[str, Any]:
 
 def _records_of(folder: Path, seed: int) -> list[Mapping[str, Any]]:
     """Return what was recorded of the run: in its folder, or of its seed beside all the others'."""
+    folder = folder.resolve()  # of one that is called "." the parent is itself
     records, beside = folder / "evaluations.jsonl", folder.parent / "evaluations.jsonl"
     found = _read(records) if records.exists() else []
     if folder in runs_of_seeds(folder.parent) and beside.exists():
