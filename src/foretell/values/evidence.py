@@ -71,15 +71,15 @@ def _learn(
     optimizer = PlainAdam(process.parameters(), lr=config.learning_rate)
     evidence = math.nan
     for update in range(config.updates):
-        loss = process.negative_log_evidence(inputs, targets).sum()
-        evidence = -float(loss.detach())
+        found, slopes = process.evidence_and_slopes(inputs, targets)
+        evidence = -float(found.sum())
         if not math.isfinite(evidence):
             raise DivergedError(
                 f"dynamics, update {update}: log evidence {evidence}; expected a finite number. "
                 "Lower the learning_rate of the dynamics, or run `foretell inspect` on the data."
             )
-        optimizer.zero_grad()
-        loss.backward()
+        for setting, slope in zip(process.parameters(), slopes, strict=True):
+            setting.grad = slope
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * 0.5 * (1 + math.cos(math.pi * update / config.updates))
         optimizer.step()

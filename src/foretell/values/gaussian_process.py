@@ -5,7 +5,7 @@
 | kernel $k(x, x')$ | `GaussianProcess.kernel` |
 | prior deviation of a polynomial's coefficient, learned for each (MacKay 1994; Tipping 2001) | `coefficients` |
 | $\\ell_i$, $\\sigma_f$, $\\sigma_n$ (Rasmussen and Williams 2006, Eq. 5.1), logs | `lengths`, `bell`, `noise` |
-| $\\log p(y \\mid X)$ (the same, Eq. 2.30) | `negative_log_evidence` |
+| $\\log p(y \\mid X)$ (the same, Eq. 2.30) | `evidence_and_slopes` |
 | pathwise update (Wilson et al. 2020, Eq. 13) | `PosteriorDraws` |
 """
 
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -148,16 +147,12 @@ class GaussianProcess(nn.Module):
         matrix.diagonal(dim1=1, dim2=2).add_(noise[:, :, 0])
         return matrix
 
-    def negative_log_evidence(
-        self, inputs: Float[Tensor, "rows inputs"], targets: Float[Tensor, "rows targets"]
-    ) -> Float[Tensor, " targets"]:
-        """Return minus the log density of each target's column under the prior, nats; its gradient by the settings."""
-        return _Evidence.apply(self, inputs, targets, self.coefficients, self.lengths, self.bell, self.noise)
-
+    @torch.no_grad()
     def evidence_and_slopes(
         self, inputs: Float[Tensor, "rows inputs"], targets: Float[Tensor, "rows targets"]
     ) -> tuple[Float[Tensor, " targets"], list[Tensor]]:
-        r"""Return `negative_log_evidence` and its slopes by `coefficients`, `lengths`, `bell` and `noise`.
+        r"""Return minus the log density of each target's column under the prior, nats, and its slopes by
+        `coefficients`, `lengths`, `bell` and `noise`.
 
         With $K$ the covariance of the noisy targets and $\alpha = K^{-1} y$, the slope by a setting $\theta$ is
         $\tfrac12 \mathrm{tr}((K^{-1} - \alpha \alpha^\top)\, \partial K / \partial \theta)$ (Rasmussen and Williams
@@ -184,24 +179,6 @@ class GaussianProcess(nn.Module):
         self.lengths.clamp_(*LENGTHS)
         self.coefficients.clamp_(*COEFFICIENTS)
         self.noise.clamp_(min=LOWEST_NOISE)
-
-
-class _Evidence(torch.autograd.Function):
-    """`GaussianProcess.evidence_and_slopes`, for PyTorch to differentiate by."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, process: GaussianProcess, inputs: Tensor, targets: Tensor, *settings: Tensor
-    ) -> Float[Tensor, " targets"]:
-        found, slopes = process.evidence_and_slopes(inputs, targets)
-        ctx.save_for_backward(*slopes)
-        return found
-
-    @staticmethod
-    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
-        weights = outer[0]
-        slopes = [weights.reshape(-1, *[1] * (slope.ndim - 1)) * slope for slope in ctx.saved_tensors]
-        return (None, None, None, *slopes)
 
 
 class PosteriorDraws(nn.Module):
