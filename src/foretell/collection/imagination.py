@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
 from foretell.agents.random_policy import RandomPolicy
-from foretell.collection.recorder import Columns
+from foretell.collection.recorder import Columns, write_blocks
 from foretell.core.errors import DatasetError, UsageError
 from foretell.core.files import refuse_to_overwrite
 from foretell.core.progress import Progress, silent
 from foretell.core.seeding import stream
 from foretell.core.versions import versions
 from foretell.datasets.d4rl import read_d4rl
-from foretell.datasets.d4rl_writer import D4RLWriter, layout_of
 from foretell.datasets.dataset import IMAGINED_FROM, Dataset, DatasetMetadata
 from foretell.datasets.fingerprint import unchanged
+from foretell.datasets.recorded_environment import spec_of_data
 from foretell.environments.making import EnvironmentSpec, stored_environment_spec
 from foretell.values.configs import DynamicsConfig
 from foretell.values.dynamics import DynamicsEnsemble
@@ -46,7 +46,7 @@ def imagine(
     if num_steps < 1:
         raise UsageError(f"{num_steps} timesteps to imagine; expected at least 1.")
     refuse_to_overwrite(path)
-    spec = _spec_of(unchanged(dataset))
+    spec = stored_environment_spec(unchanged(dataset).metadata.environment) or spec_of_data(dataset)
     ensemble = DynamicsEnsemble(
         dataset, config, seed=seed, num_actions=spec.num_actions,
         progress=lambda done, total, **found: progress(0, num_steps, learned=done / total, **found),
@@ -60,21 +60,13 @@ def imagine(
     )  # fmt: skip
     horizon = config.horizon or spec.horizon or int(dataset.episode_lengths.max())
     blocks = _blocks(ensemble, dataset, spec, num_steps, horizon, seed)
-    block, done, earned, episodes = next(blocks), 0, 0.0, 0
-    with D4RLWriter(path, num_steps=num_steps, layout=layout_of(block), metadata=metadata) as writer:
-        while block is not None:
-            writer.append(block)
-            done += len(block["rewards"])
-            earned += float(block["rewards"].sum(dtype=np.float64))
-            episodes += int(np.count_nonzero(block["terminations"] | block["truncations"]))
-            progress(done, num_steps, mean_return=earned / episodes)
-            block = next(blocks, None)
+    write_blocks(path, blocks, num_steps=num_steps, metadata=metadata, progress=progress)
     return read_d4rl(path)
 
 
 def _blocks(
     ensemble: DynamicsEnsemble, dataset: Dataset, spec: EnvironmentSpec, num_steps: int, horizon: int, seed: int
-) -> Iterator[Columns]:
+) -> Generator[Columns]:
     """Yield blocks of whole episodes, `num_steps` timesteps in all."""
     rng, actor, done = stream(seed, "imagination"), RandomPolicy(spec), 0
     while done < num_steps:
@@ -126,16 +118,3 @@ def _by_episode(columns: Columns) -> Columns:
     columns = {name: values[order] for name, values in columns.items()}
     last = np.append(np.diff(episodes[order]) != 0, True)[: len(order)]
     return columns | {"truncations": last & ~columns["terminations"]}
-
-
-def _spec_of(dataset: Dataset) -> EnvironmentSpec:
-    """What the named environment accepts, or, where none can be made, what the data show."""
-    if spec := stored_environment_spec(dataset.metadata.environment):
-        return spec
-    low = high = None
-    if not dataset.discrete:
-        low, high = tuple(map(float, dataset.actions.min(0))), tuple(map(float, dataset.actions.max(0)))
-    return EnvironmentSpec(
-        name="", observation_shape=dataset.observation_shape, action_dim=dataset.action_dim, action_low=low,
-        action_high=high, num_actions=dataset.num_actions, horizon=None,
-    )  # fmt: skip

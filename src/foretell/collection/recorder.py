@@ -57,6 +57,13 @@ def record(
         num_envs=num_envs,
         observation_transform=observation_transform,
     )
+    write_blocks(path, blocks, num_steps=num_steps, metadata=metadata, progress=progress)
+
+
+def write_blocks(
+    path: str | Path, blocks: Generator[Columns], *, num_steps: int, metadata: DatasetMetadata, progress: Progress
+) -> None:
+    """Write blocks of whole episodes, `num_steps` timesteps in all, as a D4RL file; `progress` as of `record`."""
     done = episodes = 0
     total = 0.0
     with contextlib.closing(blocks):

@@ -6,6 +6,9 @@ import inspect
 import json
 from typing import Any
 
+from foretell.datasets.dataset import Dataset
+from foretell.environments.making import EnvironmentSpec
+
 HARMLESS = (
     "RecordEpisodeStatistics",
     "RecordVideo",
@@ -79,3 +82,14 @@ def _defaults(registered: Any) -> dict[str, Any]:
         return _stored({one.name: one.default for one in parameters if one.default is not inspect.Parameter.empty})
     except (Error, ImportError, AttributeError, TypeError, ValueError):
         return {}
+
+
+def spec_of_data(data: Dataset) -> EnvironmentSpec:
+    """Return what the data show of an environment that nobody names or can make."""
+    low = high = None
+    if not data.discrete:
+        low, high = tuple(map(float, data.actions.min(axis=0))), tuple(map(float, data.actions.max(axis=0)))
+    return EnvironmentSpec(
+        name="", observation_shape=data.observation_shape, action_dim=data.action_dim, action_low=low,
+        action_high=high, num_actions=data.num_actions, horizon=None,
+    )  # fmt: skip

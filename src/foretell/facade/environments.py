@@ -9,6 +9,7 @@ from foretell.core.warning import warn_caller
 from foretell.datasets.dataset import Dataset
 from foretell.datasets.doctor import diagnose
 from foretell.datasets.doctor_values import RANGE_TOLERANCE
+from foretell.datasets.recorded_environment import spec_of_data
 from foretell.environments.making import EnvironmentSpec, environment_spec, stored_environment_spec
 from foretell.evaluation.protocol import NO_HORIZON_LIMIT
 
@@ -22,16 +23,7 @@ def environment_of(data: Dataset, environment: str | None) -> EnvironmentSpec:
     """Return the environment asked for, or the one that the data name, or what the data themselves show."""
     if environment is not None:
         return environment_spec(environment)
-    if named := stored_environment_spec(data.metadata.environment):
-        return named
-    if data.discrete:
-        low = high = None
-    else:
-        low, high = tuple(map(float, data.actions.min(axis=0))), tuple(map(float, data.actions.max(axis=0)))
-    return EnvironmentSpec(
-        name="", observation_shape=data.observation_shape, action_dim=data.action_dim, action_low=low,
-        action_high=high, num_actions=data.num_actions, horizon=None,
-    )  # fmt: skip
+    return stored_environment_spec(data.metadata.environment) or spec_of_data(data)
 
 
 def refuse_unfit(data: Dataset, spec: EnvironmentSpec) -> None:
