@@ -9,8 +9,8 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from foretell.core.progress import Progress, silent
-from foretell.core.stopping import stop_if_asked
+from foretell.core.progress import Progress
+from foretell.core.stopping import heeding
 
 PLAIN_SECONDS = 5.0
 """Between plain lines, where there is no terminal."""
@@ -88,22 +88,14 @@ def sent_to(progress: Progress) -> Generator[None]:
 def watch(title: str, *, quiet: bool = False) -> Generator[Progress]:
     """Show the progress of one piece of work while the block runs."""
     if _elsewhere:
-        yield _stoppable(_elsewhere[-1])
+        yield heeding(_elsewhere[-1])
     elif quiet:
-        yield _stoppable(silent)
+        yield heeding()
     elif sys.stderr.isatty():
         with _bar(title) as progress:
-            yield _stoppable(progress)
+            yield heeding(progress)
     else:
-        yield _stoppable(_plain(title))
-
-
-def _stoppable(progress: Progress) -> Progress:
-    def stoppable(done: int, total: int, **measurements: float) -> None:
-        progress(done, total, **measurements)
-        stop_if_asked()
-
-    return stoppable
+        yield heeding(_plain(title))
 
 
 def _plain(title: str) -> Progress:

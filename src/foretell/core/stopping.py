@@ -11,6 +11,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 from foretell.core.errors import StoppedError
+from foretell.core.progress import Progress, silent
 
 _wishes: list[int] = []
 
@@ -47,9 +48,14 @@ def stop_if_asked() -> None:
         raise StoppedError(_wishes[0])
 
 
-def heeding(done: int, total: int, **measurements: float) -> None:
-    """Take progress as an occasion to stop: for work of which nothing is lost that could not be done again."""
-    stop_if_asked()
+def heeding(progress: Progress = silent) -> Progress:
+    """Return what tells `progress` and takes every report as an occasion to stop."""
+
+    def report(done: int, total: int, **measurements: float) -> None:
+        progress(done, total, **measurements)
+        stop_if_asked()
+
+    return report
 
 
 @contextmanager

@@ -27,18 +27,10 @@ def saved_when_interrupted(progress: Progress) -> Generator[Progress]:
         return
     with noted(signal.SIGINT):
         try:
-            yield _heeding(progress)
+            yield stopping.heeding(progress)
         except StoppedError as error:
             if not stopping.asked() or error.signal_number != signal.SIGINT:  # a caller's own, or another signal
                 raise
             raise KeyboardInterrupt("what was learned is saved; the same call goes on from there") from None
         if stopping.asked():  # behind the last report: the work is done, its caller was to be stopped
             raise KeyboardInterrupt("the work was done")
-
-
-def _heeding(progress: Progress) -> Progress:
-    def report(done: int, total: int, **measurements: float) -> None:
-        progress(done, total, **measurements)
-        stopping.stop_if_asked()
-
-    return report

@@ -89,7 +89,7 @@ class Source:
     def validation(self, policy: Policy, root_seed: int, episodes: int) -> Evaluate:
         """Return what measures a policy on validation starts; a stop ends it, but for processes that stop together."""
         starts = validation_starts(root_seed, episodes)
-        progress = heeding if launch().count == 1 else silent
+        progress = heeding() if launch().count == 1 else silent
 
         def measure() -> dict[str, float]:
             outcome = evaluate(policy, self.spec.name, starts, progress=progress)
