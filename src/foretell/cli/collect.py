@@ -15,6 +15,7 @@ from foretell.core.decimals import shown
 from foretell.core.errors import CheckpointError, UsageError
 from foretell.core.files import read_json, sha256_of, where_it_leads, write_json
 from foretell.core.locks import output_lock
+from foretell.core.run_settings import as_json
 from foretell.core.seeds_folder import runs_of_seeds
 from foretell.values.configs import DynamicsConfig
 
@@ -132,8 +133,7 @@ class Collect:
             return {}
         from foretell.datasets.registry import open_dataset
 
-        dynamics = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self.dynamics).items()}
-        return {"source": open_dataset(self.source).fingerprint(), "dynamics": dynamics}
+        return {"source": open_dataset(self.source).fingerprint(), "dynamics": as_json(asdict(self.dynamics))}
 
     def _recorded_before(self, request: dict[str, Any]) -> Dataset | None:
         """Return the dataset if it is there and is this very recording, None if there is nothing yet.

@@ -15,6 +15,7 @@ from foretell.core.errors import UsageError
 from foretell.core.files import read_json, read_json_lines, write_json, write_json_lines
 from foretell.core.forms import check_form
 from foretell.core.locks import folder_lock
+from foretell.core.run_settings import as_json
 from foretell.core.space import require_room
 from foretell.evaluation.configs import ActingConfig, PlanningConfig
 from foretell.presets.experiment import DatasetPlan, Entry, Experiment
@@ -47,7 +48,7 @@ class ExperimentRun:
         More seeds or methods than before are an extension, and allowed.
         """
         with folder_lock(self.folder):
-            identity = {"experiment": _plain(asdict(self.experiment)), "root_seed": self.root_seed}
+            identity = {"experiment": as_json(asdict(self.experiment)), "root_seed": self.root_seed}
             marker = self.folder / "identity.json"
             if marker.exists() and not _extends(identity, read_json(marker)):
                 raise UsageError(
@@ -259,10 +260,3 @@ def _extends(here: Any, there: Any) -> bool:
 
 def _is_named(item: Any) -> bool:
     return isinstance(item, dict) and isinstance(item.get("name"), str)
-
-
-def _plain(value: Any) -> Any:
-    """Return what JSON would give back: tuples become lists."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

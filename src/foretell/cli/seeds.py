@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from foretell.cli.progress import watch
 from foretell.core.errors import CheckpointError, UsageError
 from foretell.core.files import sha256_of
+from foretell.core.run_settings import as_json
 from foretell.core.seeds_folder import REPORT, require_the_same, runs_of_seeds
 from foretell.core.system import cores
 from foretell.models.registry import MODELS
@@ -111,4 +111,4 @@ def _asked(verb: Train) -> dict[str, Any]:
             asked["values"] = asdict(verb.values)
     else:
         asked |= {"agent": asdict(verb.sac)} if verb.algorithm == "sac" else {"values": asdict(verb.values)}
-    return json.loads(json.dumps(asked))
+    return as_json(asked)

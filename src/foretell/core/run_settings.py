@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -94,3 +95,13 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             found[prefix + key] = value
     return found
+
+
+def as_json(value: Any, *, allow_nan: bool = True) -> Any:
+    """Return a value as JSON gives it back: tuples are lists. Raises `ValueError` for NaN and infinity where they are
+    not allowed.
+
+    >>> as_json({"hidden_sizes": (8, 8)})
+    {'hidden_sizes': [8, 8]}
+    """
+    return json.loads(json.dumps(value, allow_nan=allow_nan))

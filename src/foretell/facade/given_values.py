@@ -8,6 +8,7 @@ from typing import Any
 
 from foretell.core.errors import UsageError
 from foretell.core.files import atomic_path, write_json
+from foretell.core.run_settings import as_json
 from foretell.datasets.dataset import IMAGINED_FROM
 from foretell.facade.source import Source
 from foretell.training.run_folder import load_run
@@ -23,7 +24,7 @@ def given_values(path: str | Path, source: Source) -> dict[str, Any]:
         raise UsageError(
             f"{path}: a run of {config.get('algorithm')}; expected one of `foretell train --algorithm iql`."
         )
-    here = plain(source.config())
+    here = as_json(source.config())
     there = config["normalization"]
     if config["dataset"].get(IMAGINED_FROM) == source.data.fingerprint():  # of a wider world, in its own units
         others = ["action_range"]
@@ -48,10 +49,3 @@ def copy_values(run: Path, to: Path) -> None:
     write_json(to / "config.json", config)
     with atomic_path(to / "model.safetensors") as temporary:
         shutil.copyfile(run / "model.safetensors", temporary)
-
-
-def plain(value: Any) -> Any:
-    """Return a value as JSON gives it back: tuples are lists."""
-    if isinstance(value, dict):
-        return {key: plain(inner) for key, inner in value.items()}
-    return [plain(inner) for inner in value] if isinstance(value, tuple | list) else value

@@ -12,11 +12,10 @@ from torch import Tensor
 
 from foretell.core.errors import UsageError
 from foretell.core.files import sha256_of
-from foretell.core.run_settings import differences
+from foretell.core.run_settings import as_json, differences
 from foretell.core.warning import warn_caller
 from foretell.datasets.doctor_values import RANGE_TOLERANCE
 from foretell.evaluation.policies import ASKED
-from foretell.facade.given_values import plain
 from foretell.facade.source import Source
 from foretell.models.configs import ModelConfig, SequenceShape
 from foretell.models.interface import SequenceModel
@@ -57,7 +56,7 @@ class InitialWeights:
         episode may last longer than it has timesteps.
         """
         there = self.config["shape"]["max_timesteps"]
-        asked = plain(
+        asked = as_json(
             {
                 "algorithm": algorithm, "condition": condition, "model": asdict(model),
                 "shape": asdict(replace(shape, max_timesteps=there)),

@@ -8,7 +8,6 @@ TensorBoard files carry checksums, and belong to the configuration: it is writte
 from __future__ import annotations
 
 import contextlib
-import json
 import platform
 import re
 import time
@@ -23,7 +22,7 @@ from foretell.core.checksums import KEY, sealed, sealed_lines
 from foretell.core.errors import CheckpointError, UsageError
 from foretell.core.files import read_json_lines, read_sealed_json, resource_errors, write_json, write_json_lines
 from foretell.core.run_forms import MANIFEST, check_events, read_config
-from foretell.core.run_settings import differences
+from foretell.core.run_settings import as_json, differences
 from foretell.core.seeds_folder import runs_of_seeds
 from foretell.core.space import require_room
 from foretell.core.system import flush
@@ -61,7 +60,7 @@ class RunFolder:
         Raises `UsageError` where the folder holds a run of another configuration; nothing is overwritten.
         """
         self.path = Path(path)
-        self.config = json.loads(json.dumps(config, allow_nan=False))
+        self.config = as_json(config, allow_nan=False)
         self._started = time.monotonic()
         self._events: list[dict[str, Any]] = []
         self._writer: Any = None
