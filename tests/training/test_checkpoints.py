@@ -6,13 +6,12 @@ import os
 import pytest
 import torch
 
+from foretell.agents.untraced import load_optimizer_tensors, optimizer_tensors
 from foretell.core.errors import CheckpointError, DivergedError
 from foretell.training import checkpoints
 from foretell.training.checkpoints import (
     load_newest,
-    load_optimizer_tensors,
     load_tensors,
-    optimizer_tensors,
     save_checkpoint,
     save_tensors,
 )

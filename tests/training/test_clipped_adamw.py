@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from conformance.checks import notices
+from foretell.agents.untraced import load_optimizer_tensors, optimizer_tensors
 from foretell.training import clipped_adamw
-from foretell.training.checkpoints import load_optimizer_tensors, optimizer_tensors
 from foretell.training.clipped_adamw import ClippedAdamW
 from foretell.training.native import adamw as native_adamw
 from foretell.training.native import gradients as native_gradients

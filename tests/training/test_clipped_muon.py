@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from conformance.checks import notices
+from foretell.agents.untraced import load_optimizer_tensors, optimizer_tensors
 from foretell.training import clipped_muon
-from foretell.training.checkpoints import load_optimizer_tensors, optimizer_tensors
 from foretell.training.clipped_adamw import ClippedAdamW
 from foretell.training.clipped_muon import ClippedMuon, orthogonalized, steps_along
 from foretell.training.native import adamw as native_adamw

@@ -1,8 +1,8 @@
-"""Optimisers that load no compiler: PyTorch's, without what keeps them from being traced."""
+"""Optimisers that load no compiler: PyTorch's, without what keeps them from being traced; their state as tensors."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from inspect import unwrap
 
 import torch
@@ -36,3 +36,19 @@ class PlainAdam(Untraced, torch.optim.Adam):
 
 def _zeros(state: str, parameter: nn.Parameter) -> Tensor:
     return torch.zeros((), device=parameter.device) if state == "step" else torch.zeros_like(parameter)
+
+
+def optimizer_tensors(prefix: str, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Flatten an Adam-like optimiser's state to named tensors."""
+    states = optimizer.state_dict()["state"]
+    return {f"{prefix}/{index}/{name}": value for index, state in states.items() for name, value in state.items()}
+
+
+def load_optimizer_tensors(prefix: str, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Put back what `optimizer_tensors` took."""
+    states: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        if key.startswith(prefix + "/"):
+            index, _, name = key.removeprefix(prefix + "/").partition("/")
+            states.setdefault(int(index), {})[name] = value.clone()
+    optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})

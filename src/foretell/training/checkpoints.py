@@ -209,19 +209,3 @@ def _verifies_as(path: Path, sha256: str) -> bool:
     if found != sha256:
         raise CheckpointError(f"{path}: another state of this update is there, and whole; choose another folder.")
     return True
-
-
-def optimizer_tensors(prefix: str, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Flatten an Adam-like optimiser's state to named tensors."""
-    states = optimizer.state_dict()["state"]
-    return {f"{prefix}/{index}/{name}": value for index, state in states.items() for name, value in state.items()}
-
-
-def load_optimizer_tensors(prefix: str, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Put back what `optimizer_tensors` took."""
-    states: dict[int, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        if key.startswith(prefix + "/"):
-            index, _, name = key.removeprefix(prefix + "/").partition("/")
-            states.setdefault(int(index), {})[name] = value
-    optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})

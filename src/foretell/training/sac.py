@@ -15,6 +15,7 @@ from torch import Tensor
 from foretell.agents.configs import SACConfig
 from foretell.agents.policy import SACPolicy
 from foretell.agents.transitions import Transitions
+from foretell.agents.untraced import load_optimizer_tensors, optimizer_tensors
 from foretell.core.errors import StoppedError, UsageError
 from foretell.core.locks import folder_lock
 from foretell.core.progress import Progress, silent
@@ -23,7 +24,7 @@ from foretell.datasets.d4rl_writer import D4RLWriter, layout_of
 from foretell.datasets.dataset import DatasetMetadata
 from foretell.environments.making import EnvironmentSpec, environment_spec, make_environments
 from foretell.sequences.scaling import ActionRange
-from foretell.training.checkpoints import load_optimizer_tensors, loaded, optimizer_tensors
+from foretell.training.checkpoints import loaded
 from foretell.training.finite import CheckedActorCritic, NotFiniteError
 from foretell.training.run_folder import RunFolder, run_versions
 
@@ -243,10 +244,7 @@ def train_sac(
 
 def sac_run_config(spec: EnvironmentSpec, config: SACConfig, seed: int) -> dict[str, object]:
     """Return what `config.json` of a SAC run holds."""
-    return {
-        "kind": "sac", "algorithm": "sac", "environment": asdict(spec),
-        "agent": asdict(config), "seed": seed,
-    }  # fmt: skip
+    return {"kind": "sac", "algorithm": "sac", "environment": asdict(spec), "agent": asdict(config), "seed": seed}
 
 
 def _loop(

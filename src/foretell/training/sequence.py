@@ -8,12 +8,12 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from foretell.agents.untraced import load_optimizer_tensors, optimizer_tensors
 from foretell.core.errors import DivergedError
 from foretell.core.seeding import derive_seed
 from foretell.models.finite import all_finite, named_gradients, where_not_finite
 from foretell.models.interface import SequenceModel
 from foretell.sequences.batch import SequenceBatch
-from foretell.training.checkpoints import load_optimizer_tensors, optimizer_tensors
 from foretell.training.clipped import ClippedOptimizer
 from foretell.training.clipped_adamw import ClippedAdamW
 from foretell.training.clipped_muon import ClippedMuon

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from foretell.agents.transitions import Transitions
+from foretell.agents.untraced import load_optimizer_tensors, optimizer_tensors
 from foretell.core.errors import DivergedError, UsageError
 from foretell.core.progress import Progress, silent
 from foretell.core.seeding import derive_seed
@@ -68,21 +69,12 @@ class ValueTraining:
     def state(self) -> dict[str, Tensor]:
         """Return networks, slow copies and optimiser as named tensors."""
         model = {f"model/{name}": value for name, value in self.learner.state_dict().items()}
-        moments = self.learner.optimizer.state_dict()["state"]
-        return model | {
-            f"optimizer/{index}/{name}": value for index, state in moments.items() for name, value in state.items()
-        }
+        return model | optimizer_tensors("optimizer", self.learner.optimizer)
 
     def load_state(self, tensors: Mapping[str, Tensor]) -> None:
         """Put back what `state` returned."""
         self.learner.load_state_dict({n.removeprefix("model/"): v for n, v in tensors.items() if n[:6] == "model/"})
-        moments: dict[int, dict[str, Tensor]] = {}
-        for key, value in tensors.items():
-            if key.startswith("optimizer/"):
-                _, index, name = key.split("/")
-                moments.setdefault(int(index), {})[name] = value.clone()
-        optimizer = self.learner.optimizer
-        optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+        load_optimizer_tensors("optimizer", self.learner.optimizer, tensors)
 
 
 def train_values(
