@@ -53,13 +53,13 @@ def shared_library(source: Path, beside: Sequence[Path] = (), flags: Sequence[st
 
 
 def loaded(source: Path, beside: Sequence[Path] = (), flags: Sequence[str] = ()) -> ctypes.CDLL | None:
-    """Return the library itself; None, and raises with a warning, as `shared_library` does, and where the system will
-    not load it: programs may be forbidden where it lies (noexec)."""
-    path = shared_library(source, beside, flags)
-    if path is None:
-        return None
-    with _told(source, "loaded"):
-        return ctypes.CDLL(str(path))
+    """Return the library itself; None where `shared_library` gives none or raises, which it warns of, and, with a
+    warning, where the system will not load it: programs may be forbidden where it lies (noexec)."""
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        if path := shared_library(source, beside, flags):
+            with _told(source, "loaded"):
+                return ctypes.CDLL(str(path))
+    return None
 
 
 @contextlib.contextmanager

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
-import subprocess
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -75,12 +75,11 @@ class Library:
 def library() -> Library | None:
     """Return the library, built if it has to be; None where it is switched off or cannot be had."""
     folder = Path(__file__).parent
-    try:
-        perceptrons = loaded(folder / "perceptrons.c", [folder / "steps.h", *SPARSE], ["-fopenmp"])
-        losses = loaded(folder / "losses.c", flags=EXACT)
-        return None if perceptrons is None or losses is None else Library(perceptrons, losses)
-    except (OSError, AttributeError, subprocess.SubprocessError):
-        return None
+    perceptrons = loaded(folder / "perceptrons.c", [folder / "steps.h", *SPARSE], ["-fopenmp"])
+    if perceptrons and (losses := loaded(folder / "losses.c", flags=EXACT)):
+        with contextlib.suppress(OSError, AttributeError):  # where PyTorch brings its BLAS otherwise
+            return Library(perceptrons, losses)
+    return None
 
 
 def usable(*tensors: Tensor) -> Library | None:

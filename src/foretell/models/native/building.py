@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-import subprocess
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
@@ -46,13 +45,12 @@ class Native:
 def native() -> Native | None:
     """Return the libraries, built if they have to be; None where they are switched off or cannot be had."""
     folder = Path(__file__).parent
-    try:
-        headers = [folder / f"{name}.h" for name in ("attention", "kernels", "one_window", "stack")]
-        stack = loaded(folder / "stack.c", [*headers, *SPARSE], ["-fopenmp"])
-        ends = loaded(folder / "ends.c", [folder / "kernels.h", *PRODUCTS], ["-fopenmp"])
-        return None if stack is None or ends is None else Native(stack, ends)
-    except (OSError, AttributeError, subprocess.SubprocessError):
-        return None
+    headers = [folder / f"{name}.h" for name in ("attention", "kernels", "one_window", "stack")]
+    stack = loaded(folder / "stack.c", [*headers, *SPARSE], ["-fopenmp"])
+    if stack and (ends := loaded(folder / "ends.c", [folder / "kernels.h", *PRODUCTS], ["-fopenmp"])):
+        with suppress(OSError, AttributeError):  # where PyTorch brings its BLAS otherwise
+            return Native(stack, ends)
+    return None
 
 
 def kernels() -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import subprocess
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -119,13 +118,10 @@ def gathering(
 @cache
 def _library() -> ctypes.CDLL | None:
     """Return the library, built if it has to be; None where it is switched off or cannot be had."""
-    try:
-        library = loaded(Path(__file__).parent / "windows.c", flags=EXACT)
-        if library is None:
-            return None
-        windows, bring, returns = library.foretell_windows, library.foretell_bring, library.foretell_returns
-    except (OSError, AttributeError, subprocess.SubprocessError):
+    library = loaded(Path(__file__).parent / "windows.c", flags=EXACT)
+    if library is None:
         return None
+    windows, bring, returns = library.foretell_windows, library.foretell_bring, library.foretell_returns
     bring.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p]
     windows.argtypes = returns.argtypes = [*bring.argtypes, *[ctypes.c_void_p] * 4]
     windows.restype, bring.restype, returns.restype = ctypes.c_int64, None, None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import subprocess
 from functools import cache
 from pathlib import Path
 
@@ -32,12 +31,10 @@ class Library:
 def library() -> Library | None:
     """Return the libraries, built if they have to be; None where they are switched off or cannot be had."""
     folder = Path(__file__).parent
-    try:
-        adamw = loaded(folder / "adamw.c", flags=EXACT)
-        gradients = loaded(folder / "gradients.c")
-        muon = loaded(folder / "muon.c", PRODUCTS, flags=["-fopenmp"])
-        if adamw is None or gradients is None or muon is None:
-            return None
+    if (
+        (adamw := loaded(folder / "adamw.c", flags=EXACT))
+        and (gradients := loaded(folder / "gradients.c"))
+        and (muon := loaded(folder / "muon.c", PRODUCTS, flags=["-fopenmp"]))
+    ):
         return Library(adamw, gradients, muon)
-    except (OSError, AttributeError, subprocess.SubprocessError):
-        return None
+    return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import subprocess
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -58,13 +57,10 @@ def _sums(
 @cache
 def _function() -> Callable[..., None] | None:
     """Return what the library offers, built if it has to be; None where it is switched off or cannot be had."""
-    try:
-        library = loaded(Path(__file__).parent / "bells.c", flags=["-fopenmp", AS_WRITTEN])
-        if library is None:
-            return None
-        function = library.foretell_sums
-    except (OSError, AttributeError, subprocess.SubprocessError):
+    library = loaded(Path(__file__).parent / "bells.c", flags=["-fopenmp", AS_WRITTEN])
+    if library is None:
         return None
+    function = library.foretell_sums
     whole, real, pointer = ctypes.c_int64, ctypes.c_double, ctypes.c_void_p
     function.argtypes = [ctypes.c_int, *[whole] * 4, *[pointer] * 3, real, real, pointer, ctypes.c_int]
     function.restype = None
