@@ -7,10 +7,18 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Float32
 
-from foretell.environments.pendulum import GRAVITY, LENGTH, MASS, MAX_SPEED, MAX_TORQUE, STEP_SECONDS
+from foretell.environments.pendulum import (
+    GRAVITY,
+    LENGTH,
+    MASS,
+    MAX_SPEED,
+    MAX_TORQUE,
+    STEP_SECONDS,
+    TORQUE_COST,
+    VELOCITY_COST,
+    normalized,
+)
 
-VELOCITY_COST, TORQUE_COST = 0.1, 0.001
-"""Weights beside the squared angle, whose weight is 1; as in `BatchedPendulum.step`."""
 GRAVITY_PUSH = 3 * GRAVITY / (2 * LENGTH) * STEP_SECONDS
 """What gravity adds to the velocity in one timestep where the sine of the angle is 1, radians per second."""
 TORQUE_PUSH = 3.0 / (MASS * LENGTH**2) * STEP_SECONDS
@@ -120,8 +128,3 @@ def interpolate(
     first, second = before - 2 * left + right, left - 2 * right + after
     bend = np.maximum(np.minimum(first, second), 0) + np.minimum(np.maximum(first, second), 0)
     return left + fraction * ((right - left) - (1 - fraction) / 2 * bend)
-
-
-def normalized(angle: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
-    """Return the same angle in [-pi, pi)."""
-    return (angle + np.pi) % (2 * np.pi) - np.pi

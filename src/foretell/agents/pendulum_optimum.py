@@ -12,7 +12,6 @@ from foretell.agents.pendulum_backup import (
     GRAVITY_PUSH,
     TORQUE_COST,
     TORQUE_PUSH,
-    VELOCITY_COST,
     Backup,
     PendulumGrid,
     interpolate,
@@ -21,7 +20,7 @@ from foretell.core.errors import UsageError
 from foretell.core.progress import Progress, silent
 from foretell.core.settings import check_not_negative, check_numbers
 from foretell.core.stepping import Rewards, TargetReturn, Where, checked_numbers, checked_where, untold_count
-from foretell.environments.pendulum import HORIZON, MAX_SPEED, MAX_TORQUE, STEP_SECONDS
+from foretell.environments.pendulum import HORIZON, MAX_SPEED, MAX_TORQUE, STEP_SECONDS, VELOCITY_COST
 
 
 @dataclass(frozen=True, kw_only=True)

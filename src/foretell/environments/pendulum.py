@@ -8,6 +8,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32
 
 MAX_SPEED, MAX_TORQUE, STEP_SECONDS, GRAVITY, MASS, LENGTH = 8.0, 2.0, 0.05, 10.0, 1.0, 1.0
+VELOCITY_COST, TORQUE_COST = 0.1, 0.001
+"""Weights beside the squared angle, whose weight is 1."""
 START_BOUND = np.array([np.pi, 1.0])
 HORIZON = 200
 
@@ -44,7 +46,7 @@ class BatchedPendulum:
         """Apply one torque to each; return observations, rewards, terminations, truncations."""
         angle, velocity = self.state[:, 0], self.state[:, 1]
         torque = _clip(actions[:, 0], MAX_TORQUE)
-        costs = _normalize(angle) ** 2 + 0.1 * velocity**2 + 0.001 * (torque**2)
+        costs = normalized(angle) ** 2 + VELOCITY_COST * velocity**2 + TORQUE_COST * (torque**2)
         acceleration = 3 * GRAVITY / (2 * LENGTH) * np.sin(angle) + 3.0 / (MASS * LENGTH**2) * torque
         velocity = _clip(velocity + acceleration * STEP_SECONDS, MAX_SPEED)
         self.state = np.empty_like(self.state)
@@ -75,5 +77,6 @@ def _clip(values: np.ndarray, bound: float) -> np.ndarray:
     return np.minimum(np.maximum(values, -bound), bound)  # np.clip takes three times as long for one environment
 
 
-def _normalize(angle: np.ndarray) -> np.ndarray:
+def normalized(angle: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
+    """Return the same angle in [-pi, pi)."""
     return ((angle + np.pi) % (2 * np.pi)) - np.pi
