@@ -9,7 +9,7 @@ import numpy as np
 
 from foretell.core.decimals import shown
 from foretell.core.errors import DatasetError
-from foretell.core.stepping import OF_A_TENSOR
+from foretell.core.numbers import as_array
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -99,19 +99,6 @@ class Episode:
             f"{self.observations.dtype}, actions {self.actions.shape} {self.actions.dtype}, "
             f"return {shown(self.total_reward)})"
         )
-
-
-def as_array(values: object, what: str) -> np.ndarray:
-    """Return an array, as it lies where it is one.
-
-    Raises `DatasetError` for lists of different lengths, and for what NumPy cannot read, a tensor say.
-    """
-    try:
-        return np.asanyarray(values)
-    except ValueError as error:
-        raise DatasetError(f"{what} are no array ({error}); expected one of numbers.") from None
-    except (TypeError, RuntimeError) as error:
-        raise DatasetError(f"{what} are no array ({error}); expected one of numbers. {OF_A_TENSOR}") from None
 
 
 def _as_numbers(values: object, what: str) -> np.ndarray:

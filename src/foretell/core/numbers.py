@@ -1,9 +1,13 @@
-"""Numbers as networks read them."""
+"""Numbers as NumPy and networks read them."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from foretell.core.errors import DatasetError, ForetellError
+
+OF_A_TENSOR = "Of a PyTorch tensor, give tensor.detach().cpu().float()."
+"""How to mend what NumPy cannot read: a tensor that requires gradients, is bfloat16 or lies on a GPU."""
 _SMALLEST = np.finfo(np.float32).smallest_normal
 
 
@@ -23,3 +27,16 @@ def as_float32(values: np.ndarray) -> np.ndarray:
     if values.dtype.kind == "f" and values.dtype.itemsize > 4:
         found[(np.abs(found) < _SMALLEST) & (found != 0)] = 0  # a zero keeps its sign, and files their fingerprints
     return found
+
+
+def as_array(values: object, what: str, refusal: type[ForetellError] = DatasetError) -> np.ndarray:
+    """Return an array, as it lies where it is one.
+
+    Raises `refusal` for lists of different lengths, and for what NumPy cannot read, a tensor say.
+    """
+    try:
+        return np.asanyarray(values)
+    except ValueError as error:
+        raise refusal(f"{what} are no array ({error}); expected one of numbers.") from None
+    except (TypeError, RuntimeError) as error:
+        raise refusal(f"{what} are no array ({error}); expected one of numbers. {OF_A_TENSOR}") from None

@@ -8,12 +8,10 @@ from typing import Any, SupportsFloat
 import numpy as np
 
 from foretell.core.errors import DatasetError, UsageError
+from foretell.core.numbers import as_array
 
 LARGEST = float(np.finfo(np.float32).max)
 """Networks compute in float32; of a larger number they would make an infinite one."""
-OF_A_TENSOR = "Of a PyTorch tensor, give tensor.detach().cpu().float()."
-"""How to mend what NumPy cannot read: a tensor that requires gradients, is bfloat16 or lies on a GPU."""
-
 OF_PARTS = "Of several parts (a Dict or Tuple), wrap the environment: foretell.FlattenedObservations(env)."
 """How to mend observations that are a mapping or a sequence of arrays."""
 
@@ -67,12 +65,7 @@ def untold_count(num_envs: Any, target_return: Any, where: Any = None) -> int:
 
 def as_read(what: str, values: Any) -> np.ndarray:
     """Return `values` as an array. Raises `UsageError` where NumPy cannot read them as one."""
-    try:
-        return np.asarray(values)
-    except ValueError as error:  # rows of different lengths
-        raise UsageError(f"{what} are no array ({error}); expected one of numbers.") from None
-    except (TypeError, RuntimeError) as error:
-        raise UsageError(f"{what} are no array ({error}); expected one of numbers. {OF_A_TENSOR}") from None
+    return np.asarray(as_array(values, what, UsageError))
 
 
 def checked_numbers(what: str, values: Any, single: tuple[int, ...], count: int | None = None) -> np.ndarray:

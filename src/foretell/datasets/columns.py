@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from foretell.core.episode import as_array, check_finite
+from foretell.core.episode import check_finite
 from foretell.core.errors import DatasetError
-from foretell.core.numbers import as_float32
+from foretell.core.numbers import as_array, as_float32
 from foretell.datasets.fingerprint import BLOCK_ROWS
 
 
@@ -103,10 +103,11 @@ def _native(values: np.ndarray) -> np.ndarray:
     return values if values.dtype.isnative else values.astype(values.dtype.newbyteorder("="))
 
 
-_KINDS = {
+KINDS = {
     "observations": as_observations, "next_observations": as_observations, "actions": as_actions,
     "rewards": as_rewards, "terminations": as_flags, "truncations": as_flags,
 }  # fmt: skip
+"""What brings each column, under Foretell's name, to its type and rank, or raises `DatasetError`."""
 
 
 def as_columns(columns: Mapping[str, np.ndarray], where: str) -> dict[str, np.ndarray]:
@@ -117,7 +118,7 @@ def as_columns(columns: Mapping[str, np.ndarray], where: str) -> dict[str, np.nd
     found = {}
     for name, values in columns.items():
         given = as_array(values, f"{where}{name!r}")  # mapped ones stay mapped
-        found[name] = _KINDS.get(name, as_info)(given, f"{where}{name!r}")
+        found[name] = KINDS.get(name, as_info)(given, f"{where}{name!r}")
         if found[name].dtype != given.dtype:
             check_finite(found[name], f"{where}{name!r}")
     return found

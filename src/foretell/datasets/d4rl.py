@@ -22,6 +22,7 @@ from foretell.datasets.fingerprint import checksum_of, fingerprint
 
 REQUIRED = ("observations", "actions", "rewards", "terminals")
 OPTIONAL = ("timeouts", "next_observations")
+_WORDS = {key: word for word, key in FILE_KEYS.items()}
 CHECKSUM, FINGERPRINT = "foretell/checksum", "foretell/fingerprint"
 """In files that Foretell wrote: SHA-256 over the columns, checked before training; and over all else, on opening."""
 
@@ -113,24 +114,18 @@ def _stored_fingerprint(others: dict[str, np.ndarray], path: Path) -> str | None
 
 def _fingerprint_of(table: dict[str, np.ndarray], infos: dict[str, np.ndarray]) -> str:
     """Return the fingerprint of the columns as the file has them."""
-    words = {key: word for word, key in FILE_KEYS.items()}
     return fingerprint(
-        {words.get(key, key): values for key, values in table.items()}
+        {_WORDS.get(key, key): values for key, values in table.items()}
         | {f"infos/{name}": values for name, values in infos.items()}
     )
 
 
 def convert(main: dict[str, np.ndarray], where: str) -> dict[str, np.ndarray]:
     """Bring the columns under D4RL's keys to one type and rank each, or raise `DatasetError`."""
-    readers = {
-        "observations": columns.as_observations, "next_observations": columns.as_observations,
-        "actions": columns.as_actions, "rewards": columns.as_rewards,
-        "terminals": columns.as_flags, "timeouts": columns.as_flags,
-    }  # fmt: skip
     for key, values in main.items():
         if values.ndim == 0:
             raise DatasetError(f"{where}: {key!r} is a single value; expected one row a timestep.")
-    return {key: readers[key](values, f"{where}: {key!r}") for key, values in main.items()}
+    return {key: columns.KINDS[_WORDS.get(key, key)](values, f"{where}: {key!r}") for key, values in main.items()}
 
 
 def _check_lengths(table: dict[str, np.ndarray], infos: dict[str, np.ndarray], where: str) -> None:

@@ -180,20 +180,12 @@ def write_dataset(path: str | Path, dataset: Dataset) -> None:
             "Episode; of columns make a foretell.Dataset first."
         )
     columns = unchanged(dataset).columns()
+    starts, ends = dataset.episode_starts, dataset.episode_ends
     with D4RLWriter(
         path, num_steps=dataset.num_steps, layout=layout_of(columns), metadata=dataset.metadata, extras=dataset.extras
     ) as writer:
-        for rows in _blocks(dataset.episode_ends):
-            writer.append({name: values[rows] for name, values in columns.items()})
-
-
-def _blocks(ends: np.ndarray) -> Iterator[slice]:
-    start = 0
-    while start < ends[-1]:
-        fitting = int(np.searchsorted(ends, start + BLOCK_ROWS, side="right")) - 1
-        stop = int(ends[max(fitting, int(np.searchsorted(ends, start, side="right")))])
-        yield slice(start, stop)
-        start = stop
+        for first, last in dataset.blocks_of_episodes():
+            writer.append({name: values[starts[first] : ends[last - 1]] for name, values in columns.items()})
 
 
 def write_d4rl(path: str | Path, episodes: Iterable[Episode], metadata: DatasetMetadata) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from foretell.core.episode import Episode, as_array
+from foretell.core.episode import Episode
 from foretell.core.errors import DatasetError, UsageError
+from foretell.core.numbers import as_array
 from foretell.core.settings import whole
 from foretell.datasets.columns import as_columns
 from foretell.datasets.fingerprint import BLOCK_ROWS, fingerprint
@@ -201,7 +202,7 @@ class Dataset:
         """
         starts, ends = self.episode_starts, self.episode_ends
         returns = np.empty(self.num_episodes)
-        for first, last in self._blocks_of_episodes():
+        for first, last in self.blocks_of_episodes():
             rewards = self.rewards[starts[first] : ends[last - 1]]
             returns[first:last] = np.add.reduceat(rewards, starts[first:last] - starts[first], dtype=np.float64)
         return returns
@@ -213,7 +214,7 @@ class Dataset:
         """
         largest = whole = float(np.abs(self.episode_returns()).max())
         starts, ends = self.episode_starts, self.episode_ends
-        for first, last in self._blocks_of_episodes():
+        for first, last in self.blocks_of_episodes():
             rewards = self.rewards[starts[first] : ends[last - 1]]
             if rewards.min() >= 0 or rewards.max() <= 0:
                 continue  # what is left only becomes less
@@ -223,7 +224,7 @@ class Dataset:
                 largest = max(largest, float(np.abs(together - extreme.reduceat(sums, begin)).max()))
         return largest if largest > whole * (1 + ROUNDING) else whole
 
-    def _blocks_of_episodes(self) -> Iterator[tuple[int, int]]:
+    def blocks_of_episodes(self) -> Iterator[tuple[int, int]]:
         """Yield numbers of episodes, first and behind the last, of some `BLOCK_ROWS` timesteps together."""
         starts, ends, first = self.episode_starts, self.episode_ends, 0
         while first < self.num_episodes:

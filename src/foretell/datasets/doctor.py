@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from foretell.core.errors import DatasetError
+from foretell.datasets.d4rl import OPTIONAL, REQUIRED
 from foretell.datasets.dataset import Dataset
 from foretell.datasets.doctor_dynamics import dynamics
 from foretell.datasets.doctor_episodes import duplicates, flags, lengths, seams, starts, timesteps
@@ -22,7 +23,6 @@ from foretell.datasets.findings import Finding, error, first, place, warning
 from foretell.datasets.fingerprint import REPLACED
 from foretell.environments.making import EnvironmentSpec
 
-KEYS = ("observations", "actions", "rewards", "terminals", "timeouts", "next_observations")
 OTHER_WORDS = {
     "reward": "rewards", "action": "actions", "obs": "observations", "states": "observations", "next_obs":
     "next_observations", "next_states": "next_observations", "done": "terminals", "dones": "terminals",
@@ -82,7 +82,7 @@ def _keys(dataset: Dataset) -> Iterator[Finding]:
     for key, values in dataset.extras.items():
         if key == "timesteps":
             continue
-        close = difflib.get_close_matches(key, KEYS, n=1, cutoff=0.8)
+        close = difflib.get_close_matches(key, REQUIRED + OPTIONAL, n=1, cutoff=0.8)
         meant = OTHER_WORDS.get(key) or (close[0] if close else None)
         hint = f" Is it {meant!r} by another name?" if meant else ""
         yield warning("keys", f"{key!r}, {values.dtype} of shape {values.shape}, is no key that is read; it is kept "

@@ -21,6 +21,7 @@ from foretell.core.errors import DatasetError, UsageError
 from foretell.datasets import stored_metadata
 from foretell.datasets.d4rl import convert, with_episodes
 from foretell.datasets.dataset import Dataset, DatasetMetadata
+from foretell.datasets.findings import inside
 from foretell.datasets.fingerprint import unchanged
 from foretell.datasets.minari_episodes import Notes, episode_columns
 from foretell.datasets.recorded_environment import changes_of_environment, registered_alike
@@ -192,10 +193,8 @@ def _buffers(dataset: Dataset, parts: ActionParts | None) -> Iterator[dict[str, 
 def _transitions_agree(dataset: Dataset) -> bool:
     following = dataset.next_observations
     assert following is not None
-    inside = np.ones(dataset.num_steps, bool)
-    inside[dataset.episode_ends - 1] = False
-    inside = inside[:-1]
-    return np.array_equal(dataset.observations[1:][inside], following[:-1][inside])
+    inner = inside(dataset)[:-1]
+    return np.array_equal(dataset.observations[1:][inner], following[:-1][inner])
 
 
 def _spaces(dataset: Dataset) -> dict[str, Any]:

@@ -87,7 +87,7 @@ def _starts(root_seed: int, name: str, count: int) -> list[int]:
     count = whole("episodes", count)
     if not 1 <= count <= MOST_EPISODES:
         raise UsageError(f"{count} episodes; expected at least 1, and at most {MOST_EPISODES:,}.")
-    return derive_seeds(root_seed, name, max(count, EVALUATION_STARTS))[:count]
+    return derive_seeds(root_seed, name, count)
 
 
 def evaluate(
