@@ -77,6 +77,7 @@ def become() -> None:
     os.unlink = os.remove = _refusing(unlink)
     os.replace, os.rename = _refusing(replace), _refusing(rename)
     os.open = _no_folders(os.open)
+    os.environ["FORETELL_NATIVE"] = "0"  # C is compiled on Linux alone
 
 
 if __name__ == "__main__":

@@ -16,6 +16,8 @@ from foretell.core.compiling import loaded, shared_library
 def source(tmp_path, monkeypatch):
     assert any(map(shutil.which, ("cc", "gcc", "clang"))), "no C compiler on this machine"
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(compiling, "MISSING", [])
+    monkeypatch.setattr(compiling, "_SAID", set())
     source = tmp_path / "seven.c"
     source.write_text("int seven(void) { return 7; }")
     return source
@@ -40,8 +42,8 @@ def test_what_does_not_compile_is_said_with_the_compilers_reason(source):
         pytest.raises(subprocess.CalledProcessError),
     ):
         shared_library(source)
-    with pytest.warns(UserWarning, match=r"seven\.c cannot be compiled"):
-        assert loaded(source) is None
+    assert loaded(source) is None  # for the reason that was said
+    assert compiling.MISSING == ["seven.c"] * 2
 
 
 def test_a_cache_folder_that_others_may_write_to_is_said(source, tmp_path):
@@ -85,3 +87,34 @@ def test_a_user_without_a_home_is_told_what_to_set(source, monkeypatch):
     monkeypatch.setattr(compiling.Path, "home", nowhere)
     with pytest.warns(UserWarning, match="set HOME or XDG_CACHE_HOME"), pytest.raises(OSError):
         shared_library(source)
+
+
+def _compiler(folder, monkeypatch, text):
+    folder.mkdir()
+    (folder / "cc").write_text(f"#!/bin/sh\n{text}\n")
+    (folder / "cc").chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+
+
+def test_a_compiler_that_does_not_answer_is_asked_and_told_of_once(source, tmp_path, monkeypatch, recwarn):
+    _compiler(tmp_path / "bin", monkeypatch, f"echo >> {tmp_path / 'asked'}; exec sleep 100")
+    monkeypatch.setattr(compiling, "ANSWER_SECONDS", 0.2)
+    another = shutil.copy(source, tmp_path / "another.c")
+    assert loaded(source) is loaded(another) is compiling.compiler_name() is None
+    assert (tmp_path / "asked").read_text() == "\n"
+    assert [str(one.message)[:7] for one in recwarn] == ["seven.c"]
+    assert compiling.MISSING == ["seven.c", "another.c"]
+
+
+def test_the_linker_s_reason_comes_before_the_compiler_s(source, tmp_path, monkeypatch):
+    said = "ld: final link failed: No space left on device\ncollect2: error: ld returned 1 exit status"
+    _compiler(tmp_path / "bin", monkeypatch, f"[ $1 = --version ] && exit; echo '{said}' >&2; exit 1")
+    with pytest.warns(UserWarning, match=r"No space left on device\)"):
+        assert loaded(source) is None
+
+
+def test_the_compiler_is_named_in_its_own_words(tmp_path, monkeypatch):
+    _compiler(tmp_path / "bin", monkeypatch, "echo 'cc (mine) 1.2'; echo more")
+    assert compiling.compiler_name() == "cc (mine) 1.2"
+    monkeypatch.setenv("FORETELL_NATIVE", "0")
+    assert compiling.compiler_name() is None

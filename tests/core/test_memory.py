@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from foretell.cli import main as command_line
-from foretell.core import memory
+from foretell.core import containers, memory, system
 from foretell.core.errors import ResourceError
 from foretell.datasets import hdf5
 from foretell.training.checkpoints import load_tensors, save_tensors
@@ -86,6 +86,26 @@ def test_the_limit_of_a_control_group_is_found(own, tmp_path):
     path.write_text(str(1 << 62))  # what version 1 says where there is no limit
     assert memory.container_limit(tmp_path / "root", tmp_path / "own") is None
     assert memory.container_limit(tmp_path / "root", tmp_path / "none") is None
+
+
+@pytest.mark.parametrize(
+    ("own", "files", "cores"),
+    [
+        ("4:cpu,io:/jobs/one\n", {"cpu/jobs/cpu.cfs_quota_us": "150000", "cpu/jobs/cpu.cfs_period_us": "100000"}, 2),
+        ("4:cpu:/one\n", {"cpu/one/cpu.cfs_quota_us": "-1\n", "cpu/one/cpu.cfs_period_us": "100000\n"}, None),
+        ("0::/jobs/one\n", {"jobs/one/cpu.max": "max 100000\n", "jobs/cpu.max": "300000 100000\n"}, 3),
+        ("0::/one\n", {"one/cpu.max": "50000 100000\n"}, 1), ("0::/one\n", {}, None),
+    ],
+)  # fmt: skip
+def test_the_cores_of_a_control_group_are_found(own, files, cores, tmp_path, monkeypatch):
+    (tmp_path / "own").write_text(own)
+    for name, text in files.items():
+        (path := tmp_path / "root" / name).parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    assert containers.container_cores(tmp_path / "root", tmp_path / "own") == cores
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(2), raising=False)
+    monkeypatch.setattr(system, "container_cores", lambda: cores)
+    assert system.cores() == min(cores or 2, 2)
 
 
 @pytest.mark.parametrize(("container", "before", "after"), [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -162,6 +163,24 @@ def test_commands_are_quoted_as_the_shell_reads_them(monkeypatch):
     assert system.command_line(["foretell", "a b"]) == "foretell 'a b'"
     monkeypatch.setattr(system, "fcntl", None)
     assert system.command_line(["foretell", r"runs\dt", "a b"]) == r'foretell runs\dt "a b"'
+    assert system.command_line(["foretell", "R&D"]) == 'foretell "R&D"'
+
+
+def test_a_variable_is_set_before_a_command_as_the_shell_reads_it(monkeypatch):
+    assert system.with_variable("MODULES", "a,b c", "foretell x") == "MODULES='a,b c' foretell x"
+    monkeypatch.setattr(system, "fcntl", None)
+    assert system.with_variable("MODULES", "a,b", "foretell x") == 'set "MODULES=a,b" && foretell x'
+
+
+def test_a_reader_who_has_left_has_two_names(monkeypatch):
+    left, other = OSError(errno.EINVAL, "Invalid argument"), OSError(errno.ENOSPC, "full")
+    assert [system.has_left(error) for error in (BrokenPipeError(), left, other)] == [True, False, False]
+    monkeypatch.setattr(system, "OPEN_FILES_STAY", True)
+    assert [system.has_left(error) for error in (BrokenPipeError(), left, other)] == [True, True, False]
+
+
+def test_the_processor_has_a_name():
+    assert system.processor_name()
 
 
 def test_what_an_output_cannot_hold_is_replaced(tmp_path):

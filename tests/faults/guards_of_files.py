@@ -13,7 +13,7 @@ DAMAGED = "training/test_damaged_runs.py"
 RUNS = "training/test_sequence_runs.py"
 WRITTEN = "datasets/test_d4rl_files.py"
 
-FILES, SYSTEM = "core/files.py", "core/system.py"
+FILES, SYSTEM, JSON = "core/files.py", "core/system.py", "core/strict_json.py"
 CHECKPOINTS, RUN = "training/checkpoints.py", "training/run_folder.py"
 
 guard("fsync of a file before its rename", FILES, "            flush(temporary)\n", "", OPERATIONS)
@@ -43,12 +43,12 @@ guard("who may read a file", SYSTEM, "os.O_RDWR | os.O_CREAT | os.O_EXCL | _BYTE
 
 guard("no NaN in JSON that is written", FILES, "json.dumps(value, indent=2, allow_nan=False)",
       "json.dumps(value, indent=2)", f"{SEALED}::test_json_that_is_written_is_finite")  # fmt: skip
-guard("no NaN in JSON", FILES, "parse_constant=_refuse_constant, ", "", NO_JSON)
-guard("no numbers beyond float64 in JSON", FILES, "parse_float=_finite, ", "", NO_JSON)
-guard("no key twice in JSON", FILES, ", object_pairs_hook=_unique_keys", "", NO_JSON)
-guard("JSON nested without end", FILES, "except RecursionError:", "except ZeroDivisionError:", NO_JSON)
-guard("half characters in JSON", FILES, 'if "\\\\ud" in text.lower():', "if False:", NO_JSON)
-guard("size of JSON text", FILES, "if len(text) > MAX_JSON_BYTES:", "if False:", NO_JSON)
+guard("no NaN in JSON", JSON, "parse_constant=_refuse_constant, ", "", NO_JSON)
+guard("no numbers beyond float64 in JSON", JSON, "parse_float=_finite, ", "", NO_JSON)
+guard("no key twice in JSON", JSON, ", object_pairs_hook=_unique_keys", "", NO_JSON)
+guard("JSON nested without end", JSON, "except RecursionError:", "except ZeroDivisionError:", NO_JSON)
+guard("half characters in JSON", JSON, 'if "\\\\ud" in text.lower():', "if False:", NO_JSON)
+guard("size of JSON text", JSON, "if len(text) > MAX_JSON_BYTES:", "if False:", NO_JSON)
 guard("size of JSON files", FILES, "if path.stat().st_size > MAX_JSON_BYTES:", "if False:",
       f"{SEALED}::test_json_that_is_too_large_is_not_read")  # fmt: skip
 PIPES = f"{SEALED}::test_a_pipe_is_not_waited_for", "datasets/test_damaged_datasets.py::test_a_pipe_is_not_waited_for"

@@ -30,6 +30,8 @@ from foretell.core.files import UNFIT
 from foretell.core.launching import launch
 from foretell.core.memory import keep_within_the_container, memory_errors
 from foretell.core.signals import noted
+from foretell.core.stopping import nothing_to_save
+from foretell.core.system import has_left
 from foretell.core.versions import versions
 
 Verb = (
@@ -64,7 +66,7 @@ def main(arguments: Sequence[str] | None = None, out: TextIO | None = None) -> i
             tell(f"foretell: {error}")
         return error.exit_code
     except (OSError, MemoryError) as error:
-        if isinstance(error, BrokenPipeError) and {"-h", "--help"} & set(words):
+        if isinstance(error, OSError) and has_left(error) and {"-h", "--help"} & set(words):
             return 0  # who read it has read enough
         # what no stage could say better: the machine, not the input
         unfit = isinstance(error, OSError) and error.errno in UNFIT
@@ -80,15 +82,17 @@ def _print_result(text: str, out: TextIO) -> None:
     """Raises `ResourceError` where it cannot be printed; a reader who has read enough is none."""
     try:
         print(printable(text), file=out, flush=True)
-    except BrokenPipeError:
-        pass
     except OSError as error:
-        raise ResourceError(f"the result cannot be printed ({error.strerror}); what was asked for is done.") from None
+        if not has_left(error):
+            raise ResourceError(
+                f"the result cannot be printed ({error.strerror}); what was asked for is done."
+            ) from None
 
 
 def run_verb(arguments: Sequence[str] | None) -> tuple[Any, dict[str, Any]]:
     """Parse one command line and run it; return the verb and its result. Raises `ForetellError`."""
-    verb = tyro.cli(Verb, prog="foretell", description=DESCRIPTION, args=arguments)  # type: ignore[call-overload]
+    with nothing_to_save():
+        verb = tyro.cli(Verb, prog="foretell", description=DESCRIPTION, args=arguments)  # type: ignore[call-overload]
     if launch().count > 1 and not isinstance(verb, Train):
         raise UsageError("torchrun starts several processes, which foretell train alone can share; run it plainly.")
     verb = with_own_environments(verb)

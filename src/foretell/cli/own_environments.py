@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from foretell.core.errors import UsageError
-from foretell.core.system import command_line
+from foretell.core.system import command_line, with_variable
 
 MODULES = "FORETELL_MODULES"
 """Environment variable: modules to import, with commas between them. Workers find it in theirs."""
@@ -39,7 +39,8 @@ def with_own_environments(verb: Any) -> Any:
 def to_paste(*words: str) -> str:
     """Return a command to go on with, as a shell reads it: with the modules that this one imported."""
     modules = os.environ.get(MODULES)
-    return (f"{MODULES}={command_line([modules])} " if modules else "") + command_line(words)
+    command = command_line(words)
+    return with_variable(MODULES, modules, command) if modules else command
 
 
 def _import(module: str) -> None:

@@ -27,9 +27,12 @@ FLAGS = (
 """Sums may be taken in another order; infinities and NaN stay what they are, for divergence has to be noticed."""
 EXACT = ("-ffp-contract=off", "-fno-associative-math", "-fno-reciprocal-math", "-fsigned-zeros")
 """Each operation as it is written, rounded once: the numbers are then those of PyTorch's operators."""
-BUILD_SECONDS = 120
+BUILD_SECONDS, ANSWER_SECONDS = 120, 10
 DIGEST_BYTES = 32
 """Of the SHA-256 of a library, which stands at its end."""
+MISSING: list[str] = []
+"""Sources of libraries that this process could not have."""
+_SAID: set[str] = set()
 _FOLDER = Path(__file__).parent / "native"
 PRODUCTS = _FOLDER / "products.h", _FOLDER / "registers.h"
 """Matrix products, which the libraries of several packages include, and what they include."""
@@ -45,8 +48,8 @@ def shared_library(source: Path, beside: Sequence[Path] = (), flags: Sequence[st
     Raises `OSError` where the cache folder cannot be used, `subprocess.SubprocessError` where compiling fails, both
     with a warning: what computes in its place takes longer and rounds differently.
     """
-    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-    if os.environ.get(SWITCH) == "0" or not sys.platform.startswith("linux") or compiler is None:
+    compiler = _compiler()
+    if compiler is None:
         return None
     with _told(source, "compiled and kept"):
         return _built(compiler, source, beside, flags)
@@ -62,16 +65,27 @@ def loaded(source: Path, beside: Sequence[Path] = (), flags: Sequence[str] = ())
     return None
 
 
+def _compiler() -> str | None:
+    """Return the compiler; None where there is none, and where nothing is to be compiled."""
+    if os.environ.get(SWITCH) == "0" or not sys.platform.startswith("linux"):
+        return None
+    return shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+
+
 @contextlib.contextmanager
 def _told(source: Path, done: str) -> Generator[None]:
-    """Warn of an error that keeps C from being used."""
+    """Warn of an error that keeps C from being used, once of each."""
     try:
         yield
     except (OSError, subprocess.SubprocessError) as error:
-        warn_caller(
-            f"{source.name} cannot be {done} ({_reason(error)}); PyTorch and NumPy compute in its place, "
-            f"which takes longer and rounds differently. Mend it, or set {SWITCH}=0 to leave all C out."
-        )
+        MISSING.append(source.name)
+        why = _reason(error)
+        if why not in _SAID:
+            warn_caller(
+                f"{source.name} cannot be {done} ({why}); PyTorch and NumPy compute in its place, "
+                f"which takes longer and rounds differently. Mend it, or set {SWITCH}=0 to leave all C out."
+            )
+        _SAID.add(why)
         raise
 
 
@@ -103,12 +117,33 @@ def _reason(error: OSError | subprocess.SubprocessError) -> str:
     """Return what the compiler called an error first, or what else went wrong, in a line."""
     said = error.stderr if isinstance(error, subprocess.CalledProcessError) else None
     lines = (said or b"").decode(errors="replace").splitlines()
-    return next((line.strip() for line in lines if "error" in line), str(error))
+    words = ("error", "failed")  # the linker says why before the compiler says that it failed
+    return next((line.strip() for line in lines if any(word in line for word in words)), str(error))
 
 
 @cache
+def _asked_for_version(compiler: str) -> bytes | subprocess.SubprocessError | OSError:
+    try:
+        asked = subprocess.run([compiler, "--version"], capture_output=True, timeout=ANSWER_SECONDS, check=True)
+    except (subprocess.SubprocessError, OSError) as error:  # it need not be asked, and waited for, again
+        return error
+    return asked.stdout
+
+
 def _version(compiler: str) -> bytes:
-    return subprocess.run([compiler, "--version"], capture_output=True, timeout=BUILD_SECONDS, check=True).stdout
+    """Return what a compiler says of itself. Raises as `shared_library` does where it says nothing."""
+    found = _asked_for_version(compiler)
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
+def compiler_name() -> str | None:
+    """Return the compiler of the libraries, in its own words; None where none computes."""
+    compiler = _compiler()
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        return _version(compiler).decode(errors="replace").partition("\n")[0] if compiler else None
+    return None
 
 
 def _cache_folder() -> Path:

@@ -12,7 +12,6 @@ import errno
 import hashlib
 import itertools
 import json
-import math
 import os
 import shutil
 import stat
@@ -24,11 +23,10 @@ from typing import Any
 from foretell.core import system
 from foretell.core.checksums import KEY, holds, opened_lines, sealed_lines
 from foretell.core.errors import CheckpointError, ResourceError, UsageError
+from foretell.core.strict_json import MAX_JSON_BYTES, parse_json
 from foretell.core.system import flush
 from foretell.core.temporaries import make_temporary
 
-MAX_JSON_BYTES = 1 << 20
-"""A configuration or manifest larger than this is not ours; refused before it is parsed."""
 UNFIT = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ELOOP)
 """Errors that say that nothing can lie at a path, however much room there is."""
 
@@ -96,7 +94,9 @@ def resource_errors(path: Path) -> Generator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG):
+        if error.errno == errno.EFBIG:
+            raise ResourceError(f"{path}: {error.strerror} for its file system, or `ulimit -f`.") from error
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
             raise ResourceError(f"{path}: {error.strerror}; {free_space(path)}. Free some and run again.") from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise ResourceError(f"{path}: {error.strerror}; expected a folder that can be written.") from error
@@ -193,39 +193,6 @@ def read_sealed_json(path: Path) -> dict[str, Any]:
             else older
         )
         raise CheckpointError(f"{path}: is not what Foretell wrote there ({why}). Restore it or start a new run.")
-    return found
-
-
-def parse_json(text: str) -> Any:
-    """Parse strict JSON: no NaN or infinity, no key twice, at most 1 MiB, no half characters. Raises `ValueError`."""
-    if len(text) > MAX_JSON_BYTES:
-        raise ValueError(f"{len(text)} characters, expected at most {MAX_JSON_BYTES}")
-    try:
-        found = json.loads(
-            text, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_unique_keys
-        )  # fmt: skip
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-    if "\\ud" in text.lower():  # half of a pair of surrogates has no place in UTF-8
-        json.dumps(found, ensure_ascii=False).encode("utf-8")
-    return found
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(f"{text[:20]} is too large")
-    return value
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key appears twice")
     return found
 
 

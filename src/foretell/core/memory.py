@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import re
 from collections.abc import Generator
 from pathlib import Path
 
+from foretell.core.containers import container_limit
 from foretell.core.errors import ResourceError
 from foretell.core.system import resource
 
@@ -75,32 +75,12 @@ def limits() -> dict[str, int]:
     return found
 
 
-def container_limit(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int | None:
-    """Return the bytes that the control groups of this process may hold together, None where that is not limited."""
-    found = []
-    if resource is None:
-        return None
-    try:
-        entries = [line.split(":", 2) for line in own.read_text(encoding="utf-8").splitlines()]
-    except OSError:
-        return None
-    for _, controllers, path in entries:
-        name = "memory.limit_in_bytes" if "memory" in controllers.split(",") else "memory.max"
-        base = root / "memory" if name == "memory.limit_in_bytes" else root
-        place = Path(path.lstrip("/"))
-        for folder in (place, *place.parents) if controllers in ("", "memory") else ():
-            with contextlib.suppress(OSError, ValueError):  # "max", or a group that is not to be seen from inside
-                found.append(int((base / folder / name).read_text()))
-    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return min((limit for limit in found if limit < machine), default=None)
-
-
 def keep_within_the_container() -> None:
     """Let allocations fail, which can be told, before the kernel ends a process that outgrows its control group.
 
     On a machine with a GPU nothing is done.
     """
-    container = container_limit()
+    container = container_limit() if resource is not None else None
     if container is None:
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)

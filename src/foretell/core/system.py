@@ -12,6 +12,7 @@ import errno
 import hashlib
 import importlib
 import os
+import platform
 import secrets
 import shlex
 import signal
@@ -21,6 +22,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+from foretell.core.containers import container_cores
 
 
 def _module(name: str) -> Any:
@@ -36,6 +39,8 @@ OPEN_FILES_STAY = fcntl is None
 ENDS_ARE_HEARD = fcntl is not None
 """Whether a process that another one ends hears of it first."""
 _BYTES = getattr(os, "O_BINARY", 0)
+_CUTS = frozenset("&|<>^();,")
+"""Characters that a shell of Windows reads as its own, outside of quotation marks."""
 _LOCKED_BYTE = 1 << 40
 """Windows locks bytes, and nobody else may read or write those: one far behind the end of any file."""
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
@@ -189,7 +194,22 @@ def write_at(handle: int, data: memoryview, place: int) -> int:
 
 def command_line(words: Sequence[str]) -> str:
     """Return a command as it is typed into a shell of this system."""
-    return shlex.join(words) if fcntl is not None else subprocess.list2cmdline(words)
+    if fcntl is not None:
+        return shlex.join(words)
+    plain = [subprocess.list2cmdline([word]) for word in words]
+    return " ".join(f'"{word}"' if _CUTS.intersection(word) and '"' not in word else word for word in plain)
+
+
+def with_variable(name: str, value: str, command: str) -> str:
+    """Return a command line before which a variable of the environment is set, in a shell of this system."""
+    if fcntl is not None:
+        return f"{name}={command_line([value])} {command}"
+    return f'set "{name}={value}" && {command}'
+
+
+def has_left(error: OSError) -> bool:
+    """Whether an error in printing says that the reader of a pipe has read enough; on Windows it has another name."""
+    return isinstance(error, BrokenPipeError) or (OPEN_FILES_STAY and error.errno == errno.EINVAL)
 
 
 def signal_this_process(number: int) -> None:
@@ -208,4 +228,15 @@ def name_of(handle: int, path: Path) -> str:
 def cores() -> int:
     """Return how many cores this process may use: of a machine that is shared out (SLURM, containers), not all."""
     allowed = getattr(os, "sched_getaffinity", None)
-    return len(allowed(0)) if allowed else os.cpu_count() or 1
+    found = len(allowed(0)) if allowed else os.cpu_count() or 1
+    return min(found, container_cores() or found)
+
+
+def processor_name() -> str:
+    """Return what the processor is called; what kind it is where nobody says."""
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        for line in lines:
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from foretell.core.errors import UsageError
-from foretell.core.files import parse_json
 from foretell.core.settings import LARGEST_SEED, seed_of
+from foretell.core.strict_json import parse_json
 from foretell.datasets.dataset import DatasetMetadata
 
 

@@ -19,13 +19,14 @@ import torch
 from torch import Tensor
 
 from foretell.core.checksums import KEY, sealed, sealed_lines
+from foretell.core.compiling import compiler_name
 from foretell.core.errors import CheckpointError, UsageError
 from foretell.core.files import read_json_lines, read_sealed_json, resource_errors, write_json, write_json_lines
 from foretell.core.run_forms import MANIFEST, check_events, read_config
 from foretell.core.run_settings import as_json, differences
 from foretell.core.seeds_folder import runs_of_seeds
 from foretell.core.space import require_room
-from foretell.core.system import flush
+from foretell.core.system import flush, processor_name
 from foretell.core.versions import NUMERICS, versions
 from foretell.core.warning import warn_caller
 from foretell.models.native.building import kernels
@@ -38,13 +39,13 @@ them."""
 
 def run_versions(device: str = "cpu") -> dict[str, str]:
     """Return what the last bits of a run's numbers depend on: versions, threads, and what computes, by whose code."""
-    processor = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
-    processor = processor if device == "cpu" else torch.cuda.get_device_name()
-    computing = kernels() if device == "cpu" else "torch"
-    return {
-        **versions("torch"), "numerics": str(NUMERICS), "threads": str(torch.get_num_threads()),
-        "processor": processor, "kernels": computing,
-    }  # fmt: skip
+    found = {**versions("torch"), "numerics": str(NUMERICS), "threads": str(torch.get_num_threads())}
+    if device != "cpu":
+        return found | {"processor": torch.cuda.get_device_name(), "kernels": "torch"}
+    capability = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+    found |= {"processor": capability, "processor_model": processor_name(), "kernels": kernels()}
+    compiler = compiler_name() if found["kernels"] != "torch" else None
+    return found | ({"compiler": compiler} if compiler else {})
 
 
 class RunFolder:

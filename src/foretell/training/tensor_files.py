@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from foretell.core.files import MAX_JSON_BYTES, open_file, parse_json
+from foretell.core.files import open_file
+from foretell.core.strict_json import MAX_JSON_BYTES, parse_json
 
 TYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
