@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from foretell.core.errors import UsageError
-from foretell.core.settings import check_choices, check_numbers, check_positive
+from foretell.core.settings import check_positive, check_settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +39,7 @@ class SACConfig:
     """Timesteps between checkpoints, rounded up to the end of an episode."""
 
     def __post_init__(self) -> None:
-        check_numbers(self)
-        check_choices(self)
+        check_settings(self)
         check_positive(self, "total_steps", "learning_rate", "batch_size", "temperature", "checkpoint_every")
         if self.evaluate_every < 0 or not self.hidden_sizes or min(self.hidden_sizes) < 1:
             raise UsageError(

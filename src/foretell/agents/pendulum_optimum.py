@@ -18,7 +18,7 @@ from foretell.agents.pendulum_backup import (
 )
 from foretell.core.errors import UsageError
 from foretell.core.progress import Progress, silent
-from foretell.core.settings import check_not_negative, check_numbers
+from foretell.core.settings import check_not_negative, check_settings
 from foretell.core.stepping import Rewards, TargetReturn, Where, checked_numbers, checked_where, untold_count
 from foretell.environments.pendulum import HORIZON, MAX_SPEED, MAX_TORQUE, STEP_SECONDS, VELOCITY_COST
 
@@ -38,7 +38,7 @@ class OptimumConfig:
     """Once no node changes by more with one more timestep, reward units, the tables count as stationary."""
 
     def __post_init__(self) -> None:
-        check_numbers(self)
+        check_settings(self)
         if self.angles < 8 or self.angles % 2:
             raise UsageError(f"angles is {self.angles}; expected an even number of 8 or more.")
         for name in ("torques", "acting_torques"):

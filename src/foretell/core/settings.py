@@ -21,11 +21,22 @@ LARGEST_SEED = 2**63 - 1
 """Files keep seeds as 64-bit numbers with a sign."""
 
 
-def check_numbers(settings: DataclassInstance) -> None:
-    """Raise `UsageError` where a number is none, or a count is no whole number; NumPy's become Python's.
+def check_settings(settings: DataclassInstance) -> None:
+    """Raise `UsageError` where a number is none or a count no whole number, where a word is none of its choices, and
+    where a flag is neither True nor False; NumPy's become Python's.
 
-    What a setting has to be is read off its annotation: `int`, `float`, a tuple of them, or None beside it.
+    What a setting has to be is read off its annotation: `int`, `float`, a tuple of them, or None beside it; a `Literal`
+    of words; `bool`.
     """
+    _check_numbers(settings)
+    for name, hint in get_type_hints(type(settings)).items():
+        if hint is bool:
+            object.__setattr__(settings, name, _flag(name, getattr(settings, name)))
+        elif get_origin(hint) is Literal:
+            object.__setattr__(settings, name, _choice(name, getattr(settings, name), get_args(hint)))
+
+
+def _check_numbers(settings: DataclassInstance) -> None:
     for setting in fields(settings):
         value, kind = getattr(settings, setting.name), _kind(setting)
         if kind is None or (value is None and "None" in str(setting.type)):
@@ -37,18 +48,6 @@ def check_numbers(settings: DataclassInstance) -> None:
         else:
             found = _number(setting.name, value, kind)
         object.__setattr__(settings, setting.name, found)
-
-
-def check_choices(settings: DataclassInstance) -> None:
-    """Raise `UsageError` where a word is none of its choices, or a flag is neither True nor False.
-
-    What a setting has to be is read off its annotation: a `Literal` of words, or `bool`. NumPy's become Python's.
-    """
-    for name, hint in get_type_hints(type(settings)).items():
-        if hint is bool:
-            object.__setattr__(settings, name, _flag(name, getattr(settings, name)))
-        elif get_origin(hint) is Literal:
-            object.__setattr__(settings, name, _choice(name, getattr(settings, name), get_args(hint)))
 
 
 def check_kinds(**settings: tuple[Any, type]) -> None:
@@ -127,6 +126,19 @@ def check_not_negative(settings: DataclassInstance, *names: str) -> None:
             raise UsageError(
                 f"{name} is {getattr(settings, name)}; expected a number of 0 or more{_finite(settings, name)}."
             )
+
+
+def check_at_least_one(settings: DataclassInstance, *names: str) -> None:
+    """Raise `UsageError` where one of these is below 1; None is taken."""
+    for name in names:
+        if (found := getattr(settings, name)) is not None and found < 1:
+            raise UsageError(f"{name} is {found}; expected at least 1.")
+
+
+def check_probability_below_one(settings: DataclassInstance, name: str) -> None:
+    """Raise `UsageError` where this is no probability, or is 1."""
+    if not 0 <= (found := getattr(settings, name)) < 1:
+        raise UsageError(f"{name} is {found}; expected a probability of 0 or more, below 1.")
 
 
 def _finite(settings: DataclassInstance, name: str) -> str:

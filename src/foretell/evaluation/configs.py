@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from foretell.core.errors import UsageError
-from foretell.core.settings import check_choices, check_not_negative, check_numbers
+from foretell.core.settings import check_at_least_one, check_not_negative, check_settings
 
 Behaviour = Literal["auto", "imitation", "expectation", "median", "return", "value"]
 
@@ -43,12 +43,9 @@ class PlanningConfig:
     """Of what is drawn: a function of seed, timestep of the plan and symbol, the same for every environment."""
 
     def __post_init__(self) -> None:
-        check_numbers(self)
-        check_choices(self)
+        check_settings(self)
         check_not_negative(self, "seed")
-        for name in ("horizon", "beam_width", "expansion", "action_top_k", "observation_top_k"):
-            if (found := getattr(self, name)) is not None and found < 1:
-                raise UsageError(f"{name} is {found}; expected at least 1.")
+        check_at_least_one(self, "horizon", "beam_width", "expansion", "action_top_k", "observation_top_k")
         for name in ("action_percentile", "observation_percentile", "discount"):
             if (found := getattr(self, name)) is not None and not 0 < found <= 1:
                 raise UsageError(f"{name} is {found}; expected more than 0 and at most 1.")
@@ -64,9 +61,8 @@ class ChunkingConfig:
     """m: actions taken of each H that are written; 1 writes anew after every timestep."""
 
     def __post_init__(self) -> None:
-        check_numbers(self)
-        if self.actions_taken < 1:
-            raise UsageError(f"actions_taken is {self.actions_taken}; expected at least 1.")
+        check_settings(self)
+        check_at_least_one(self, "actions_taken")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +74,7 @@ class ValueActingConfig:
     else imitate the data's actions, the good ones more."""
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_settings(self)
 
 
 ActingConfig = PlanningConfig | ChunkingConfig

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from foretell.core.errors import UsageError
-from foretell.core.settings import check_choices, check_not_negative, check_numbers
+from foretell.core.settings import check_at_least_one, check_not_negative, check_probability_below_one, check_settings
+from foretell.models.transformer.configs import check_heads
 from foretell.sequences.configs import Binning
 
 Activation = Literal["relu", "gelu"]
@@ -53,11 +54,10 @@ class DecisionTransformerConfig:
     3.5 (ours), so that neighbours are alike: nothing to learn by heart of a timestep that few episodes show."""
 
     def __post_init__(self) -> None:
-        _check_counts(self, "context_length", "width", "layers", "heads")
-        if self.width % self.heads:
-            raise UsageError(f"width {self.width} is not divisible by {self.heads} heads; choose a multiple.")
-        _check_dropout(self.dropout)
-        check_choices(self)
+        check_settings(self)
+        check_at_least_one(self, "context_length", "width", "layers", "heads")
+        check_heads(self.width, self.heads)
+        check_probability_below_one(self, "dropout")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,9 +80,9 @@ class LSTMConfig:
     few bad actions among many of one kind do not move."""
 
     def __post_init__(self) -> None:
-        _check_counts(self, "context_length", "width", "layers")
-        _check_dropout(self.dropout)
-        check_choices(self)
+        check_settings(self)
+        check_at_least_one(self, "context_length", "width", "layers")
+        check_probability_below_one(self, "dropout")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,9 +105,9 @@ class MLPConfig:
     few bad actions among many of one kind do not move."""
 
     def __post_init__(self) -> None:
-        _check_counts(self, "width", "layers")
-        _check_dropout(self.dropout)
-        check_choices(self)
+        check_settings(self)
+        check_at_least_one(self, "width", "layers")
+        check_probability_below_one(self, "dropout")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,13 +149,12 @@ class TrajectoryTransformerConfig:
     the histogram losses of Imani and White 2018): what is close is learned together."""
 
     def __post_init__(self) -> None:
-        _check_counts(self, "context_length", "width", "layers", "heads", "bins")
-        if self.width % self.heads:
-            raise UsageError(f"width {self.width} is not divisible by {self.heads} heads; choose a multiple.")
-        _check_dropout(self.dropout)
+        check_settings(self)
+        check_at_least_one(self, "context_length", "width", "layers", "heads", "bins")
+        check_heads(self.width, self.heads)
+        check_probability_below_one(self, "dropout")
         if self.bins < 2:
             raise UsageError(f"bins is {self.bins}; expected at least 2: of one, all numbers are the same symbol.")
-        check_choices(self)
         check_not_negative(self, "action_weight", "reward_weight", "return_weight", "table_smoothing", "smoothing")
         if not 0 < self.discount <= 1:
             raise UsageError(f"discount is {self.discount}; expected more than 0 and at most 1.")
@@ -186,11 +185,10 @@ class EncoderDecoderConfig:
     few bad actions among many of one kind do not move."""
 
     def __post_init__(self) -> None:
-        _check_counts(self, "context_length", "horizon", "width", "layers", "heads", "feedforward_width")
-        if self.width % self.heads:
-            raise UsageError(f"width {self.width} is not divisible by {self.heads} heads; choose a multiple.")
-        _check_dropout(self.dropout)
-        check_choices(self)
+        check_settings(self)
+        check_at_least_one(self, "context_length", "horizon", "width", "layers", "heads", "feedforward_width")
+        check_heads(self.width, self.heads)
+        check_probability_below_one(self, "dropout")
 
     @property
     def window_length(self) -> int:
@@ -205,15 +203,3 @@ ModelConfig = DecisionTransformerConfig | LSTMConfig | MLPConfig | TrajectoryTra
 def window_length(config: ModelConfig) -> int:
     """Return the timesteps of a training window, as many as are seen in acting unless the network says otherwise."""
     return config.window_length if isinstance(config, EncoderDecoderConfig) else config.context_length
-
-
-def _check_counts(config: ModelConfig, *names: str) -> None:
-    check_numbers(config)
-    for name in names:
-        if getattr(config, name) < 1:
-            raise UsageError(f"{name} is {getattr(config, name)}; expected at least 1.")
-
-
-def _check_dropout(probability: float) -> None:
-    if not 0 <= probability < 1:
-        raise UsageError(f"dropout is {probability}; expected a probability of 0 or more, below 1.")

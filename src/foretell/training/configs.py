@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from foretell.core.errors import UsageError
-from foretell.core.settings import check_choices, check_not_negative, check_numbers, check_positive
+from foretell.core.settings import check_not_negative, check_positive, check_settings
 
 Precision = Literal["float32", "bfloat16"]
 Optimizer = Literal["adamw", "muon"]
@@ -45,8 +45,7 @@ class TrainingConfig:
     """Updates between events that hold the loss."""
 
     def __post_init__(self) -> None:
-        check_numbers(self)
-        check_choices(self)
+        check_settings(self)
         check_positive(
             self, "updates", "batch_size", "learning_rate", "matrix_learning_rate", "clip_norm", "checkpoint_every",
             "log_every",
@@ -68,7 +67,7 @@ class ComputeConfig:
     """Numbers of the forward and backward pass; weights, optimiser and loss are float32 either way."""
 
     def __post_init__(self) -> None:
-        check_choices(self)
+        check_settings(self)
         if not isinstance(self.device, str) or not re.fullmatch(r"cpu|auto|cuda(:\d{1,3})?", self.device):
             raise UsageError(f"device is {self.device!r}; expected cpu, cuda, cuda:N or auto.")
 

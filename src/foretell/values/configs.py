@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from foretell.core.errors import UsageError
-from foretell.core.settings import check_choices, check_not_negative, check_numbers, check_positive
+from foretell.core.settings import check_not_negative, check_positive, check_settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +45,7 @@ class IQLConfig:
     """Updates between events that hold the losses."""
 
     def __post_init__(self) -> None:
-        check_numbers(self)
-        check_choices(self)
+        check_settings(self)
         check_positive(self, "updates", "batch_size", "learning_rate", "checkpoint_every", "log_every")
         check_not_negative(self, "evaluate_every", "inverse_temperature")
         if self.evaluate_every and not self.policy:
@@ -99,7 +98,7 @@ class DynamicsConfig:
     Yu et al. 2020, MOPO, Eq. 4)."""
 
     def __post_init__(self) -> None:
-        check_numbers(self)
+        check_settings(self)
         check_positive(self, "members", "degree", "updates", "learning_rate", "max_rows", "cosines", "max_disagreement")
         check_not_negative(self, "pessimism")
         if not 2 <= self.evidence_rows <= self.max_rows:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from foretell.core.errors import UsageError
-from foretell.core.settings import check_choices, check_numbers
+from foretell.core.settings import check_at_least_one, check_probability_below_one, check_settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,15 +24,10 @@ class StackConfig:
     """P_drop: probability that a unit is dropped in training."""
 
     def __post_init__(self) -> None:
-        check_numbers(self)
-        check_choices(self)
-        for name in ("width", "layers", "heads", "feedforward_width"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} is {getattr(self, name)}; expected at least 1.")
-        if self.width % self.heads:
-            raise UsageError(f"width {self.width} is not divisible by {self.heads} heads; choose a multiple.")
-        if not 0 <= self.dropout < 1:
-            raise UsageError(f"dropout is {self.dropout}; expected a probability of 0 or more, below 1.")
+        check_settings(self)
+        check_at_least_one(self, "width", "layers", "heads", "feedforward_width")
+        check_heads(self.width, self.heads)
+        check_probability_below_one(self, "dropout")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,15 +51,17 @@ class TransformerConfig(StackConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.max_length < 1:
-            raise UsageError(f"max_length is {self.max_length}; expected at least 1.")
-        if not 0 <= self.label_smoothing < 1:
-            raise UsageError(
-                f"label_smoothing is {self.label_smoothing}; expected a probability of 0 or more, below 1."
-            )
+        check_at_least_one(self, "max_length")
+        check_probability_below_one(self, "label_smoothing")
         special = (self.padding, self.start, self.end)
         if len(set(special)) < 3 or not all(0 <= symbol < self.vocabulary_size for symbol in special):
             raise UsageError(
                 f"padding, start and end are {self.padding}, {self.start} and {self.end}; expected three different "
                 f"symbols from 0 to {self.vocabulary_size - 1} (vocabulary_size {self.vocabulary_size})."
             )
+
+
+def check_heads(width: int, heads: int) -> None:
+    """Raise `UsageError` where attention heads do not share out the width evenly."""
+    if width % heads:
+        raise UsageError(f"width {width} is not divisible by {heads} heads; choose a multiple.")
