@@ -15,7 +15,7 @@ from foretell.core.errors import DatasetError, ResourceError, UsageError
 from foretell.datasets import d4rl_writer
 from foretell.datasets import dataset as dataset_module
 from foretell.datasets.d4rl import read_d4rl
-from foretell.datasets.d4rl_writer import D4RLWriter, layout_of, write_columns, write_d4rl, write_dataset
+from foretell.datasets.d4rl_writer import D4RLWriter, layout_of, write_d4rl, write_dataset
 from foretell.datasets.dataset import DatasetMetadata
 
 
@@ -210,12 +210,12 @@ def test_episodes_that_differ_are_refused(tmp_path, make_episode, metadata):
         write_d4rl(tmp_path / "a.hdf5", [], metadata)
 
 
-def test_a_full_disk_is_said_before_the_work(written, tmp_path, metadata, monkeypatch):
-    columns = read_d4rl(written[0]).columns()
+def test_a_full_disk_is_said_before_the_work(written, tmp_path, monkeypatch):
+    dataset = read_d4rl(written[0])
     usage = type("Usage", (), {"free": 10})
     monkeypatch.setattr("foretell.datasets.d4rl_writer.shutil.disk_usage", lambda _: usage)
     with pytest.raises(ResourceError, match="No space left on device for"):
-        write_columns(tmp_path / "c.hdf5", columns, metadata)
+        write_dataset(tmp_path / "c.hdf5", dataset)
     assert not (tmp_path / "c.hdf5").exists()
 
 

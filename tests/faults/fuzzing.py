@@ -19,9 +19,9 @@ from faults.mutations import mended_hdf5, mutate_bytes, mutate_json, mutate_safe
 from faults.worker import Report, limit_memory, run_cases
 from foretell.core.errors import ForetellError
 from foretell.core.files import read_json, read_json_lines, read_sealed_json
-from foretell.datasets.d4rl_writer import write_columns
+from foretell.datasets.d4rl_writer import D4RLWriter, layout_of
 from foretell.datasets.dataset import DatasetMetadata
-from foretell.datasets.doctor import verify
+from foretell.datasets.doctor import diagnose
 from foretell.datasets.registry import open_dataset
 
 REFUSED, READ, ESCAPED = "rox"
@@ -109,7 +109,7 @@ def _read_cases(path: str, numbers: range, make: Callable[[int], tuple[Path, byt
 def _read_dataset(path: Path) -> None:
     """Read all that is in the file."""
     dataset = open_dataset(path)
-    verify(dataset)
+    diagnose(dataset)
     dataset.fingerprint()
 
 
@@ -132,7 +132,9 @@ def _make_files(folder: Path) -> list[Path]:
         "lzf": {"chunks": True, "compression": "lzf"}, "many": {"chunks": 7, "compression": "gzip"},
     }  # fmt: skip
     paths = [folder / "ours.hdf5"]
-    write_columns(paths[0], ours, DatasetMetadata(environment="Pendulum-v1", seed=1))
+    metadata = DatasetMetadata(environment="Pendulum-v1", seed=1)
+    with D4RLWriter(paths[0], num_steps=60, layout=layout_of(ours), metadata=metadata) as writer:
+        writer.append(ours)
     for form in ("earliest", "v108", "latest"):
         for name, options in layouts.items():
             paths.append(folder / f"{form}-{name}.hdf5")

@@ -14,6 +14,7 @@ from foretell.training import clipped_adamw
 from foretell.training.clipped_adamw import ClippedAdamW
 from foretell.training.native import adamw as native_adamw
 from foretell.training.native import gradients as native_gradients
+from foretell.training.native import loading
 
 DECAY, CLIP = 0.01, 0.25
 AVX2 = torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
@@ -23,7 +24,7 @@ AVX2 = torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
 @pytest.fixture(autouse=True, params=["native", "torch"])
 def operators(request, monkeypatch):
     if request.param == "native":
-        assert native_adamw.available(), "no C compiler on this machine"
+        assert loading.library(), "no C compiler on this machine"
     else:
         monkeypatch.setattr(native_gradients, "clip", lambda *_: False)
         monkeypatch.setattr(native_adamw, "step", lambda *_, **__: False)

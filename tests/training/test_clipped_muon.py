@@ -11,12 +11,15 @@ from torch import nn
 
 from conformance.checks import notices
 from foretell.agents.untraced import load_optimizer_tensors, optimizer_tensors
+from foretell.models.native import building
 from foretell.training import clipped_muon
 from foretell.training.clipped_adamw import ClippedAdamW
 from foretell.training.clipped_muon import ClippedMuon, orthogonalized, steps_along
 from foretell.training.native import adamw as native_adamw
 from foretell.training.native import gradients as native_gradients
+from foretell.training.native import loading
 from foretell.training.native import muon as native_muon
+from foretell.training.native.tables import Table
 
 DECAY, CLIP, RATE, MATRIX_RATE = 0.1, 0.25, 1e-2, 3e-2
 
@@ -27,7 +30,7 @@ in_c = native_muon.step
 @pytest.fixture(autouse=True, params=["native", "torch"])
 def operators(request, monkeypatch):
     if request.param == "native":
-        assert native_muon.available(), "no C compiler on this machine"
+        assert all([building.native(), loading.library()]), "no C compiler on this machine"
     else:
         monkeypatch.setattr(native_muon, "step", lambda *_, **__: False)
         monkeypatch.setattr(native_gradients, "norm", lambda *_: None)
@@ -143,7 +146,7 @@ def test_library_and_operators_agree(shape):
         tensors = [torch.randn(2 * shape[0], shape[1], generator=generator) for _ in range(3)]
         weight, gradient, momentum = tensors
         if native:
-            in_c([weight], [gradient], [momentum], [2], momentum=0.95, rate=0.1, decay=0.5,
+            in_c(*[Table([one]) for one in tensors], [2], momentum=0.95, rate=0.1, decay=0.5,
                  coefficients=clipped_muon.COEFFICIENTS, iterations=5)  # fmt: skip
             return weight, momentum
         momentum.lerp_(gradient, 0.05)
@@ -162,7 +165,7 @@ def test_the_step_is_the_same_on_any_number_of_threads():
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
             weights, gradients, momenta = ([one.detach().clone() for one in matrices] for _ in range(3))
-            in_c(weights, gradients, momenta, [3, 1, 1], momentum=0.95, rate=0.1, decay=0.5,
+            in_c(*map(Table, (weights, gradients, momenta)), [3, 1, 1], momentum=0.95, rate=0.1, decay=0.5,
                  coefficients=clipped_muon.COEFFICIENTS, iterations=5)  # fmt: skip
             found.append(torch.cat([one.flatten() for one in weights]))
     finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from foretell.training.native.tables import Table, table_of
+from foretell.training.native.tables import Table
 
 
 def test_it_holds_while_the_tensors_lie_where_they_lay():
@@ -17,8 +17,6 @@ def test_it_holds_while_the_tensors_lie_where_they_lay():
     assert list(table.lie) == [one.data_ptr() for one in tensors]
     tensors[0].add_(1.0)
     assert table.holds(tensors)
-    assert table_of(table) is table
-    assert table_of(tensors).places == table.places
 
 
 @pytest.mark.parametrize("change", [

@@ -13,6 +13,7 @@ from foretell.values import behaviour as module
 from foretell.values.behaviour import Behaviour, advantage_quantiles, fit_behaviour, quantile_among
 from foretell.values.configs import IQLConfig
 from foretell.values.functions import ValueFunctions
+from reference.learning_by_graph import behaviour_loss
 from reference.making import CHOICES, IDENTITY, SequenceShape, make_dataset, scaled
 
 SINGLE = SequenceShape(observation_shape=(3,), action_dim=1, discrete=False, max_timesteps=30)
@@ -213,11 +214,12 @@ def test_the_loss_is_the_likelihood_of_a_gaussian_or_of_choices():
     gaussian = _behaviour(PAIR, lambda s: torch.cat([s[:, :2], logs.expand(len(s), 2)], dim=1))
     away = (actions.double() - states[:, :2].double()).numpy()
     expected = (0.5 * (away / np.exp([-4, 1])) ** 2 + [-4, 1]).sum(1).mean()
-    assert gaussian.loss(states, actions).item() == pytest.approx(expected, rel=1e-6)
+    assert behaviour_loss(gaussian, gaussian.network(states), actions).item() == pytest.approx(expected, rel=1e-6)
     chosen = [0, 3, 1, 1, 2]
     logits = torch.randn(5, 4, generator=torch.Generator().manual_seed(2)).double()
     likely = np.exp(logits.numpy()) / np.exp(logits.numpy()).sum(1, keepdims=True)
-    found = _behaviour(CHOICES, lambda s: logits).loss(states, torch.eye(4)[chosen])
+    choosing = _behaviour(CHOICES, lambda s: logits)
+    found = behaviour_loss(choosing, choosing.network(states), torch.eye(4)[chosen])
     assert found.item() == pytest.approx(-np.log(likely[np.arange(5), chosen]).mean(), rel=1e-6)
 
 
@@ -287,5 +289,5 @@ def test_slopes_are_those_of_the_loss(shape):
     else:  # inside, on and outside of the range of deviations
         outputs[0, :5, -1] = torch.tensor([-4.0, 1.0, -9.0, 3.0, 0.0])
     leaf = outputs.clone().requires_grad_()
-    (expected,) = torch.autograd.grad(behaviour.loss_of(leaf, actions), leaf)
+    (expected,) = torch.autograd.grad(behaviour_loss(behaviour, leaf, actions), leaf)
     torch.testing.assert_close(behaviour.slopes_of(outputs, actions), expected, rtol=1e-5, atol=1e-7)

@@ -10,9 +10,10 @@ from foretell.core.errors import ResourceError
 from foretell.core.files import resource_errors
 
 
-def require_file(path: Path, needed: int = 2**20, what: str = "records") -> None:
-    """Return where `path` can be written, in folders that are there or can be made. Raises as `require_room`."""
-    require_room(next(folder for folder in path.absolute().parents if folder.exists()), needed, what)
+def require_file(path: Path) -> None:
+    """Return where records can be written to `path`, in folders that are there or can be made. Raises as
+    `require_room`."""
+    require_room(next(folder for folder in path.absolute().parents if folder.exists()), 2**20, "records")
 
 
 def require_room(folder: Path, needed: int, what: str = "checkpoints and weights") -> None:

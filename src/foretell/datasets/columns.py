@@ -96,7 +96,7 @@ def _check_number(values: np.ndarray, where: str) -> None:
 
 def _as_float32(values: np.ndarray, where: str) -> np.ndarray:
     _check_number(values, where)
-    return as_float32(values)  # what it cannot hold becomes infinite, and `doctor.verify` names it
+    return as_float32(values)  # what it cannot hold becomes infinite, and `doctor.diagnose` names it
 
 
 def _native(values: np.ndarray) -> np.ndarray:

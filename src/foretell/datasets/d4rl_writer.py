@@ -161,12 +161,6 @@ class D4RLWriter:
             raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)} for {needed / 2**20:,.0f} MiB of data")
 
 
-def write_columns(path: str | Path, columns: Mapping[str, np.ndarray], metadata: DatasetMetadata) -> None:
-    """Write whole columns, under Foretell's names, at once; the last timestep must be flagged as an end."""
-    with D4RLWriter(path, num_steps=len(columns["rewards"]), layout=layout_of(columns), metadata=metadata) as writer:
-        writer.append(columns)
-
-
 def write_dataset(path: str | Path, dataset: Dataset) -> None:
     """Write a dataset as it is: columns, infos, metadata, extras; no final observations where none are known.
 

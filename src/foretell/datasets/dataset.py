@@ -63,7 +63,7 @@ class Dataset:
     Arrays of other types become these: of a replay buffer, say, whose rewards are `(N, 1)` and whose flags are floats.
 
     Raises `DatasetError` where lengths disagree, nothing is there, or a column cannot be what it should. Numbers are
-    not looked at (`doctor.verify` does).
+    not looked at (`doctor.diagnose` does).
     """
 
     name: str

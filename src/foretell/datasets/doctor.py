@@ -11,7 +11,6 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from foretell.core.errors import DatasetError
 from foretell.datasets.d4rl import OPTIONAL, REQUIRED
 from foretell.datasets.dataset import Dataset
 from foretell.datasets.doctor_dynamics import dynamics
@@ -29,16 +28,6 @@ OTHER_WORDS = {
     "terminations": "terminals", "truncations": "timeouts",
 }  # fmt: skip
 """What other programs call the columns."""
-
-
-def verify(dataset: Dataset) -> None:
-    """Raise `DatasetError` for the first value that training must not meet: NaN, infinite, or a damaged flag.
-
-    One linear pass in blocks, so that a mapped file need not fit into memory.
-    """
-    for finding in _values(dataset):
-        if finding.severity == "error":
-            raise DatasetError(f"{dataset.name}: {finding.message}")
 
 
 def diagnose(dataset: Dataset, spec: EnvironmentSpec | None = None) -> list[Finding]:

@@ -240,15 +240,15 @@ class RunFolder:
         load_tensors(weights, self._checksum)
 
 
-def load_run(path: Path, *, whole: bool = True) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def load_run(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Return configuration and last weights of a finished run.
 
     Raises `CheckpointError` where the folder is not a run, is unfinished, or a file is damaged or another run's, and
-    where a `whole` configuration lacks a setting.
+    where the configuration lacks a setting.
     """
     if not (Path(path) / "config.json").exists():
         raise CheckpointError(f"{path}: {_in_place_of_a_run(Path(path))}")
-    config = read_config(Path(path) / "config.json", whole=whole)
+    config = read_config(Path(path) / "config.json", whole=True)
     return config, load_tensors(Path(path) / "model.safetensors", config[KEY])
 
 

@@ -37,25 +37,10 @@ class Behaviour(nn.Module):
         """Return mean and log standard deviation, `(rows, action_dim)` each."""
         return self._parts(self.network(states))
 
-    def loss(
-        self, states: Float[Tensor, "rows obs_dim"], actions: Float[Tensor, "rows action_dim"]
-    ) -> Float[Tensor, ""]:
-        """Minus the mean log-likelihood, up to constants; choices are one-hot."""
-        return self.loss_of(self.network(states), actions)
-
-    def loss_of(
-        self, outputs: Float[Tensor, "1 rows outputs"], actions: Float[Tensor, "rows action_dim"]
-    ) -> Float[Tensor, ""]:
-        """Return `loss`, given what the network gives out."""
-        if self.discrete:
-            return -(actions * outputs[0].log_softmax(1)).sum(1).mean()
-        mean, log_std = self._parts(outputs)
-        return (0.5 * ((actions - mean) * (-log_std).exp()).square() + log_std).sum(1).mean()
-
     def slopes_of(
         self, outputs: Float[Tensor, "1 rows outputs"], actions: Float[Tensor, "rows action_dim"]
     ) -> Float[Tensor, "1 rows outputs"]:
-        """Return the slopes of `loss_of` by the outputs."""
+        """Return the slopes, by the outputs, of minus the mean log-likelihood up to constants; choices are one-hot."""
         if self.discrete:
             return (outputs.softmax(2) - actions).div_(len(actions))
         mean, raw = outputs[0].chunk(2, dim=1)

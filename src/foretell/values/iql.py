@@ -24,7 +24,6 @@ from foretell.agents.adam import Following, SmallAdam
 from foretell.agents.backpropagation import Passes
 from foretell.agents.native.building import takes, usable
 from foretell.agents.native.perceptrons import NativePass
-from foretell.agents.soft_values import bellman_target
 from foretell.agents.transitions import Transitions
 from foretell.core.errors import DivergedError
 from foretell.values.functions import ValueFunctions
@@ -71,23 +70,6 @@ class ImplicitQLearning(nn.Module):
         for parameter in functions.parameters():
             parameter.grad = torch.zeros_like(parameter)
 
-    def losses(self, batch: Transitions) -> dict[str, Float[Tensor, ""]]:
-        """Return the losses of V (Eq. 5), of both Q-functions (Eq. 6, added) and of the policy, if any (Eq. 7)."""
-        with torch.no_grad():
-            q_of_data = self.q_target(batch.observations, batch.actions).amin(0)
-            next_values = self.functions.value(batch.next_observations)
-            target = bellman_target(batch.rewards, batch.terminations, next_values, self.config.discount)
-        values = self.functions.value(batch.observations)
-        q = self.functions.q(batch.observations, batch.actions)
-        found = {
-            "value_loss": expectile_loss(q_of_data - values, self.config.expectile).mean(),
-            "q_loss": (target - q).square().mean(-1).sum(),
-        }
-        if self.functions.policy is not None:
-            weights = imitation_weights(q_of_data - values.detach(), self.config.inverse_temperature)
-            found["policy_loss"] = (weights * self._imitation_errors(batch)).mean()
-        return found
-
     @torch.no_grad()
     def update(self, batch: Transitions, update: int) -> dict[str, Tensor]:
         """Take update number `update` (from 0) on a batch in network units; return the losses.
@@ -108,7 +90,8 @@ class ImplicitQLearning(nn.Module):
         return found
 
     def write_gradients(self, batch: Transitions) -> dict[str, Tensor]:
-        """Return what `losses` returns, and write the gradient of their sum, without autograd."""
+        """Return the losses of V (Eq. 5), of both Q-functions (Eq. 6, added) and of the policy, if any (Eq. 7), and
+        write the gradient of their sum, without autograd."""
         size, functions, config = len(batch.rewards), self.functions, self.config
         if (together := self._together(batch)) is not None:
             value_loss, q_loss = together.write(batch, config.expectile, config.discount)
@@ -147,16 +130,10 @@ class ImplicitQLearning(nn.Module):
         return self._gradients
 
     def _imitation(self, outputs: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the errors of `_imitation_errors` given the policy's last layer, and their slopes there."""
+        """Return minus the log-likelihood of the actions, up to constants, given the policy's last layer (squared
+        error, or cross-entropy of choices), and its slopes there."""
         if self.functions.discrete:
             logs = outputs.log_softmax(-1)
             return -(actions * logs).sum(-1), logs.exp() - actions
         acted = outputs.tanh()
         return (acted - actions).square().sum(-1), 2 * (acted - actions) * (1 - acted.square())
-
-    def _imitation_errors(self, batch: Transitions) -> Float[Tensor, " batch"]:
-        """Minus the log-likelihood of the actions, up to constants: squared error, or cross-entropy of choices."""
-        outputs = self.functions.policy_outputs(batch.observations)
-        if self.functions.discrete:
-            return -(batch.actions * outputs.log_softmax(-1)).sum(-1)
-        return (outputs - batch.actions).square().sum(-1)

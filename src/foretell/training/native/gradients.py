@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from foretell.training.native.loading import library
-from foretell.training.native.tables import Table, table_of
+from foretell.training.native.tables import Table
 
 
-def norm(gradients: Sequence[Tensor] | Table) -> Tensor | None:
+def norm(table: Table) -> Tensor | None:
     """Return the norm of all together, summed in float64; None where there is no library, or it does not take these."""
-    functions, table = library(), table_of(gradients)
+    functions = library()
     if functions is None or not table.taken:
         return None
     found = torch.empty((), dtype=torch.float32)  # in a twentieth of the time of `torch.tensor`
@@ -22,12 +20,12 @@ def norm(gradients: Sequence[Tensor] | Table) -> Tensor | None:
     return found
 
 
-def clip(gradients: Sequence[Tensor] | Table, norm: Tensor, most: float) -> bool:
+def clip(table: Table, norm: Tensor, most: float) -> bool:
     """Scale all, of this `norm` together, down to at most `most`; return False where this cannot be done here.
 
     To the bits of PyTorch's operators.
     """
-    functions, table = library(), table_of(gradients)
+    functions = library()
     if functions is None or not table.taken or norm.dtype is not torch.float32:
         return False
     factor = (

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
-from torch import Tensor
 
 from foretell.models.native.building import native
 from foretell.training.native.loading import library
-from foretell.training.native.tables import Table, table_of
+from foretell.training.native.tables import Table
 
 
 class _Matrix(ctypes.Structure):
@@ -30,30 +29,23 @@ class _Settings(ctypes.Structure):
 
 
 def step(
-    weights: Sequence[Tensor] | Table, gradients: Sequence[Tensor] | Table, momenta: Sequence[Tensor] | Table,
-    stored: Sequence[int], *, momentum: float, rate: float, decay: float, coefficients: tuple[float, float, float],
-    iterations: int,
+    weights: Table, gradients: Table, momenta: Table, stored: Sequence[int], *, momentum: float, rate: float,
+    decay: float, coefficients: tuple[float, float, float], iterations: int,
 ) -> bool:  # fmt: skip
     """Move weights, of which the rows are `stored` matrices, and their momenta; return False where this cannot be done.
 
     It takes float32 on the CPU, in one piece each. Raises `MemoryError`.
     """
-    blas, functions, tables = native(), library(), [*map(table_of, (weights, gradients, momenta))]
-    if blas is None or functions is None or not all(table.taken for table in tables):
+    blas, functions = native(), library()
+    if blas is None or functions is None or not (weights.taken and gradients.taken and momenta.taken):
         return False
-    of_weights, of_gradients, of_momenta = tables
-    matrices = _matrices(tuple(stored), of_weights.shapes, of_gradients.places, of_momenta.places, of_weights.places)
+    matrices = _matrices(tuple(stored), weights.shapes, gradients.places, momenta.places, weights.places)
     settings = _Settings(blas.product.value, momentum, rate, decay, *coefficients, iterations)
     with blas.one_thread_a_product():
         failed = functions.muon(ctypes.byref(settings), len(matrices), matrices, torch.get_num_threads())
     if failed:
         raise MemoryError("no memory for the step of Muon.")
     return True
-
-
-def available() -> bool:
-    """Whether there is a library."""
-    return native() is not None and library() is not None
 
 
 @lru_cache(maxsize=8)

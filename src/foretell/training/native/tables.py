@@ -31,8 +31,3 @@ class Table:
             self.places == tuple(map(Tensor.data_ptr, tensors)) and self._numbers == list(map(Tensor.numel, tensors))
             and all(map(Tensor.is_contiguous, tensors))
         )  # fmt: skip
-
-
-def table_of(tensors: Sequence[Tensor] | Table) -> Table:
-    """Return the table of some tensors; one that was made before is what it is."""
-    return tensors if isinstance(tensors, Table) else Table(tensors)
