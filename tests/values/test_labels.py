@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from foretell.core.returns import returns_to_go
 from foretell.values import candidates, labels
 from foretell.values.configs import IQLConfig
-from foretell.values.labels import action_ranks, discounted_returns_to_go, label, relabelled_returns_to_go
+from foretell.values.labels import discounted_returns_to_go, label, relabelled_returns_to_go
 from foretell.values.training import train_values
 from reference import iql as reference
 from reference.making import CHOICES, IDENTITY, make_dataset, scaled
@@ -97,18 +97,6 @@ def _learned(dataset, normalization):
     return train_values(dataset, normalization, IQLConfig(updates=5, batch_size=8, hidden_sizes=(8,)))
 
 
-def test_ranks_count_the_actions_that_are_worse(monkeypatch):
-    shape = replace(CHOICES, action_dim=1, discrete=False)
-    dataset = make_dataset([20, 30], shape=shape)
-    functions = _learned(dataset, scaled(1))
-    monkeypatch.setattr(labels, "BLOCK_ROWS", 7)
-    found = action_ranks(functions, dataset)
-    grid = np.linspace(-2, 2, 21, dtype=np.float32)[:, None]  # torque in [-2, 2]
-    for row, (observation, action) in enumerate(zip(dataset.observations, dataset.actions)):
-        q = functions.q_values(np.repeat(observation[None], 21, 0), grid)
-        assert found[row] == np.float32((q < functions.q_values(observation[None], action[None])).mean())
-
-
 def test_the_smaller_q_does_not_depend_on_how_many_rows_are_computed_at_a_time(monkeypatch):
     shape = replace(CHOICES, action_dim=1, discrete=False)
     functions = _learned(make_dataset([30, 25], shape=shape), scaled(1))
@@ -119,12 +107,3 @@ def test_the_smaller_q_does_not_depend_on_how_many_rows_are_computed_at_a_time(m
         expected = functions.q(states, actions).min(0).values
         monkeypatch.setattr(candidates, "CACHED_ROWS", 10)
         np.testing.assert_allclose(candidates.smaller_q(functions, states, actions), expected, rtol=1e-5)
-
-
-def test_the_best_choice_has_rank_one_and_the_worst_none():
-    dataset = make_dataset([40], shape=CHOICES)
-    functions = _learned(dataset, IDENTITY)
-    found = action_ranks(functions, dataset)
-    every = np.stack([functions.q_values(dataset.observations, np.full(40, choice)) for choice in range(4)])
-    places = every.argsort(0).argsort(0)[dataset.actions, np.arange(40)]
-    np.testing.assert_allclose(found, places / 3, rtol=1e-6)

@@ -23,14 +23,12 @@ CACHED_ROWS = 1_024
 """Rows that go through the networks at a time: their hidden layers stay in the processor's cache."""
 
 
-def candidate_actions(
-    functions: ValueFunctions, *, grid: int = GRID, seed: int = 0
-) -> Float32[Tensor, "candidates action_dim"]:
+def candidate_actions(functions: ValueFunctions, *, seed: int = 0) -> Float32[Tensor, "candidates action_dim"]:
     """Return actions in [-1, 1], or one-hot: every choice; a grid of one number; or draws from the whole range."""
     if functions.discrete:
         return torch.eye(functions.action_dim)
     if functions.action_dim == 1:
-        return torch.linspace(-1, 1, grid)[:, None]
+        return torch.linspace(-1, 1, GRID)[:, None]
     drawn = stream(seed, "candidate-actions").uniform(-1, 1, (SAMPLES, functions.action_dim))
     return torch.from_numpy(drawn.astype(np.float32))
 

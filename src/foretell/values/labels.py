@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int
 
 from foretell.core.progress import Progress, silent
 from foretell.datasets.dataset import Dataset
-from foretell.values.candidates import candidate_actions, q_of_candidates, smaller_q
 from foretell.values.functions import ValueFunctions
 
 BLOCK_ROWS = 16_384
@@ -20,9 +18,6 @@ BLOCK_ROWS = 16_384
 
 FEW = 16
 """Episodes at most that are gone through one timestep after another: for few, arrays take longer than numbers."""
-
-RANK_GRID = 21
-"""Actions that a recorded one is ranked among where an action is one number: ranks in steps of a twentieth."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,34 +45,6 @@ def label(functions: ValueFunctions, dataset: Dataset, *, progress: Progress = s
         q_values[rows] = functions.q_values(dataset.observations[rows], dataset.actions[rows])
         progress(rows.stop, steps)
     return ValueLabels(values=values, q_values=q_values)
-
-
-@torch.inference_mode()
-def action_ranks(
-    functions: ValueFunctions, dataset: Dataset, *, progress: Progress = silent
-) -> Float[np.ndarray, " steps"]:
-    """Return for each timestep the share of other actions that are worse there by Q: 0 the worst, 1 the best; float32.
-
-    Compared with all choices where actions are discrete, else with `RANK_GRID` from bound to bound or a sample of the
-    range (`candidate_actions`). Unlike an advantage, a rank means the same in every state: 1 can be asked for
-    anywhere. It asks Q about every action, so it is for data whose actions cover the range.
-    """
-    candidates = candidate_actions(functions, grid=RANK_GRID)
-    others = max(1, len(candidates) - functions.discrete)  # a recorded choice is one of the candidates
-    ranks = np.empty(dataset.num_steps, np.float32)
-    block = max(1, 4 * BLOCK_ROWS // len(candidates))
-    for start in range(0, dataset.num_steps, block):
-        rows = slice(start, min(start + block, dataset.num_steps))
-        states = functions.inputs(dataset.observations[rows])
-        taken = functions.action_inputs(dataset.actions[rows])
-        q = q_of_candidates(functions, states, candidates)
-        if functions.discrete:  # the very number that is compared: another evaluation may round otherwise
-            own = q.gather(1, taken.argmax(1, keepdim=True))
-        else:
-            own = smaller_q(functions, states, taken)[:, None]
-        ranks[rows] = ((q < own).sum(1) / others).numpy()
-        progress(rows.stop, dataset.num_steps)
-    return ranks
 
 
 def discounted_returns_to_go(
