@@ -21,6 +21,7 @@ from foretell.evaluation.configs import ActingConfig, PlanningConfig
 from foretell.presets.experiment import DatasetPlan, Entry, Experiment
 from foretell.reporting.experiment import write_report
 from foretell.reporting.league import write_league
+from foretell.sequences.conditions import NEEDS_VALUES
 from foretell.values.configs import IQLConfig
 
 ONE_THREAD = ("--threads", "1")
@@ -167,14 +168,14 @@ class ExperimentRun:
             if lesson.imagined:
                 yield (imagine := self._imagine_job(entry, seed))
                 needs, data = [*needs, imagine.name], imagine.done_when[0]
-            if lesson.imagined or entry.method.condition in ("value", "advantage"):
+            if lesson.imagined or entry.method.condition in NEEDS_VALUES:
                 run_of_values, settings = self._values_of(entry, seed)
                 yield (iql := self._iql_job(run_of_values, needs[-1], data, settings, seed))
                 needs, given = [*needs, iql.name], ["--values-from", str(run_of_values)]
             updates = lesson.training.updates if lesson.training else 0
             yield Job(
                 name=f"train {name}", after=tuple(needs), done_when=(run / "model.safetensors",),
-                weight=updates / 100 + 5 * (entry.method.condition in ("value", "advantage")),
+                weight=updates / 100 + 5 * (entry.method.condition in NEEDS_VALUES),
                 arguments=("train", str(data), "--out", str(run), "--algorithm", entry.method.algorithm,
                            "--condition", str(entry.method.condition), "--best-share", str(entry.method.best_share),
                            "--seed", str(seed), *self._common, *given,

@@ -13,6 +13,7 @@ from foretell.core.run_settings import as_json
 from foretell.core.seeds_folder import REPORT, require_the_same, runs_of_seeds
 from foretell.core.system import cores
 from foretell.models.registry import MODELS
+from foretell.sequences.conditions import NEEDS_VALUES
 
 if TYPE_CHECKING:
     from foretell.cli.train import Train
@@ -107,7 +108,7 @@ def _asked(verb: Train) -> dict[str, Any]:
             asked["acting"] = asdict(network["acting"])
         if verb.compute.device != "auto":
             asked["device"] = verb.compute.device.partition(":")[0]
-        if verb.condition in ("value", "advantage") and verb.values_from is None:
+        if verb.condition in NEEDS_VALUES and verb.values_from is None:
             asked["values"] = asdict(verb.values)
     else:
         asked |= {"agent": asdict(verb.sac)} if verb.algorithm == "sac" else {"values": asdict(verb.values)}

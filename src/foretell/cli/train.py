@@ -30,7 +30,7 @@ from foretell.core.locks import early_lock
 from foretell.evaluation.configs import ACTING, ActingConfig, ChunkingConfig, PlanningConfig
 from foretell.models.configs import DecisionTransformerConfig
 from foretell.models.registry import MODELS
-from foretell.sequences.conditions import Condition
+from foretell.sequences.conditions import NEEDS_VALUES, Condition
 from foretell.training.configs import ComputeConfig, TrainingConfig
 from foretell.values.configs import IQLConfig
 
@@ -153,7 +153,7 @@ class Train:
             parts += flags_of(self.compute)
         if self._acting is not None:
             parts += flags_of(self._acting, "planning." if self._acting is self.planning else "chunking.")
-        learned = self.algorithm == "iql" or (self.condition in ("value", "advantage") and self.values_from is None)
+        learned = self.algorithm == "iql" or (self.condition in NEEDS_VALUES and self.values_from is None)
         parts += flags_of(self.values, "values.") if learned else []
         return (*parts, *(flags_of(self.sac, "sac.") if self.algorithm == "sac" else []))
 
@@ -181,7 +181,7 @@ class Train:
 
     def of_network(self) -> dict[str, Any]:
         """Return what `facade.train` is told of a network, whatever the seed."""
-        learned = self.condition in ("value", "advantage") and not self.values_from
+        learned = self.condition in NEEDS_VALUES and not self.values_from
         return {
             **self._of_data(), "algorithm": self.algorithm, "condition": self.condition, "target": self.target,
             "model": self.settings[self.algorithm], "training": self.training, "acting": self._acting,
@@ -208,7 +208,7 @@ class Train:
             for name, settings in self.settings.items()
             if name != self.algorithm and (entry_config := MODELS[name].config)
         }
-        learned = self.algorithm == "iql" or (offline and self.condition in ("value", "advantage"))
+        learned = self.algorithm == "iql" or (offline and self.condition in NEEDS_VALUES)
         if not offline:
             unused |= {
                 "--condition, --target, --best-share, --values-from and --initial-weights": (

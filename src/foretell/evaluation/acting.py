@@ -11,7 +11,7 @@ from foretell.models.configs import EncoderDecoderConfig, ModelConfig, Trajector
 from foretell.models.encoder_decoder import EncoderDecoder
 from foretell.models.interface import SequenceModel
 from foretell.models.trajectory_transformer import TrajectoryTransformer
-from foretell.sequences.conditions import Condition
+from foretell.sequences.conditions import NEEDS_VALUES, Condition
 from foretell.sequences.normalization import Normalization
 from foretell.values.asking import Asking
 from foretell.values.functions import ValueFunctions
@@ -23,7 +23,7 @@ def check_acting(model: ModelConfig, acting: ActingConfig | None, condition: Con
         check_planning(acting, context_length=model.context_length, goals=model.goals, told=model.told)
         if model.told and condition == "none":
             raise UsageError("told: condition none tells nothing; expected --condition return, value or advantage.")
-        if acting.behaviour == "value" and condition not in ("value", "advantage"):
+        if acting.behaviour == "value" and condition not in NEEDS_VALUES:
             raise UsageError(
                 "behaviour value: the run has no value functions; train it with --condition value or advantage."
             )

@@ -30,7 +30,7 @@ from foretell.facade.source import Source
 from foretell.facade.unseen_returns import of_best, warn_of_unseen
 from foretell.models.configs import ModelConfig, SequenceShape, TrajectoryTransformerConfig, window_length
 from foretell.models.registry import build_model, model_entry, require_settings_of
-from foretell.sequences.conditions import Condition, Target
+from foretell.sequences.conditions import NEEDS_VALUES, Condition, Target
 from foretell.sequences.defaults import usual_defaults
 from foretell.sequences.scaling import ActionRange
 from foretell.sequences.targets import check_share, given_target, target_rule
@@ -143,7 +143,7 @@ def train(
     check_acting(model, acting, condition)
     if values and values_from:
         raise UsageError("values are settings of value functions to learn, values_from are learned ones; give one.")
-    needs_values = condition in ("value", "advantage")
+    needs_values = condition in NEEDS_VALUES
     if not needs_values and (values or values_from):
         raise UsageError(f"condition {condition} needs no value functions; leave their settings out.")
     if needs_values and len(data.observation_shape) != 1:

@@ -14,7 +14,7 @@ from torch import Tensor
 from foretell.core.errors import CheckpointError, UsageError
 from foretell.core.seeding import derive_seed
 from foretell.datasets.dataset import Dataset
-from foretell.sequences.conditions import Condition, Target
+from foretell.sequences.conditions import NEEDS_VALUES, Condition, Target
 from foretell.sequences.normalization import Normalization
 from foretell.sequences.targets import (
     ADVANTAGE_QUANTILE,
@@ -125,7 +125,7 @@ def told_of(
     if condition == "none":
         constant = Telling(condition=condition)
         return Told(telling=constant, numbers=np.broadcast_to(np.float32(0.0), (dataset.num_steps,)))
-    if condition not in ("value", "advantage"):
+    if condition not in NEEDS_VALUES:
         raise _unknown(condition)
     if functions is None:
         raise TypeError(f"condition {condition!r} needs value functions")
