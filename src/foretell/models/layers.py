@@ -13,6 +13,7 @@ from torch.nn import functional
 from foretell.models.configs import SequenceShape
 from foretell.models.dropout import add_dropped, dropout
 from foretell.models.native.stack import StackSettings, all_of, known_norm, parameters_of, run_stack, usable
+from foretell.models.recorded import known_whole
 from foretell.models.standing import hooked
 
 
@@ -49,7 +50,7 @@ def behind(
 
 def allowed_by(mask: Bool[Tensor, "batch tokens"]) -> Bool[Tensor, "#batch 1 tokens tokens"]:
     """Return the causal mask, one for all windows where none is padded."""
-    shared = mask.is_cpu and bool(mask.all())  # on a GPU, asking would wait for it
+    shared = mask.is_cpu and known_whole(mask)  # on a GPU, asking would wait for it
     return unpadded_mask(mask.shape[1]) if shared else causal_mask(mask)
 
 

@@ -23,6 +23,7 @@ from foretell.models.encoders import observation_encoder
 from foretell.models.initialization import initialize
 from foretell.models.interface import SequenceModel
 from foretell.models.layers import ActionHead, action_inputs
+from foretell.models.recorded import known_whole
 from foretell.sequences.batch import SequenceBatch
 
 
@@ -53,7 +54,7 @@ class LSTM(SequenceModel[LSTMConfig]):
             + self.embed_observation(batch.observations)
             + self.embed_action(_previous(actions, batch.mask))
         )
-        whole = bool(batch.mask.all())
+        whole = known_whole(batch.mask)
         padding = (~batch.mask).sum(1)
         if not whole:
             hidden = _rolled(hidden, -padding)  # real timesteps first: the state has seen nothing before them

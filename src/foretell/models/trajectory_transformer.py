@@ -26,6 +26,7 @@ from foretell.models.dropout import dropout
 from foretell.models.initialization import EMBEDDING_STD, initialize
 from foretell.models.interface import SequenceModel
 from foretell.models.layers import Block, behind, causal_mask, through_blocks
+from foretell.models.recorded import known_whole
 from foretell.models.symbols import columns, neighbourhood, smooth_tables, symbol_errors
 from foretell.sequences.batch import SequenceBatch
 from foretell.sequences.discretization import Discretizer
@@ -198,7 +199,7 @@ class TrajectoryTransformer(SequenceModel[TrajectoryTransformerConfig]):
         before = 0 if front is None else front.shape[1]
         embedded, seen = behind(front, embedded, seen)
         embedded = dropout(embedded, self.config.dropout, generator)
-        allowed = causal_mask(seen[: 1 if bool(mask.all()) else None])
+        allowed = causal_mask(seen[: 1 if known_whole(mask) else None])
         embedded = through_blocks(self.blocks, embedded, allowed, generator)
         if only is not None:
             return self._head(embedded[:, before + only : before + only + 1], (only + 1) % self.slots)

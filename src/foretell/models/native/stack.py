@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from foretell.models.native.building import Native, native
+from foretell.models.recorded import is_recorded
 
 PLAIN = (Tensor, nn.Parameter)
 """Types of tensors whose numbers lie where they say."""
@@ -51,10 +52,10 @@ class StackSettings:
 
 
 def usable(*tensors: Tensor) -> bool:
-    """Whether the library can be had and takes these: float32 on the CPU, outside of autocast and compilation."""
+    """Whether the library can be had and takes these: float32 on the CPU, outside of autocast and recordings."""
     return (
         all(type(one) in PLAIN and one.dtype is torch.float32 and one.is_cpu and one.numel() > 0 for one in tensors)
-        and not torch.is_autocast_enabled("cpu") and not torch.compiler.is_compiling() and native() is not None
+        and not torch.is_autocast_enabled("cpu") and not is_recorded() and native() is not None
     )  # fmt: skip
 
 

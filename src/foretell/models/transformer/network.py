@@ -21,6 +21,7 @@ from torch.random import fork_rng
 from foretell.core.errors import UsageError
 from foretell.models.dropout import dropout
 from foretell.models.layers import masked_mean
+from foretell.models.recorded import is_recorded
 from foretell.models.transformer.configs import TransformerConfig
 from foretell.models.transformer.layers import AttentionMaps
 from foretell.models.transformer.optimization import label_smoothed_errors
@@ -131,7 +132,7 @@ class Transformer(nn.Module):
 
     def _check_predicted(self, symbols: Int[Tensor, "batch time"]) -> None:
         """Raise `UsageError` where there is nothing to predict, or no such symbol; not where looking takes a wait."""
-        if symbols.device.type != "cpu" or torch.compiler.is_compiling():
+        if symbols.device.type != "cpu" or is_recorded():
             return
         if not bool(self.mask(symbols).any()):
             raise UsageError(
