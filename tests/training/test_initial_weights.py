@@ -180,3 +180,12 @@ def test_seeds_that_each_began_with_their_own_weights_are_evaluated_as_one(pendu
     _train(pendulum_random, tmp_path / "more/seed-2", "mlp", seed=2, model=wider)
     with pytest.raises(UsageError, match=r"seed-2: differs from .*seed-0 in more than its seed \(model.width 16 there"):
         facade.evaluate(tmp_path / "more", episodes=2)
+
+
+def test_who_asks_a_finished_run_for_more_updates_is_told_how(tmp_path):
+    first = _train(DATA, tmp_path / "run")
+    with pytest.raises(UsageError, match=r"finished; to train it further.*--initial-weights .*run\.$"):
+        _train(DATA, first, training=replace(TRAINING, updates=9))
+    for other in ({"training": replace(TRAINING, updates=2)}, {"training": replace(TRAINING, updates=9), "seed": 4}):
+        with pytest.raises(UsageError, match=r"the same settings to continue it\.$"):
+            _train(DATA, first, **other)

@@ -213,7 +213,10 @@ def write_d4rl(path: str | Path, episodes: Iterable[Episode], metadata: DatasetM
             blocks = [_columns_of(episode, known) for episode in group]
             names = {frozenset(block) for block in blocks}
             if names != {frozenset(layout)}:
-                raise DatasetError(f"{path}: episodes keep different infos; expected {sorted(found[0].infos)} in each.")
+                raise DatasetError(
+                    f"{path}: episodes keep different infos; expected {sorted(found[0].infos)} in each. "
+                    "dataclasses.replace(episode, infos={}) leaves them out."
+                )
             try:
                 writer.append({name: np.concatenate([block[name] for block in blocks]) for name in layout})
             except ValueError as error:

@@ -11,7 +11,10 @@ def instead_of(name: str, error: Exception) -> str:
     """Return what to do about an environment that Gymnasium could not make."""
     if name not in gymnasium.registry:
         close = [known for known in gymnasium.registry if known.lower().startswith(name.lower()[:6])][:5]
-        own = " Of your own, give the module that registers it: --environment module:Id, or import it first."
+        own = (
+            " Of your own, give the module that registers it: --environment module:Id, FORETELL_MODULES=module where "
+            "the run or the data name the environment, or import it first."
+        )
         return f" Did you mean {', '.join(close)}?" if close else own
     if isinstance(error, gymnasium.error.DependencyNotInstalled):
         return " It is registered; install what it needs."

@@ -79,7 +79,9 @@ class Source:
         data, spec = self.data, self.spec
         validation_starts(root_seed, episodes)
         if not spec.name:
-            raise UsageError(f"{flag} needs an environment; the data name none. Give --environment, or 0.")
+            name = data.metadata.environment
+            why = f"{name}, which the data name, cannot be made" if name else "the data name none"
+            raise UsageError(f"{flag} needs an environment; {why}. Give --environment, or 0.")
         if data.observation_shape != spec.observation_shape:
             raise UsageError(
                 f"{data.name} has observations of shape {data.observation_shape}, {spec.name} of "

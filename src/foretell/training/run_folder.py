@@ -111,10 +111,21 @@ class RunFolder:
             rather = (
                 "" if learned else " It has neither weights nor a checkpoint, so the folder can be removed as well."
             )
+            longer = "" if not self._finished_shorter(existing) else (
+                " It is finished; to train it further, give another --out, with --initial-weights "
+                f"{self.path}."
+            )  # fmt: skip
             raise UsageError(
                 f"{self.path}: holds a run of another configuration ({different}). "
-                f"Choose another --out, or the same settings to continue it.{rather}"
+                f"Choose another --out, or the same settings to continue it.{longer or rather}"
             )
+
+    def _finished_shorter(self, existing: Mapping[str, Any]) -> bool:
+        """Whether it is this run but for its updates, of which it has fewer, and has its weights."""
+        there, here = existing.get("training") or {}, self.config.get("training") or {}
+        same = {**self.config, "training": {**here, "updates": there.get("updates")}}
+        fewer = there.get("updates", 0) < here.get("updates", 0)
+        return fewer and not differences(existing, same) and (self.path / "model.safetensors").exists()
 
     @property
     def config_path(self) -> Path:
