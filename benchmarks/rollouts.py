@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.measuring import Options, Row
+from benchmarks.rollout_figure import ErrorCurves, Trajectories, draw_rollout_errors, draw_rollout_trajectories
 from foretell.collection.recipes import collect_random
 from foretell.core.seeding import derive_seed, stream
 from foretell.datasets.dataset import Dataset
@@ -33,7 +34,6 @@ from foretell.evaluation.planning import likeliest
 from foretell.models.configs import SequenceShape, TrajectoryTransformerConfig
 from foretell.models.initialization import initialize
 from foretell.models.trajectory_transformer import TrajectoryTransformer
-from foretell.reporting.rollout_figure import ErrorCurves, Trajectories, draw_rollout_errors, draw_rollout_trajectories
 from foretell.sequences.batch import SequenceBatch
 from foretell.sequences.discretization import Discretizer
 from foretell.sequences.normalization import Normalization

@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 import torch
 from benchmarks.measuring import Options
+from benchmarks.rollout_figure import ErrorCurves, Trajectories
 from matplotlib.figure import Figure
 
-from benchmarks import rollouts
-from foretell.reporting import rollout_figure
-from foretell.reporting.rollout_figure import ErrorCurves, Trajectories
+from benchmarks import rollout_figure, rollouts
 from foretell.sequences.discretization import Discretizer
 from reference.making import VECTOR, make_dataset, random_batch, small_model
 

@@ -13,13 +13,21 @@ import pytest
 from matplotlib.figure import Figure
 from page_helpers import Page
 
+from foretell.cli.evaluate import _summaries
 from foretell.core.checksums import sealed
 from foretell.core.errors import CheckpointError, UsageError
 from foretell.core.files import write_json, write_json_lines
 from foretell.reporting import comparison_figures
-from foretell.reporting.comparison import build_comparison, comparison_cells
+from foretell.reporting.comparison import build_comparison, places
 from foretell.reporting.comparison_report import write_comparison
+from foretell.reporting.comparison_text import (
+    comparison_cells,
+    comparison_sentence,
+    render_comparison,
+    summary_sentence,
+)
 from foretell.reporting.run_results import read_results
+from foretell.reporting.style import color_of
 
 ENVIRONMENT = "Pendulum-v1"
 STARTS = range(100, 120)
@@ -39,17 +47,19 @@ def records(level, *, policy="data", seed=0, target=None, starts=STARTS, environ
     ]  # fmt: skip
 
 
-def write_run(path, found, *, seed=0, condition="return", width=8, events=True, environment=None) -> Path:
+def write_run(
+    path, found, *, seed=0, condition="return", width=8, events=True, environment=None, kind="sequence"
+) -> Path:
     """Write a run folder as training and evaluation leave it, as far as a report looks at it."""
     data = {"name": "data", "lowest_return": -1500.0, "highest_return": -200.0}
     write_json(path / "config.json", sealed({
-        "kind": "sequence", "algorithm": "decision-transformer", "condition": condition, "seed": seed,
+        "kind": kind, "algorithm": "decision-transformer", "condition": condition, "seed": seed,
         "model": {"width": width}, "dataset": data, **({"environment": {"name": environment}} if environment else {}),
     }))  # fmt: skip
     if events:
-        learned = [(1_000, -900.0 + seed), (2_000, -300.0 + seed)]
+        learned, counter = [(1_000, -900.0 + seed), (2_000, -300.0 + seed)], "step" if kind == "sac" else "update"
         write_json_lines(path / "events.jsonl", [
-            {"event": "evaluation", "update": update, "mean_return": mean} for update, mean in learned
+            {"event": "evaluation", counter: at, "mean_return": mean} for at, mean in learned
         ])  # fmt: skip
     if found:
         write_json_lines(path / "evaluations.jsonl", found)
@@ -116,7 +126,10 @@ def test_only_shared_start_states_are_compared_and_that_is_said(tmp_path):
     few = write_run(tmp_path / "few", records(-300.0, starts=STARTS[:5]))
     with pytest.warns(UserWarning, match="5 start states.*of up to 20"):
         table = build_comparison(read_results([few, write_run(tmp_path / "all", records(-200.0))]))
-    assert table["protocol"]["evaluation_starts"] == 5
+    assert (table["protocol"]["evaluation_starts"], table["protocol"]["starts_left_out"]) == (5, 15)
+    said = "Only 5 start states that all rows have are compared: 15 of up to 20 are left out"
+    assert render_comparison(table).startswith(f"**{said}")
+    assert "5 start states shared by all, 15 left out that some lack" in comparison_sentence(table)
     assert table["rows"][1]["mean_return"] == pytest.approx(-200 + EASE[:5].mean())
     assert table["rows"][1]["difference"] == pytest.approx(100)
 
@@ -281,7 +294,70 @@ def test_policies_of_one_file_may_be_of_different_runs(tmp_path):
 def test_small_returns_have_their_decimals(tmp_path):
     small = [{**record, "return": record["return"] / 1e5} for record in records(-300.0)]
     write_comparison([write_run(tmp_path / "run", small)], tmp_path / "run")
-    assert f"| {(EASE.mean() - 300) / 1e5:.4f} [-0.00" in (tmp_path / "run" / "table.md").read_text()
+    assert f"| {(EASE.mean() - 300) / 1e5:.5f} [-0.00" in (tmp_path / "run" / "table.md").read_text()
+
+
+def test_a_table_has_the_digits_that_its_intervals_need(tmp_path, monkeypatch):
+    """Of two runs near 1 that differ by 0.06, and in the figure the same numbers as in the table."""
+    found = [[{**one, "return": one["return"] / 8e3} for one in records(level)] for level in (8_200.0, 7_700.0)]
+    table = build_comparison(read_results([write_run(tmp_path / name, some) for name, some in zip("ab", found)]))
+    cells = [row[4].split()[0] for row in comparison_cells(table)]
+    assert cells == [f"{(level + EASE.mean()) / 8e3:.4f}" for level in (8_200.0, 7_700.0)]
+    axes = []
+    monkeypatch.setattr(
+        comparison_figures, "write_figure", lambda stem, size, paint: axes.append(_painted(paint)) or []
+    )
+    comparison_figures.draw_returns(tmp_path / "returns", table, [0, 1])
+    assert [text.get_text() for text in axes[0].texts] == cells
+
+
+def test_large_returns_have_a_power_of_ten(tmp_path):
+    found = [{**one, "return": one["return"] * 1e10} for one in records(-300.0)]
+    (row,) = comparison_cells(build_comparison(read_results([write_run(tmp_path / "run", found)])))
+    assert row[4].startswith(f"{(EASE.mean() - 300) / 100:.2f}e12 [-3.")
+
+
+def test_equal_records_have_equal_intervals_whatever_they_are_called(tmp_path):
+    paths = [write_run(tmp_path / name, records(level, spread=9.0)) for name, level in (("a", 0.0), ("b", -9.0))]
+    paths.append(write_run(tmp_path / "c", [one | {"policy": "other"} for one in records(-9.0, spread=9.0)]))
+    _, second, third = build_comparison(read_results(paths))["rows"]
+    for key in ("ci95", "difference_ci95"):
+        assert second[key] == third[key]
+
+
+def test_an_interval_is_the_one_that_evaluate_prints(tmp_path):
+    """Which draws in the order of the start states as they were acted from."""
+    order = [*reversed(STARTS[::2]), *STARTS[1::2]]
+    found = [record for seed in (0, 1) for record in records(-300.0, seed=seed, spread=30.0, starts=order)]
+    for seed in (0, 1):
+        write_run(tmp_path / "seeds" / f"seed-{seed}", [], seed=seed)
+    write_json_lines(tmp_path / "seeds" / "evaluations.jsonl", found)
+    (row,) = build_comparison(read_results([tmp_path / "seeds"]))["rows"]
+    (printed,) = _summaries(found)
+    assert row["ci95"] == printed["ci95"]
+
+
+def test_a_sentence_says_which_differences_are_more_than_chance(runs, tmp_path):
+    table = build_comparison(read_results(runs))
+    low, high = table["rows"][1]["difference_ci95"]
+    value = table["rows"][1]["difference"]
+    said = f"other earned {value:.1f} more than seeds [{low:.1f} more, {high:.1f} more]."
+    assert summary_sentence(table) == said
+    near = write_run(tmp_path / "near", records(-299.0, spread=30.0))
+    both = build_comparison(read_results([runs[0], near]))
+    assert summary_sentence(both).endswith(" more]: not told apart by 20 start states.")
+    same = write_run(tmp_path / "same", records(-250.0, spread=10.0))
+    assert summary_sentence(build_comparison(read_results([runs[1], same]))) == "same earned what other earned."
+    alone = summary_sentence(build_comparison(read_results([near])))
+    assert alone.startswith(f"near earned {-299 + (EASE + noise_of(30.0)).mean():.1f} on average [")
+    asked = [record for target in range(5) for record in records(-250.0 - 10 * (target % 2), target=float(target))]
+    several = build_comparison(read_results([runs[0], write_run(tmp_path / "asked", asked)]))
+    assert summary_sentence(several).startswith("Of 5 others 5 earned more than seeds and 0 less; 0 are not told apart")
+    assert summary_sentence(several).endswith("is that of asked asked 0.")
+
+
+def noise_of(spread):
+    return np.random.default_rng(1).normal(0, 1, len(STARTS)) * spread
 
 
 def test_names_that_look_alike_as_files_have_figures_of_their_own(tmp_path):
@@ -431,7 +507,7 @@ def test_what_is_drawn_is_what_the_table_says(tmp_path, monkeypatch):
     monkeypatch.setattr(
         comparison_figures, "write_figure", lambda stem, size, paint: axes.append(_painted(paint)) or []
     )
-    comparison_figures.draw_returns(tmp_path / "returns", table)
+    comparison_figures.draw_returns(tmp_path / "returns", table, [0, 1])
     comparison_figures.draw_curves(tmp_path / "learning", read_results(paths), ENVIRONMENT)
     bars = [line.get_xdata() for line in axes[0].lines if len(line.get_xdata()) == 2 and line.get_linewidth() == 3]
     points = [line.get_xdata()[0] for line in axes[0].lines if line.get_marker() == "o"]
@@ -442,8 +518,54 @@ def test_what_is_drawn_is_what_the_table_says(tmp_path, monkeypatch):
     assert learned == [([1000, 2000], [-900, -300]), ([1000, 2000], [-899, -299])]
 
 
+def test_thirty_curves_are_told_apart_without_colours(tmp_path, painted):
+    results = read_results([write_run(tmp_path / f"run-{n}", records(-300.0)) for n in range(30)])
+    comparison_figures.draw_curves(tmp_path / "learning", results, ENVIRONMENT)
+    lines = painted[0].axes[0].lines
+    assert len({(line.get_marker(), line._unscaled_dash_pattern[1]) for line in lines}) == 30
+
+
+def test_what_learns_by_steps_has_an_axis_of_its_own(tmp_path, painted):
+    agent = write_run(tmp_path / "agent", records(-200.0), kind="sac")
+    results = read_results([write_run(tmp_path / "a", records(-300.0)), agent])
+    comparison_figures.draw_curves(tmp_path / "learning", results, ENVIRONMENT)
+    assert [panel.get_xlabel() for panel in painted[0].axes] == ["updates", "environment steps"]
+    assert [[line.get_label() for line in panel.lines] for panel in painted[0].axes] == [[" a"], [" agent"]]
+    unmeasured = write_run(tmp_path / "unmeasured", records(-200.0), kind="sac", events=False)
+    drawn = comparison_figures.draw_curves(
+        tmp_path / "learning", read_results([tmp_path / "a", unmeasured]), ENVIRONMENT
+    )
+    assert [panel.get_xlabel() for panel in painted[1].axes] == ["updates"]
+    assert "Without a curve, since not evaluated while learning: unmeasured." in drawn.caption
+
+
+def test_a_run_has_one_colour_in_all_figures(tmp_path, painted):
+    """By its place in the report, also where one before it has no curve, or several rows."""
+    asked = records(-700.0, target=-600.0) + records(-300.0, target=-250.0)
+    write_run(tmp_path / "a", asked, events=False)
+    write_run(tmp_path / "b", records(-300.0))
+    results = read_results([tmp_path / "a", tmp_path / "b"])
+    rows = places(results, ENVIRONMENT)
+    assert rows == [0, 0, 1]
+    comparison_figures.draw_returns(tmp_path / "returns", build_comparison(results), rows)
+    comparison_figures.draw_curves(tmp_path / "learning", results, ENVIRONMENT)
+    points = [line.get_color() for line in painted[0].axes[0].lines if line.get_marker() == "o"]
+    assert points == [color_of(0), color_of(0), color_of(1)]
+    assert [line.get_color() for line in painted[1].axes[0].lines] == [color_of(1)]
+
+
+@pytest.fixture
+def painted(monkeypatch):
+    """The figures that are drawn, kept instead of written."""
+    figures = []
+    monkeypatch.setattr(
+        comparison_figures, "write_figure", lambda stem, size, paint: figures.append(_painted(paint).figure) or []
+    )
+    return figures
+
+
 def _painted(paint):
     figure = Figure()
     axes = figure.add_subplot()
     paint(figure, axes)
-    return axes
+    return axes if axes.figure is not None else figure.axes[0]

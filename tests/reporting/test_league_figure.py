@@ -84,6 +84,6 @@ def test_no_label_is_cut_off_or_written_over_another(drawn, tmp_path, draw):
         assert box.x1 <= figure.bbox.x1
         assert box.y1 <= figure.bbox.y1
     assert [box for n, box in enumerate(boxes) if box.count_overlaps(boxes[:n])] == []
-    looks = [(line.get_color(), line.get_linestyle()) for line in figure.axes[1].lines]
+    looks = [(line.get_color(), line.get_linestyle(), line.get_marker()) for line in figure.axes[1].lines]
     if draw is league_figure.draw_regret:
         assert len(set(looks)) == len(looks) == 12

@@ -10,8 +10,9 @@ from foretell.core.errors import UsageError
 from foretell.core.files import write_json_lines
 from foretell.core.scores import normalized_score
 from foretell.environments.tasks import TASKS
-from foretell.reporting.comparison import build_comparison, comparison_columns, comparison_sentence
+from foretell.reporting.comparison import build_comparison
 from foretell.reporting.comparison_report import write_comparison
+from foretell.reporting.comparison_text import comparison_columns, comparison_sentence
 from foretell.reporting.run_results import read_results
 
 

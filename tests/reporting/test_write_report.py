@@ -10,7 +10,7 @@ import pytest
 from page_helpers import Page
 
 from foretell.core.errors import CheckpointError
-from foretell.reporting import experiment
+from foretell.reporting import asked, experiment, figures
 from foretell.reporting.experiment import write_report
 
 
@@ -71,9 +71,19 @@ def test_page_says_what_was_run_and_escapes_it(written):
     assert "smoke run" not in page.text
 
 
-def test_a_smoke_run_is_marked_everywhere(tmp_path, write_experiment):
+def test_a_smoke_run_is_marked_everywhere(tmp_path, write_experiment, monkeypatch):
+    titles = []
+    set_title = figures.set_title
+    for module in (figures, asked):
+        monkeypatch.setattr(
+            module,
+            "set_title",
+            lambda figure, title, width: titles.append(title) or set_title(figure, title, width=width),
+        )
     folder = write_experiment(tmp_path / "quick", seeds=1, starts=3, targets=2, quick=True)
     write_report(folder)
+    assert len(titles) == 10
+    assert all(title.startswith("SMOKE RUN, numbers mean nothing: ") for title in titles)
     assert 'class="banner"' in (folder / "report.html").read_text()
     assert (folder / "table.md").read_text().startswith("**This is a smoke run")
     assert json.loads((folder / "table.json").read_text())["protocol"]["quick"] is True

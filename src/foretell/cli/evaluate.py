@@ -15,9 +15,6 @@ from foretell.core.errors import UsageError
 from foretell.core.files import where_it_leads
 from foretell.evaluation.configs import ChunkingConfig, PlanningConfig
 
-BOOTSTRAP_SAMPLES = 10_000
-
-
 UNSET = "as-trained"
 
 
@@ -145,7 +142,7 @@ def _summaries(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     import numpy as np
 
     from foretell.core.seeding import stream
-    from foretell.reporting.statistics import estimate_mean
+    from foretell.reporting.statistics import BOOTSTRAP_SAMPLES, estimate_mean
 
     rows = []
     for target in dict.fromkeys(record["target"] for record in records):

@@ -1,4 +1,4 @@
-"""How many decimals numbers are shown with: one, and more where they are small."""
+"""How many decimals numbers are shown with: one, and more where they are small; very large ones as 1.0e12."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import math
 
 MOST = 12
 """Smaller numbers are shown as 0."""
+LARGE = 1e7
+"""From here on a number is written with its power of ten."""
 
 
 def decimals_of(*numbers: float | None) -> int:
@@ -37,3 +39,19 @@ def shown(number: float, *beside: float | None) -> str:
     ('-1253.7', '0.040', '0.001')
     """
     return f"{number:.{decimals_of(number, *beside)}f}"
+
+
+def written(decimals: int, number: float, *beside: float, sign: str = "") -> str:
+    """Return a number with so many decimals; as 1.0e12 where it, or one `beside` it, is large, with the digits that
+    tell these apart. A `sign` of + is written before positive numbers too.
+
+    >>> written(1, -1253.72), written(2, 3.0, sign="+"), written(1, 1e12, 1.1e12), written(1, 1.2e8, 1.2e8, 120000800.0)
+    ('-1253.7', '+3.00', '1.00e12', '1.2000000e8')
+    """
+    largest = max(map(abs, (number, *beside)))
+    if largest < LARGE:
+        return f"{number:{sign}.{decimals}f}"
+    apart = max(number, *beside) - min(number, *beside) if beside else 0.0
+    digits = 1 if apart == 0 else max(1, 1 + math.floor(math.log10(largest)) - math.floor(math.log10(apart)))
+    mantissa, _, power = f"{number:{sign}.{min(MOST, digits)}e}".partition("e")
+    return f"{mantissa}e{int(power)}"

@@ -18,16 +18,19 @@ from foretell.reporting.figures import DrawnFigure
 from foretell.reporting.records import scores_by_policy
 from foretell.reporting.statistics import Estimate, estimate_mean, spearman
 from foretell.reporting.style import (
+    BACKING,
     OURS,
     RANDOM_COLOR,
     REPORT_COLOR,
     SUPPORT_COLOR,
-    ReturnTicks,
-    format_tick,
     set_title,
     write_figure,
 )
+from foretell.reporting.tables import counted, quick_title
+from foretell.reporting.ticks import ReturnTicks, format_return, format_tick
 
+FAR = 10
+"""Asked returns this many times as far from all else as all else is wide are marked at the figure's edge."""
 ENOUGH = 4
 """Asked returns of which a correlation is printed: by chance three are in order one time in 6, four one in 24."""
 
@@ -83,19 +86,29 @@ def asked_achieved(
 
 
 def draw_asked(
-    stem: Path, policy: str, points: AskedAchieved, *, support: Support | None, default_target: float | None
+    stem: Path,
+    policy: str,
+    points: AskedAchieved,
+    *,
+    support: Support | None,
+    default_target: float | None,
+    color: str = OURS,
+    quick: bool = False,
 ) -> DrawnFigure:
     """Draw achieved against asked return with the diagonal, the data's support and the default target."""
     correlation, count = points.correlation(support)
-    title = f"{policy}: the return it was asked for, and what it earned"
+    title = quick_title(f"{policy}: the return it was asked for, and what it earned", quick=quick)
     within = "within the data's returns" if support is not None else "over all targets"
     told = np.isfinite(correlation) and count >= ENOUGH
     number = f"{correlation:.2f}".replace("-", "−") if told else "none"
-    note = f"Spearman's correlation {within}: {number} ({count} target{'' if count == 1 else 's'})"
+    note = f"Spearman's correlation {within}: {number} ({counted(count, 'target')})"
+    ends = _ends(points, support, default_target)
+    beyond = [float(asked) for asked in points.asked if not ends[0] <= asked <= ends[1]]
 
     def paint(figure: Figure, axes: Axes) -> None:
-        _paint_points(axes, points)
-        limits = _limits(points, support, default_target)
+        margin = 0.04 * (ends[1] - ends[0]) or 1.0
+        limits = ends[0] - margin, ends[1] + margin
+        _paint_points(axes, points, ends, color)
         axes.plot(
             limits, limits, color=RANDOM_COLOR, linewidth=1.2, linestyle="--", label="achieved = asked", zorder=1.5
         )
@@ -117,24 +130,43 @@ def draw_asked(
         set_title(figure, title, width=44)
 
     caption = (
-        f"Each point: mean achieved return of {points.episodes} episodes with its 95% interval, for one asked return. "
-        "On the dashed diagonal the policy earns exactly what it was asked for. " + note + "."
-    ) + (" Of fewer than four targets it would say nothing." if count < ENOUGH else "")
+        f"Each point: mean achieved return of {counted(points.episodes, 'episode')} with its 95% interval, for one "
+        "asked return. On the dashed diagonal the policy earns exactly what it was asked for. " + note + "."
+        + (f" At the edge: asked returns beyond it, {', '.join(map(format_tick, beyond))}." if beyond else "")
+        + (" Of fewer than four targets it would say nothing." if count < ENOUGH else "")
+    )  # fmt: skip
     paths = write_figure(stem, (5.0, 5.7), paint)
-    return DrawnFigure(name=stem.name, title=title, caption=caption, paths=tuple(paths))
+    return DrawnFigure(name=stem.name, title=title, caption=caption, paths=tuple(paths), shows=_shows(policy, points))
 
 
-def _paint_points(axes: Axes, points: AskedAchieved) -> None:
+FLAT = 0.1
+"""What is earned is called the same where it moves by less than this share of what is asked."""
+
+
+def _shows(policy: str, points: AskedAchieved) -> str:
+    means = [estimate.value for estimate in points.achieved]
+    low, high = points.asked[[0, -1]]
+    if low == high:
+        return f"{policy} earned {format_return(means[0])}, asked for {format_tick(low)}."
+    if max(means) - min(means) < FLAT * (high - low):
+        earned = f"{format_return(min(means))} to {format_return(max(means))} whatever it was asked for"
+        return f"{policy} earned {earned} ({format_tick(low)} to {format_tick(high)})."
+    ends = f"{format_return(means[0])} asked for {format_tick(low)}, {format_return(means[-1])} asked for"
+    return f"{policy} earned {ends} {format_tick(high)}; at most {format_return(max(means))}."
+
+
+def _paint_points(axes: Axes, points: AskedAchieved, ends: tuple[float, float], color: str) -> None:
     means = np.array([estimate.value for estimate in points.achieved])
     below = means - [estimate.low for estimate in points.achieved]
     above = [estimate.high for estimate in points.achieved] - means
+    inside = (points.asked >= ends[0]) & (points.asked <= ends[1])
     axes.errorbar(
-        points.asked,
-        means,
+        points.asked[inside],
+        means[inside],
         # A percentile interval may, for a few skewed episodes, leave its own mean out; a bar cannot be negative.
-        yerr=np.maximum([below, above], 0),
+        yerr=np.maximum([below[inside], above[inside]], 0),
         fmt="o-",
-        color=OURS,
+        color=color,
         linewidth=1.0,
         elinewidth=1.8,
         markersize=6,
@@ -142,14 +174,30 @@ def _paint_points(axes: Axes, points: AskedAchieved) -> None:
         label="achieved, 95% interval",
         zorder=3,
     )
+    for low, edge in ((True, ends[0]), (False, ends[1])):
+        beyond = points.asked < ends[0] if low else points.asked > ends[1]
+        if not beyond.any():
+            continue
+        marker = "<" if low else ">"
+        axes.plot([edge] * int(beyond.sum()), means[beyond], marker, color=color, ms=8, mec="white", zorder=3)
+        axes.annotate(
+            "asked " + ", ".join(map(format_tick, points.asked[beyond])), (edge, means[beyond].max()), xytext=(0, 8),
+            textcoords="offset points", ha="left" if low else "right", fontsize=9, color=color, bbox=BACKING, zorder=4,
+        )  # fmt: skip
 
 
-def _limits(points: AskedAchieved, support: Support | None, default_target: float | None) -> tuple[float, float]:
-    """Return one range for both axes, so that the diagonal is one."""
-    ends = [*points.asked, *(estimate.low for estimate in points.achieved), *(e.high for e in points.achieved)]
-    if support is not None:
-        ends += [support.low, support.high]
+def _ends(points: AskedAchieved, support: Support | None, default_target: float | None) -> tuple[float, float]:
+    """Return one range for both axes, so that the diagonal is one: of all points, but for asked returns so far from
+    everything else that they would make it a line."""
+    ends = [*(estimate.low for estimate in points.achieved), *(e.high for e in points.achieved)]
+    ends += np.quantile(points.asked, (0.25, 0.75)).tolist() if support is None else [support.low, support.high]
     if default_target is not None:
         ends.append(default_target)
-    margin = 0.04 * (max(ends) - min(ends)) or 1.0
-    return min(ends) - margin, max(ends) + margin
+    low, high = min(ends), max(ends)
+    reach = FAR * (high - low)
+    near = [float(asked) for asked in points.asked if low - reach <= asked <= high + reach]
+    if len(near) == len(points.asked):
+        return min([low, *near]), max([high, *near])
+    room = 0.1 * (max([high, *near]) - min([low, *near]))  # for the points at an edge to lie beyond the others
+    lowest, highest = min([low, *near]) - room, max([high, *near]) + room
+    return min(low - (high - low), lowest), max(high + (high - low), highest)

@@ -13,11 +13,9 @@ from matplotlib.axis import Axis
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 from matplotlib.figure import Figure, SubFigure
-from matplotlib.font_manager import FontProperties
-from matplotlib.textpath import TextPath
 
 from foretell.reporting.figures import DrawnFigure
-from foretell.reporting.style import OURS, SUPPORT_COLOR, set_title, wrapped, write_figure
+from foretell.reporting.style import OURS, SUPPORT_COLOR, letters_in, set_title, wrapped, write_figure
 
 Token = tuple[str, int | None]
 """What a token is, and of which timestep: ("s2", 91) is the second number of observation 91."""
@@ -30,8 +28,6 @@ NAMED_CELL = 0.075
 """Inches a token from which on each one is named; where they are smaller, only timesteps are."""
 SHORTEST = 0.9
 """Inches of a panel's side at least."""
-TITLE_FONT = FontProperties(family="DejaVu Sans", weight="bold", size=12)
-"""That of `style.set_title`, by which the title is measured before it is wrapped."""
 
 UNSEEN = "#DCDCDC"
 WEIGHTS = LinearSegmentedColormap.from_list("weights", ["#FFFFFF", SUPPORT_COLOR, OURS, "#06233B"]).with_extremes(
@@ -81,18 +77,6 @@ def draw_attention(stem: Path, title: str, groups: Sequence[AttentionPanels]) ->
     )
     paths = write_figure(stem, (width, sum(heights) + above), paint)
     return DrawnFigure(name=stem.name, title=title, caption=caption, paths=tuple(paths))
-
-
-def letters_in(title: str, inches: float) -> int:
-    """Return after how many letters the title has to be wrapped for every line of it to be within so many inches."""
-    letters = min(len(title), int(1.5 * len(title) * inches / _inches(title)))  # more than fit, unless all are narrow
-    while letters > 1 and max(map(_inches, wrapped(title, letters))) > inches:
-        letters -= 1
-    return letters
-
-
-def _inches(line: str) -> float:
-    return TextPath((0, 0), line, prop=TITLE_FONT).get_extents().x1 / 72
 
 
 def _group_size(group: AttentionPanels) -> tuple[float, float]:

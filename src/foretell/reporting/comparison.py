@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from foretell.core.decimals import decimals_of
 from foretell.core.errors import UsageError
 from foretell.core.run_settings import GREEDY
 from foretell.core.scores import normalized_score
@@ -17,10 +16,14 @@ from foretell.core.warning import warn_caller
 from foretell.environments.tasks import TASKS
 from foretell.reporting.records import PolicyScores, scores_by_policy
 from foretell.reporting.run_results import RunResults
-from foretell.reporting.statistics import Estimate, estimate_difference, estimate_mean, interquartile_mean
-from foretell.reporting.tables import interval_phrase, markdown_table
+from foretell.reporting.statistics import (
+    BOOTSTRAP_SAMPLES,
+    Estimate,
+    estimate_difference,
+    estimate_mean,
+    interquartile_mean,
+)
 
-BOOTSTRAP_SAMPLES = 10_000
 ROOT_SEED = 0
 """Of the bootstrap: the same records give the same table."""
 
@@ -38,11 +41,7 @@ class Measured:
     algorithm: str
     dataset: str | None
     scores: PolicyScores
-
-    @property
-    def stream_name(self) -> str:
-        """What its bootstrap is seeded by."""
-        return f"{self.label}/{self.target!r}"
+    """Columns in the order that the first of all policies was evaluated in."""
 
 
 def build_comparison(
@@ -52,9 +51,10 @@ def build_comparison(
 ) -> dict[str, Any]:
     """Return `{"protocol": {...}, "rows": [...]}`: a row for each policy and asked return, in the order of `results`.
 
-    `protocol`: `environment`, `evaluation_starts` (their number), `bootstrap_samples`, `root_seed` (of the bootstrap),
-    `against` (the first row's label). A row, in reward units but for the score: `label`, `algorithm`, `dataset`,
-    `target_return` (None: by the run's own rule), `mean_return`, `ci95`, `iqm` (of the training seeds' means),
+    `protocol`: `environment`, `evaluation_starts` (their number), `starts_left_out` (how many more a row has),
+    `bootstrap_samples`, `root_seed` (of the bootstrap), `against` (the first row's label). A row, in reward units but
+    for the score: `label`, `algorithm`, `dataset`, `target_return` (None: by the run's own rule), `mean_return`,
+    `ci95`, `iqm` (of the training seeds' means),
     `difference` and `difference_ci95` (to the first row, paired by start state; 0 for that row itself),
     `normalized_score` (random 0, expert 100; None where these are not known), `training_seeds`, `episodes` (start
     states, once a seed). `references` are the mean returns that the score calls 0 and 100, those of
@@ -66,18 +66,37 @@ def build_comparison(
     """
     name = _environment_of(results, environment)
     low, high = _references_of(name, references)
-    measured = measure(results, name)
+    measured, left_out = measure(results, name)
     first = measured[0]
     protocol = {
         "environment": name,
         "evaluation_starts": len(first.scores.starts),
+        "starts_left_out": left_out,
         "bootstrap_samples": BOOTSTRAP_SAMPLES,
         "root_seed": ROOT_SEED,
-        "against": first.label if first.target is None else f"{first.label} asked {asked_phrase(first.target)}",
+        "against": name_of(first.label, first.target),
         "random_score": low,
         "expert_score": high,
     }
     return {"protocol": protocol, "rows": [_row(one, first, low, high) for one in measured]}
+
+
+def name_of(label: str, target: float | None) -> str:
+    """Return a row's name: its label, and what was asked for.
+
+    >>> name_of("dt", None), name_of("dt", -150.0)
+    ('dt', 'dt asked -150')
+    """
+    return label if target is None else f"{label} asked {asked_phrase(target)}"
+
+
+def asked_phrase(target: float | None) -> str:
+    """Return what was asked for, for people.
+
+    >>> asked_phrase(None), asked_phrase(-150.0)
+    ('—', '-150')
+    """
+    return "—" if target is None else f"{target:.10g}"
 
 
 def _references_of(environment: str, references: tuple[float, float] | None) -> tuple[float, float] | tuple[None, None]:
@@ -99,13 +118,14 @@ def _environment_of(results: Sequence[RunResults], environment: str | None) -> s
     if environment is None and len(found) == 1:
         return found[0]
     if environment in found:
-        return str(environment)
+        return environment
     asked = "several environments" if environment is None else f"--environment {environment}"
     raise UsageError(f"{asked}: the records are of {', '.join(found)}; expected one of them with --environment.")
 
 
-def measure(results: Sequence[RunResults], environment: str) -> list[Measured]:
-    """Return every policy and asked return of the results, over the start states that all of them have."""
+def measure(results: Sequence[RunResults], environment: str) -> tuple[list[Measured], int]:
+    """Return every policy and asked return of the results, over the start states that all of them have, and how many
+    more than these one of them has."""
     groups = [group for one in results for group in _groups(one, environment)]
     shared = shared_starts(results, environment)
     longest = max(len({record["start"] for record in records}) for *_, records in groups)
@@ -119,7 +139,13 @@ def measure(results: Sequence[RunResults], environment: str) -> list[Measured]:
             f"only the {len(shared)} start states that all have are compared, of up to {longest}; `foretell evaluate` "
             "with the same --episodes for all makes it more."
         )
-    return [_measured(*group, shared) for group in groups]
+    order = list(dict.fromkeys(record["start"] for record in groups[0][-1] if record["start"] in shared))
+    return [_measured(*group, order) for group in groups], longest - len(shared)
+
+
+def places(results: Sequence[RunResults], environment: str) -> list[int]:
+    """Return for every row of the table the place of its run among the results."""
+    return [place for place, one in enumerate(results) for _ in _groups(one, environment)]
 
 
 def shared_starts(results: Sequence[RunResults], environment: str) -> set[int]:
@@ -152,12 +178,13 @@ def _starts(records: Records) -> set[int]:
     return set.intersection(*({r["start"] for r in records if r["seed"] == seed} for seed in seeds))
 
 
-def _measured(networks: str, label: str, target: float | None, records: Records, shared: set[int]) -> Measured:
-    kept = [record for record in records if record["start"] in shared]
-    (scores,) = scores_by_policy(kept, label).values()
+def _measured(networks: str, label: str, target: float | None, records: Records, order: Sequence[int]) -> Measured:
+    shared = {*order}
+    (scores,) = scores_by_policy([record for record in records if record["start"] in shared], label).values()
+    columns = [scores.starts.index(start) for start in order]
     return Measured(
         networks=networks, label=label, target=target, algorithm=records[0]["algorithm"],
-        dataset=records[0]["dataset"], scores=scores,
+        dataset=records[0]["dataset"], scores=replace(scores, starts=tuple(order), returns=scores.returns[:, columns]),
     )  # fmt: skip
 
 
@@ -166,13 +193,12 @@ def _row(own: Measured, first: Measured, low: float | None, high: float | None) 
     if low is not None and high is not None:
         score = round(normalized_score(own.scores.mean, random=low, expert=high), 9)
     returns = own.scores.returns
-    generator = stream(ROOT_SEED, f"comparison/mean/{own.stream_name}")
-    mean = estimate_mean(returns, samples=BOOTSTRAP_SAMPLES, generator=generator)
+    # One stream for all rows: equal records have equal intervals, and those that `foretell evaluate` prints of them.
+    mean = estimate_mean(returns, samples=BOOTSTRAP_SAMPLES, generator=stream(ROOT_SEED, "bootstrap"))
     difference = Estimate(value=0.0, low=0.0, high=0.0)
     if own is not first:
-        generator = stream(ROOT_SEED, f"comparison/difference/{own.stream_name}")
         difference = estimate_difference(
-            returns, first.scores.returns, samples=BOOTSTRAP_SAMPLES, generator=generator,
+            returns, first.scores.returns, samples=BOOTSTRAP_SAMPLES, generator=stream(ROOT_SEED, "bootstrap"),
             same_seeds=own.networks == first.networks and own.scores.seeds == first.scores.seeds,
         )  # fmt: skip
     return {
@@ -189,76 +215,3 @@ def _row(own: Measured, first: Measured, low: float | None, high: float | None) 
         "training_seeds": [seed for seed in own.scores.seeds if seed is not None],
         "episodes": len(own.scores.starts),
     }
-
-
-def comparison_columns(table: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the heads of the columns: differences where there are two rows, scores where the task's ends are known."""
-    columns = ["run", "algorithm", "trained on", "asked", "mean return [95% interval]"]
-    if len(table["rows"]) > 1:
-        columns.append(f"difference to {table['protocol']['against']} [95%]")
-    columns.append("IQM")
-    if table["rows"][0]["normalized_score"] is not None:
-        columns.append("normalised")
-    return (*columns, "seeds × episodes")
-
-
-TEXT_COLUMNS = 3
-"""Of the columns, how many hold words."""
-
-
-def comparison_cells(table: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """Return the rows as people read them, one string per column."""
-    rows = table["rows"]
-    digits = decimals_of(*(row["mean_return"] for row in rows))
-    return [tuple(_cells(row, digits, first=row is rows[0], alone=len(rows) == 1)) for row in rows]
-
-
-def _cells(row: Mapping[str, Any], digits: int, *, first: bool, alone: bool) -> list[str]:
-    cells = [row["label"], row["algorithm"], row["dataset"] or "—", asked_phrase(row["target_return"])]
-    seeds = max(1, len(row["training_seeds"]))
-    one = seeds == row["episodes"] == 1  # of which there is no interval
-    low, high = row["ci95"]
-    cells.append(f"{row['mean_return']:.{digits}f}" + ("" if one else f" [{low:.{digits}f}, {high:.{digits}f}]"))
-    if not alone:
-        low, high = row["difference_ci95"]
-        more = decimals_of(row["difference"], low, high)
-        interval = "" if one else f" [{low:+.{more}f}, {high:+.{more}f}]"
-        cells.append("0" if first else f"{row['difference']:+.{more}f}{interval}")
-    cells.append(f"{row['iqm']:.{digits}f}")
-    if row["normalized_score"] is not None:
-        cells.append(f"{row['normalized_score']:.1f}")
-    return [*cells, f"{seeds} × {row['episodes']}"]
-
-
-def asked_phrase(target: float | None) -> str:
-    """Return what was asked for, for people.
-
-    >>> asked_phrase(None), asked_phrase(-150.0)
-    ('—', '-150')
-    """
-    return "—" if target is None else f"{target:.10g}"
-
-
-def comparison_sentence(table: Mapping[str, Any]) -> str:
-    """Return the table's caption: what was measured, and what each column means."""
-    protocol = table["protocol"]
-    scored = []
-    if protocol["random_score"] is not None:
-        low, high = protocol["random_score"], protocol["expert_score"]
-        scored = [f"normalised: random, {low:.10g}, is 0 and expert, {high:.10g}, is 100"]
-    columns = "; ".join(
-        [f"difference to {protocol['against']} paired by start state"] * (len(table["rows"]) > 1)
-        + ["asked: a return, or the quantile of an advantage; — where the run's own rule chose, or nothing is asked"]
-        + ["IQM: interquartile mean of the training seeds' means"]
-        + scored
-    )
-    return (
-        f"{protocol['environment']}, undiscounted return per episode in reward units; "
-        f"{protocol['evaluation_starts']} start states shared by all. {interval_phrase(protocol)}; {columns}."
-    )
-
-
-def render_comparison(table: Mapping[str, Any]) -> str:
-    """Return the table for GitHub, its caption below."""
-    lines = markdown_table(comparison_columns(table), comparison_cells(table), text_columns=TEXT_COLUMNS)
-    return "\n".join([*lines, "", comparison_sentence(table), ""])

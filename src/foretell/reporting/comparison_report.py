@@ -12,22 +12,20 @@ from foretell.core.errors import UsageError
 from foretell.core.files import write_json, write_text
 from foretell.core.settings import path_of
 from foretell.reporting.asked import Support, asked_achieved, draw_asked
-from foretell.reporting.comparison import (
-    ROOT_SEED,
+from foretell.reporting.comparison import ROOT_SEED, build_comparison, places, shared_starts
+from foretell.reporting.comparison_figures import draw_curves, draw_returns
+from foretell.reporting.comparison_text import (
     TEXT_COLUMNS,
-    build_comparison,
     comparison_cells,
     comparison_columns,
     comparison_sentence,
     render_comparison,
-    shared_starts,
 )
-from foretell.reporting.comparison_figures import draw_curves, draw_returns
 from foretell.reporting.figures import DrawnFigure
 from foretell.reporting.page import details_html, document, figure_html, table_html
 from foretell.reporting.run_results import RunResults, read_results
-
-FIGURE_BOOTSTRAP_SAMPLES = 2_000
+from foretell.reporting.statistics import FIGURE_BOOTSTRAP_SAMPLES
+from foretell.reporting.style import color_of
 
 
 def write_comparison(
@@ -57,7 +55,7 @@ def write_comparison(
         raise UsageError(f"{folder}: holds an experiment's own report; choose another --out.")
     table = build_comparison(results, environment, references)
     name = table["protocol"]["environment"]
-    figures = [draw_returns(folder / "figures" / "returns", table)]
+    figures = [draw_returns(folder / "figures" / "returns", table, places(results, name))]
     if curves := draw_curves(folder / "figures" / "learning", results, name):
         figures.append(curves)
     shared = shared_starts(results, name)
@@ -87,7 +85,8 @@ def _draw_asked(
         name = results.label if policy == records[0]["policy"] else f"{results.label}-{policy}"
         plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name)  # several names may become one
         stem = folder / (f"asked-{plain}" if plain == name else f"asked-{number}-{len(drawn)}-{plain}")
-        drawn.append(draw_asked(stem, name, points, support=_support(results.config), default_target=None))
+        support = _support(results.config)
+        drawn.append(draw_asked(stem, name, points, support=support, default_target=None, color=color_of(number)))
     return drawn
 
 

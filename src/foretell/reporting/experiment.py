@@ -12,10 +12,8 @@ from foretell.reporting.figures import DrawnFigure, draw_headline, draw_learning
 from foretell.reporting.inputs import ExperimentInputs, read_experiment, support_of
 from foretell.reporting.page import render_page
 from foretell.reporting.records import scores_by_policy
-from foretell.reporting.tables import RANDOM, SAC, build_table, render_markdown
-
-FIGURE_BOOTSTRAP_SAMPLES = 2000
-"""Enough for an interval that is drawn; the printed ones take the protocol's number."""
+from foretell.reporting.statistics import FIGURE_BOOTSTRAP_SAMPLES
+from foretell.reporting.tables import RANDOM, SAC, build_table, quick_title, render_markdown
 
 
 def write_report(folder: Path) -> list[Path]:
@@ -86,14 +84,13 @@ def _why_no_curve(inputs: ExperimentInputs, curve: Mapping[str, Any]) -> str | N
 def _draw_curve(inputs: ExperimentInputs, curve: Mapping[str, Any], table: Mapping[str, Any]) -> DrawnFigure:
     """Draw one learning curve; its levels were measured on the curve's own start states, the validation starts."""
     stem, runs = inputs.folder / "figures" / curve["figure"], [inputs.events[run] for run in curve["runs"]]
+    title = quick_title(curve["title"], quick=inputs.experiment["quick"])
     levels = inputs.experiment["validation_levels"]
     if curve["dataset"] is None:
-        return draw_sac_learning(stem, curve["title"], runs, random_level=levels[RANDOM])
+        return draw_sac_learning(stem, title, runs, random_level=levels[RANDOM])
     policy = curve.get("policy", curve["dataset"])  # older experiments name none
     report = next((row["report"] for row in table["rows"] if row["name"] == policy), None)
-    return draw_learning_curve(
-        stem, curve["title"], runs, random_level=levels[RANDOM], sac_level=levels[SAC], report=report
-    )
+    return draw_learning_curve(stem, title, runs, random_level=levels[RANDOM], sac_level=levels[SAC], report=report)
 
 
 def _draw_asked(inputs: ExperimentInputs, policy: str, dataset: str) -> DrawnFigure | None:
@@ -108,4 +105,5 @@ def _draw_asked(inputs: ExperimentInputs, policy: str, dataset: str) -> DrawnFig
         points,
         support=support_of(inputs.cards.get(dataset)),
         default_target=targets[0] if len(targets) == 1 else None,
+        quick=inputs.experiment["quick"],
     )

@@ -16,34 +16,30 @@ from foretell.reporting.league_plan import OPTIMUM, REFERENCES
 from foretell.reporting.league_table import DATA, NOTHING, League, Row
 from foretell.reporting.style import (
     INK,
-    METHOD_COLORS,
-    METHOD_DASHES,
+    LABEL_WIDTH,
+    LINE_HEIGHT,
     RANDOM_COLOR,
+    RANDOM_DASHES,
     RETURN_LABEL,
     SAC_COLOR,
+    SAC_DASHES,
     SUPPORT_COLOR,
-    ReturnTicks,
     draw_estimate,
     finish_rows,
-    format_return,
+    look_of,
     set_title,
     write_figure,
 )
-from foretell.reporting.tables import RANDOM, SAC
+from foretell.reporting.tables import RANDOM, SAC, counted, quick_title
+from foretell.reporting.ticks import ReturnTicks, format_return
 
 WIDTH = 5.4
 """Inches. Small with 10-point letters: still readable at a phone's width."""
 
-LABEL_WIDTH = 28
-"""Letters on a line of a method's label; two columns of them fit beside each other."""
-
-LINE_HEIGHT = 0.17
-"""Inches that a line of 10-point letters takes."""
-
 LEVELS: dict[str, dict[str, Any]] = {
-    RANDOM: {"color": RANDOM_COLOR, "linestyle": "--"},
-    SAC: {"color": SAC_COLOR, "linestyle": "--"},
-    OPTIMUM: {"color": INK, "linestyle": (0, (1, 1.6))},
+    RANDOM: {"color": RANDOM_COLOR, "linestyle": RANDOM_DASHES},
+    SAC: {"color": SAC_COLOR, "linestyle": SAC_DASHES},
+    OPTIMUM: {"color": INK, "linestyle": (0, (7, 1.4, 1.4, 1.4))},
 }
 
 LINEAR_REGRET = 1.0
@@ -67,15 +63,16 @@ def draw_league(stem: Path, league: League) -> DrawnFigure:
     title = _title(league, f"What each method earns on {league.protocol['environment']}, by the data it learned from")
     paths = _draw_panels(stem, league, title, paint, xlabel="mean " + RETURN_LABEL, height=height)
     caption = (
-        f"Mean over {league.protocol['evaluation_starts']} start states and all training seeds, with its 95% interval; "
-        f"the best mean on each dataset is bold. {DATA.capitalize()}: mean return of the dataset's episodes. "
+        f"Mean over {counted(league.protocol['evaluation_starts'], 'start state')} and all training seeds, with its "
+        "95% interval; the best mean on each dataset is bold. "
+        f"{DATA.capitalize()}: mean return of the dataset's episodes. "
         "Lines: the measured levels of the random policy, SAC and the optimum."
     )
     return DrawnFigure(name=stem.name, title=title, caption=caption, paths=paths)
 
 
 def _title(league: League, title: str) -> str:
-    return "SMOKE RUN, numbers mean nothing: " + title if league.protocol["quick"] else title
+    return quick_title(title, quick=league.protocol["quick"])
 
 
 def _wrapped(labels: Iterable[str]) -> list[str]:
@@ -151,9 +148,7 @@ def draw_regret(stem: Path, league: League) -> DrawnFigure:
         for number, method in enumerate(league.plan.methods):
             row = league.row(method.name, dataset)
             if row is not None:
-                look = {"color": METHOD_COLORS[number % len(METHOD_COLORS)], "linewidth": 1.5}
-                dashes = METHOD_DASHES[number // len(METHOD_COLORS) % len(METHOD_DASHES)]
-                _paint_regret(axes, row, method.label, linestyle=dashes, **look)
+                _paint_regret(axes, row, method.label, linewidth=1.5, markersize=4.5, **look_of(number))
         axes.set_xscale("symlog", linthresh=LINEAR_REGRET)
         axes.xaxis.set_major_formatter(ReturnTicks())
         axes.set_ylim(0, 1.03)
@@ -176,4 +171,4 @@ def draw_regret(stem: Path, league: League) -> DrawnFigure:
 def _paint_regret(axes: Axes, row: Row, label: str, **look: Any) -> None:
     regrets = np.sort(row["regret_by_start"])
     shares = np.arange(len(regrets) + 1) / len(regrets)
-    axes.plot([regrets[0], *regrets], shares, drawstyle="steps-post", label=label, **look)
+    axes.plot([regrets[0], *regrets], shares, drawstyle="steps-post", label=label, markevery=0.12, **look)

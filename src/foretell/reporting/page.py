@@ -9,8 +9,8 @@ from html import escape
 from typing import Any
 
 from foretell.reporting.figures import DrawnFigure
-from foretell.reporting.style import format_return
 from foretell.reporting.tables import COLUMNS, QUICK_WARNING, protocol_sentence, table_cells
+from foretell.reporting.ticks import format_return
 
 CSS = """
 :root { color-scheme: light dark; --ink: #1c1f23; --soft: #59616b; --paper: #fbfbfa; --card: #ffffff; --line: #dcdfe3;

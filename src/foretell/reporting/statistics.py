@@ -10,6 +10,10 @@ from jaxtyping import Float
 
 from foretell.core.errors import UsageError
 
+BOOTSTRAP_SAMPLES = 10_000
+"""Resamples of an interval that is printed, unless a protocol says otherwise."""
+FIGURE_BOOTSTRAP_SAMPLES = 2_000
+"""Enough for an interval that is drawn."""
 CELLS = 4_000_000
 """Numbers of resamples that lie in memory at a time as more than counts."""
 LEVEL = 0.95

@@ -17,11 +17,13 @@ import numpy as np
 from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import Formatter, MaxNLocator
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextPath
+from matplotlib.ticker import MaxNLocator
 
-from foretell.core.decimals import decimals_of
 from foretell.core.errors import UsageError
 from foretell.core.files import atomic_path
+from foretell.reporting.ticks import ReturnTicks, format_return
 
 # Okabe and Ito's palette, which stays apart for every common kind of colour blindness. One colour, one meaning.
 OURS = "#0072B2"
@@ -33,8 +35,14 @@ INK = "#222222"
 METHOD_COLORS = (OURS, "#E69F00", "#B0508F", INK, SUPPORT_COLOR, "#8A5A00")
 """Of Okabe and Ito's palette what is not SAC's, random's or the report's, the paler ones darkened."""
 
-METHOD_DASHES = ("-", (0, (4, 1.2)), (0, (1.2, 1.2)))
-"""The colours' second and third round."""
+_METHOD_DASHES = ("-", (0, (4, 1.2)), (0, (1.2, 1.2)), (0, (7, 1.4, 1.4, 1.4)), (0, (3, 1, 1, 1, 1, 1)))
+_METHOD_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+"""As many as there are of neither colours nor dashes, so that it takes 210 lines until one looks like another."""
+
+SAC_DASHES = "--"
+RANDOM_DASHES = (0, (1, 2.2))
+REPORT_DASHES = (0, (6, 1.6, 1.2, 1.6))
+"""Dashed, dotted, and both: who sees no colours tells the levels apart by them."""
 
 RETURN_LABEL = "return per episode (reward units)"
 
@@ -79,6 +87,11 @@ BACKING = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 0.8}
 LABEL_GAP = 0.07
 """Least distance between two labels beside the axes, as a share of the axes' height: one line of text."""
 
+
+LABEL_WIDTH = 28
+"""Letters on a line of a label; two columns of them fit beside each other in a legend."""
+LINE_HEIGHT = 0.17
+"""Inches that a line of 10-point letters takes."""
 
 FIGURES = "figures"
 _ONE_AT_A_TIME = threading.Lock()
@@ -127,10 +140,24 @@ def _fonts() -> list[str]:
     return ["DejaVu Sans", *(font for font in OTHER_LETTERS if font in there)]
 
 
-def draw_estimate(axes: Axes, height: float, row: Mapping[str, Any]) -> None:
+def look_of(place: int) -> dict[str, Any]:
+    """Return colour, dashes and marker of the line in this place: another colour each, and other dashes and marker."""
+    return {
+        "color": color_of(place),
+        "linestyle": _METHOD_DASHES[place % len(_METHOD_DASHES)],
+        "marker": _METHOD_MARKERS[place % len(_METHOD_MARKERS)],
+    }
+
+
+def color_of(place: int) -> str:
+    """Return the colour of the run or method in this place of a report."""
+    return METHOD_COLORS[place % len(METHOD_COLORS)]
+
+
+def draw_estimate(axes: Axes, height: float, row: Mapping[str, Any], color: str = OURS) -> None:
     """Draw a table row's mean return as a point, and its 95% interval as a bar."""
-    axes.plot(row["ci95"], [height, height], color=OURS, linewidth=3, solid_capstyle="butt")
-    axes.plot(row["mean_return"], height, "o", color=OURS, markersize=6.5, mec="white", mew=0.8, zorder=3)
+    axes.plot(row["ci95"], [height, height], color=color, linewidth=3, solid_capstyle="butt")
+    axes.plot(row["mean_return"], height, "o", color=color, markersize=6.5, mec="white", mew=0.8, zorder=3)
 
 
 def finish_rows(axes: Axes, labels: Sequence[str]) -> None:
@@ -144,8 +171,25 @@ def finish_rows(axes: Axes, labels: Sequence[str]) -> None:
 
 
 def set_title(figure: Figure, title: str, *, width: int) -> None:
-    """Write the title from the figure's left edge, wrapped at `width` letters; a dataset's name is never broken."""
-    figure.suptitle(literal("\n".join(wrapped(title, width))), x=0.01, ha="left", fontsize=12, fontweight="bold")
+    """Write the title from the figure's left edge, wrapped at `width` letters, or where the figure ends."""
+    letters = min(width, letters_in(title, 0.95 * figure.get_size_inches()[0]))
+    figure.suptitle(literal("\n".join(wrapped(title, letters))), x=0.01, ha="left", fontsize=12, fontweight="bold")
+
+
+def letters_in(title: str, inches: float) -> int:
+    """Return after how many letters the title has to be wrapped for every line of it to be within so many inches."""
+    whole = _inches(title) if title.strip() else 0.0
+    if whole <= inches:
+        return max(1, len(title))
+    letters = max(1, min(len(title), int(1.5 * len(title) * inches / whole)))  # more than fit, unless all are narrow
+    while letters > 1 and max(map(_inches, wrapped(title, letters))) > inches:
+        letters -= 1
+    return letters
+
+
+def _inches(line: str) -> float:
+    font = FontProperties(family=_fonts(), weight="bold", size=12)
+    return TextPath((0, 0), literal(line), prop=font).get_extents().x1 / 72
 
 
 def literal(text: str) -> str:
@@ -210,43 +254,3 @@ def _bottom(cluster: Sequence[float], gap: float) -> float:
 
 def _top(cluster: Sequence[float], gap: float) -> float:
     return float(np.mean(cluster)) + gap * (len(cluster) - 1) / 2
-
-
-def format_return(value: float) -> str:
-    """Return a return as it is written in figures: a true minus sign, one digit after the point, of small ones more.
-
-    >>> format_return(-1228.31), format_return(0.042)
-    ('−1,228.3', '0.042')
-    """
-    return f"{value:,.{decimals_of(value)}f}".replace("-", "−")
-
-
-def format_tick(value: float, _: int | None = None) -> str:
-    """Return a return as it is written beside an axis, whole where it is not small.
-
-    >>> format_tick(-1250.4), format_tick(0.25), format_tick(3.0)
-    ('−1,250', '0.25', '3')
-    """
-    return (f"{value:,.0f}" if abs(value) >= 10 else f"{value:g}").replace("-", "−")
-
-
-class ReturnTicks(Formatter):
-    """Ticks of returns: as `format_tick` writes them, all with as many digits as they need where they lie close.
-
-    >>> ReturnTicks().format_ticks([-83.0, -82.5, -82.0]), ReturnTicks().format_ticks([0.0, 5.0, 1250.0])
-    (['−83.0', '−82.5', '−82.0'], ['0', '5', '1,250'])
-    """
-
-    def __call__(self, value: float, pos: int | None = None) -> str:
-        """Return the label of one tick by itself."""
-        return format_tick(value)
-
-    def format_ticks(self, values: Sequence[float]) -> list[str]:
-        """Return the labels of all ticks of an axis."""
-        apart = min(np.diff(sorted({float(value) for value in values})), default=1.0)
-        if all(abs(value) < 10 or abs(round(value) - value) < 1e-3 * apart for value in values):
-            return [format_tick(value) for value in values]
-        digits = next(
-            (few for few in range(9) if all(abs(round(value, few) - value) < 1e-3 * apart for value in values)), 9
-        )
-        return [f"{value:,.{digits}f}".replace("-", "−") for value in values]

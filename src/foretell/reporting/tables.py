@@ -183,8 +183,9 @@ def protocol_sentence(protocol: Mapping[str, Any]) -> str:
 def measured_phrase(protocol: Mapping[str, Any]) -> str:
     """Return what was measured, from where and how; a sentence without its full stop."""
     return (
-        f"{protocol['environment']}, undiscounted return per episode in reward units; {protocol['evaluation_starts']} "
-        f"start states shared by all policies, {protocol['acting']} acting, {protocol['checkpoint']} checkpoint"
+        f"{protocol['environment']}, undiscounted return per episode in reward units; "
+        f"{counted(protocol['evaluation_starts'], 'start state')} shared by all policies, "
+        f"{protocol['acting']} acting, {protocol['checkpoint']} checkpoint"
     )
 
 
@@ -200,6 +201,20 @@ def render_markdown(table: Mapping[str, Any]) -> str:
     """Return the table for GitHub, its caption below; a smoke run says first that it is one."""
     lines = quick_lines(table["protocol"]) + markdown_table(COLUMNS, table_cells(table), text_columns=2)
     return "\n".join([*lines, "", protocol_sentence(table["protocol"]), ""])
+
+
+def counted(number: int, thing: str) -> str:
+    """Return so many things.
+
+    >>> counted(1, "start state"), counted(200, "start state")
+    ('1 start state', '200 start states')
+    """
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
+def quick_title(title: str, *, quick: bool) -> str:
+    """Return a figure's title; that of a smoke run says that it is one."""
+    return f"SMOKE RUN, numbers mean nothing: {title}" if quick else title
 
 
 def quick_lines(protocol: Mapping[str, Any]) -> list[str]:
