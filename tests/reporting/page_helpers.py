@@ -16,6 +16,8 @@ class Page(HTMLParser):
         self.tags: list[str] = []
         self.references: list[str] = []
         self.ids: list[str] = []
+        self.alternatives: list[str] = []
+        self.row_heads: list[str] = []
         self.text = ""
         self.feed(text)
         self.close()
@@ -25,6 +27,9 @@ class Page(HTMLParser):
         self.tags.append(tag)
         self.references += [value for name, value in attrs if name in ("src", "href", "srcset", "data", "action")]
         self.ids += [value for name, value in attrs if name == "id"]
+        self.alternatives += [value for name, value in attrs if name == "alt"]
+        if ("scope", "row") in attrs:
+            self.row_heads.append("")
         if tag not in VOID:
             self.open.append(tag)
 
@@ -33,3 +38,5 @@ class Page(HTMLParser):
 
     def handle_data(self, data):
         self.text += data
+        if self.open[-1:] == ["th"] and self.row_heads:
+            self.row_heads[-1] += data

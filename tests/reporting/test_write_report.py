@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -69,6 +70,42 @@ def test_page_says_what_was_run_and_escapes_it(written):
     for fact in ("6 min 52 s", "torch 2.9.0", "2 CPU cores, x86_64", "-607.84", '"steps": 200000', "2 × 12"):
         assert fact in page.text
     assert "smoke run" not in page.text
+
+
+def test_a_page_can_be_read_without_seeing_it_and_printed(written):
+    folder, _ = written
+    text = (folder / "report.html").read_text()
+    page = Page(text)
+    assert {"main", "caption"} <= {*page.tags}
+    assert 'role="alert"' not in text
+    heads = page.row_heads[:6]
+    assert len(set(heads)) == 6
+    assert "Decision Transformer, pendulum-medium" in heads
+    headline, sac = page.alternatives[0], page.alternatives[1]
+    assert "pendulum-full-replay −15" in headline
+    assert "random −1,3" in headline
+    assert re.search(r"training episodes went from −1,\S+ to −1\d\d\.\d in 20,000 environment steps", sac)
+    assert any("whatever it was asked for" in one or "asked for −1,600" in one for one in page.alternatives)
+    printed = text[text.index("@media print") :]
+    assert ".scroll, .wide .image { overflow: visible; }" in printed
+    assert "details::details-content { content-visibility: visible" in printed
+
+
+def test_a_page_says_how_it_was_made(tmp_path, write_experiment):
+    folder = write_experiment(tmp_path / "quick", seeds=2, starts=3, targets=2, quick=True)
+    content = json.loads((folder / "experiment.json").read_text())
+    content["protocol"]["root_seed"] = 7
+    commands = [
+        "foretell collect x --out 'a \"b'",
+        "unclosed '",
+        "foretell train --out 'my runs/e/runs/sac/seed-0' --seed 0",
+    ]
+    (folder / "experiment.json").write_text(json.dumps(content | {"commands": commands}))
+    write_report(folder)
+    page = Page((folder / "report.html").read_text())
+    command = "foretell reproduce --preset pendulum --seeds 2 --quick --root-seed 7 --out 'my runs/e'"
+    for said in (command, "measured here, is 100", "deterministic", "last", "foretell 0.1.0"):
+        assert said in page.text
 
 
 def test_a_smoke_run_is_marked_everywhere(tmp_path, write_experiment, monkeypatch):

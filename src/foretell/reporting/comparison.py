@@ -23,6 +23,7 @@ from foretell.reporting.statistics import (
     estimate_mean,
     interquartile_mean,
 )
+from foretell.reporting.tables import counted
 
 ROOT_SEED = 0
 """Of the bootstrap: the same records give the same table."""
@@ -136,8 +137,8 @@ def measure(results: Sequence[RunResults], environment: str) -> tuple[list[Measu
         )
     if len(shared) < longest:
         warn_caller(
-            f"only the {len(shared)} start states that all have are compared, of up to {longest}; `foretell evaluate` "
-            "with the same --episodes for all makes it more."
+            f"only {counted(len(shared), 'start state')} that all have are compared, of up to {longest}; `foretell "
+            "evaluate` with the same --episodes for all makes it more."
         )
     order = list(dict.fromkeys(record["start"] for record in groups[0][-1] if record["start"] in shared))
     return [_measured(*group, order) for group in groups], longest - len(shared)

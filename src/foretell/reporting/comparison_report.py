@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from html import escape
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +13,9 @@ from foretell.core.settings import path_of
 from foretell.reporting.asked import Support, asked_achieved, draw_asked
 from foretell.reporting.comparison import ROOT_SEED, build_comparison, places, shared_starts
 from foretell.reporting.comparison_figures import draw_curves, draw_returns
-from foretell.reporting.comparison_text import (
-    TEXT_COLUMNS,
-    comparison_cells,
-    comparison_columns,
-    comparison_sentence,
-    render_comparison,
-)
+from foretell.reporting.comparison_page import render_comparison_page, report_command
+from foretell.reporting.comparison_text import render_comparison
 from foretell.reporting.figures import DrawnFigure
-from foretell.reporting.page import details_html, document, figure_html, table_html
 from foretell.reporting.run_results import RunResults, read_results
 from foretell.reporting.statistics import FIGURE_BOOTSTRAP_SAMPLES
 from foretell.reporting.style import color_of
@@ -50,7 +43,8 @@ def write_comparison(
         raise UsageError(f"runs is {runs!r:.100}; expected a run folder, or a list of them.") from None
     if not runs:
         raise UsageError("no runs; expected at least one run folder, folder of seeds or file of evaluation records.")
-    results, folder = read_results([path_of("run", run) for run in runs]), path_of("out", out)
+    given, folder = [path_of("run", run) for run in runs], path_of("out", out)
+    results = read_results(given)
     if (folder / "experiment.json").exists():
         raise UsageError(f"{folder}: holds an experiment's own report; choose another --out.")
     table = build_comparison(results, environment, references)
@@ -64,7 +58,8 @@ def write_comparison(
     outputs = [folder / file for file in ("table.json", "table.md", "report.html")]
     write_json(outputs[0], table)
     write_text(outputs[1], render_comparison(table))
-    write_text(outputs[2], _page(results, table, figures))
+    command = report_command(given, folder, environment, references)
+    write_text(outputs[2], render_comparison_page(results, table, figures, command))
     return [*outputs, *(path for figure in figures for path in figure.paths)]
 
 
@@ -95,23 +90,3 @@ def _support(config: Mapping[str, Any] | None) -> Support | None:
     if "lowest_return" not in data:
         return None
     return Support(low=data["lowest_return"], high=data["highest_return"], share=1.0)
-
-
-def _page(results: Sequence[RunResults], table: Mapping[str, Any], figures: Sequence[DrawnFigure]) -> str:
-    title = escape(f"Runs on {table['protocol']['environment']}")
-    shown = "\n".join(map(figure_html, figures))
-    settings = "\n".join(details_html(one.label, str(one.path), one.config or {}) for one in results)
-    cells = table_html(comparison_columns(table), comparison_cells(table), text_columns=TEXT_COLUMNS)
-    return document(
-        title,
-        f"""<h1>{title}</h1>
-<h2>Result</h2>
-{cells}
-<p class="soft">{escape(comparison_sentence(table))}</p>
-<h2>Figures</h2>
-<div class="figures">
-{shown}
-</div>
-<h2>Settings</h2>
-{settings}""",
-    )
