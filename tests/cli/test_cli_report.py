@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+from foretell.cli import report
 
 
 def test_a_run_and_a_policy_beside_each_other(foretell, run_copy, tmp_path):
@@ -24,6 +28,20 @@ def test_one_run_is_reported_on_in_its_own_folder(foretell, run_copy):
     assert foretell("evaluate", run_copy, "--episodes", 2).code == 0
     assert "report: run/report.html" in foretell("report", "run").out
     assert foretell("inspect", "run").code == 0  # it is still a run
+
+
+def test_a_terminal_gets_a_table_that_fits_it(foretell, run_copy, monkeypatch):
+    assert foretell("evaluate", run_copy, "--episodes", 2, "--target-returns", -900, -100).code == 0
+    verb = report.Report(folder=(Path("run"),))
+    result = verb.run()
+    assert verb.show(result).startswith("| run | algorithm |")
+    monkeypatch.setattr(report.sys, "stdout", SimpleNamespace(isatty=lambda: True))
+    monkeypatch.setenv("COLUMNS", "50")
+    head, *rows, empty, where = verb.show(result).splitlines()
+    assert head.split() == ["run", "asked", "mean", "[95%]"]
+    assert [row.split()[:2] for row in rows] == [["run", "-900"], ["run", "-100"]]
+    assert max(map(len, (head, *rows))) <= 50
+    assert (empty, where) == ("", "report: run/report.html")
 
 
 def test_seeds_with_their_report_are_still_a_folder_of_seeds(foretell, data):

@@ -221,7 +221,7 @@ def test_everything_is_written_and_again_to_the_same_bytes(runs, tmp_path):
     paths = write_comparison(given, tmp_path / "out")
     names = {path.relative_to(tmp_path / "out").as_posix() for path in paths}
     figures = {f"figures/{name}.{suffix}" for name in ("returns", "learning") for suffix in ("svg", "png")}
-    assert names == {"table.json", "table.md", "report.html"} | figures
+    assert names == {"table.json", "table.md", "table.csv", "table.tex", "report.html"} | figures
     before = [path.read_bytes() for path in paths]
     assert [path.read_bytes() for path in write_comparison(given, tmp_path / "out")] == before
 
@@ -234,6 +234,28 @@ def test_the_page_is_whole_and_asks_nothing_of_the_network(runs, tmp_path):
     assert "script" not in page.tags
     for words in ("difference to seeds [95%]", "own rule chose", '"width": 8', "3 × 20"):
         assert words in page.text
+
+
+def test_figures_of_an_earlier_report_go(runs, tmp_path):
+    asked = records(-700.0, target=-600.0) + records(-300.0, target=-250.0)
+    out = tmp_path / "out"
+    first = write_comparison([write_run(tmp_path / "told", asked)], out)
+    stray = [out / "figures" / "mine.png", out / "figures" / "asked-mine.png", out / "notes.md"]
+    for path in stray:
+        path.write_text("mine")
+    second = write_comparison([runs[0]], out)
+    assert {path for path in out.rglob("*") if path.is_file()} == {*second, *stray}
+    assert {path.name for path in {*first} - {*second}} == {"asked-told.svg", "asked-told.png"}
+
+
+@pytest.mark.parametrize("table", ["{", "[]", '{"figures": 3}', '{"figures": ["../notes.md"]}', '{"figures": [4]}'])
+def test_what_a_report_did_not_make_stays(runs, tmp_path, table):
+    out = tmp_path / "out"
+    (out / "figures").mkdir(parents=True)
+    (out / "table.json").write_text(table)
+    (out / "notes.md").write_text("mine")
+    write_comparison(runs, out)
+    assert (out / "notes.md").read_text() == "mine"
 
 
 def test_asked_against_achieved_is_drawn_where_returns_were_asked_for(tmp_path):

@@ -173,5 +173,11 @@ def test_a_missing_training_seed_is_an_error():
         build_table(records, _experiment())
 
 
+def test_names_are_written_as_they_are():
+    lines = markdown_table(["run", "to [x](y) [95%]"], [["<b>*a*`", "1.0 [0.5, 2.0]"]], text_columns=1)
+    assert lines[0] == "| run | to [x\\](y) [95%] |"
+    assert lines[2] == "| \\<b>\\*a\\*\\` | 1.0 [0.5, 2.0] |"
+
+
 def test_a_name_of_several_lines_is_one_cell():
     assert markdown_table(["a\nb"], [["c\n\n| d"]], text_columns=1) == ["| a b |", "|:--|", "| c \\| d |"]

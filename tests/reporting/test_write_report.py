@@ -24,11 +24,11 @@ def written(tmp_path_factory, write_experiment):
 def test_everything_is_written(written):
     folder, paths = written
     figures = ["headline", "figure-6-sac", "figure-5-pendulum-random", "asked-pendulum-medium"]
-    expected = ["table.json", "table.md", "report.html"] + [
+    expected = ["table.json", "table.md", "table.csv", "table.tex", "report.html"] + [
         f"figures/{name}.{suffix}" for name in figures for suffix in ("svg", "png")
     ]
     assert {folder / name for name in expected} <= set(paths)
-    assert len(paths) == 3 + 2 * (1 + 5 + 4)
+    assert len(paths) == 5 + 2 * (1 + 5 + 4)
     assert all(path.stat().st_size > 0 for path in paths)
     table = json.loads((folder / "table.json").read_text())
     assert [row["name"] for row in table["rows"]][:3] == ["random", "sac", "pendulum-random"]
@@ -132,7 +132,7 @@ def test_figures_without_inputs_are_left_out_and_the_page_says_so(tmp_path, writ
     shutil.rmtree(folder / "cards")
     (folder / "runs/sac/seed-0/events.jsonl").unlink()
     paths = write_report(folder)
-    assert len(paths) == 3 + 2 * (1 + 4)
+    assert len(paths) == 5 + 2 * (1 + 4)
     page = Page((folder / "report.html").read_text())
     assert "Left out: figure-6-sac: runs/sac/seed-0/events.jsonl is not there" in page.text
     assert page.text.count("asked.jsonl has no records of this policy") == 4

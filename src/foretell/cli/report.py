@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -70,9 +72,28 @@ class Report:
         return write_comparison(self.folder, out, self.environment, self.references)
 
     def show(self, result: dict[str, Any]) -> str:
-        """Show the table, and say where the page lies."""
-        table = Path(result["report"]).with_name("table.md")
-        return table.read_text(encoding="utf-8") + f"\nreport: {result['report']}"
+        """Show the table, on a terminal in columns that fit it, and say where the page lies."""
+        table = Path(result["report"]).with_name("table.md").read_text(encoding="utf-8")
+        if sys.stdout.isatty():
+            table = self._short_table(Path(result["report"]).parent) + "\n"
+        return f"{table}\nreport: {result['report']}"
+
+    def _short_table(self, folder: Path) -> str:
+        from foretell.core.files import read_json
+        from foretell.reporting import comparison_text, tables
+        from foretell.reporting.table_files import aligned_table, short_columns
+
+        table = read_json(folder / "table.json")
+        if self._of_experiment() is None:
+            head, rows = comparison_text.comparison_columns(table), comparison_text.comparison_cells(table)
+            first = comparison_text.left_out_sentence(table["protocol"])
+        else:
+            head, rows = tables.COLUMNS, tables.table_cells(table)
+            first = tables.QUICK_WARNING if table["protocol"]["quick"] else None
+        head, rows = short_columns(head, rows)
+        words = sum(name in ("run", "policy", "trained on") for name in head)
+        lines = aligned_table(head, rows, width=shutil.get_terminal_size().columns, text_columns=words)
+        return lines if first is None else f"{first}\n\n{lines}"
 
 
 def _experiment(folder: Path) -> list[Path]:

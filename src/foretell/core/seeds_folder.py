@@ -11,7 +11,7 @@ from foretell.core.errors import UsageError
 from foretell.core.run_forms import read_config
 from foretell.core.run_settings import differences, flat, is_of_one_seed
 
-REPORT = ("table.json", "table.md", "report.html", "figures")
+REPORT = ("table.json", "table.md", "table.csv", "table.tex", "report.html", "figures")
 """What a report leaves in the folder."""
 
 

@@ -7,18 +7,28 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from foretell.core.errors import UsageError
-from foretell.core.files import write_json, write_text
+from foretell.core.errors import CheckpointError, UsageError
+from foretell.core.files import read_json, write_json, write_text
 from foretell.core.settings import path_of
 from foretell.reporting.asked import Support, asked_achieved, draw_asked
 from foretell.reporting.comparison import ROOT_SEED, build_comparison, places, shared_starts
 from foretell.reporting.comparison_figures import draw_curves, draw_returns
 from foretell.reporting.comparison_page import render_comparison_page, report_command
-from foretell.reporting.comparison_text import render_comparison
+from foretell.reporting.comparison_text import (
+    TEXT_COLUMNS,
+    comparison_cells,
+    comparison_columns,
+    comparison_sentence,
+    render_comparison,
+)
 from foretell.reporting.figures import DrawnFigure
 from foretell.reporting.run_results import RunResults, read_results
 from foretell.reporting.statistics import FIGURE_BOOTSTRAP_SAMPLES
-from foretell.reporting.style import color_of
+from foretell.reporting.style import FIGURES, color_of
+from foretell.reporting.table_files import write_tables
+
+OWN_FIGURE = r"(returns|learning|asked-[A-Za-z0-9._-]+)\.(svg|png)"
+"""What figures of a comparison are called: nothing else is removed."""
 
 
 def write_comparison(
@@ -27,12 +37,14 @@ def write_comparison(
     environment: str | None = None,
     references: tuple[float, float] | None = None,
 ) -> list[Path]:
-    """Write `table.json`, `table.md`, `figures/` and `report.html` of runs beside each other; return their paths.
+    """Write `table.json`, `.md`, `.csv` and `.tex`, `figures/` and `report.html` of runs beside each other; return
+    their paths.
 
     `runs` are run folders, folders of several seeds, and files of evaluation records (`.jsonl`), all evaluated; the
     first is what the others are compared with (`comparison.build_comparison`). `environment` says which one where the
     records are of several. `references` are mean returns of random acting and of an expert, which the normalised score
-    calls 0 and 100; default: those of `environments.tasks`. The same inputs give the same bytes.
+    calls 0 and 100; default: those of `environments.tasks`. The same inputs give the same bytes. Figures that an
+    earlier report left in `out`, and that this one has not, are removed: `table.json` names them.
 
     Raises `UsageError` where `runs` is empty, one of them is none, or they cannot be compared, `CheckpointError` where
     one was not evaluated or a file is damaged.
@@ -49,18 +61,35 @@ def write_comparison(
         raise UsageError(f"{folder}: holds an experiment's own report; choose another --out.")
     table = build_comparison(results, environment, references)
     name = table["protocol"]["environment"]
-    figures = [draw_returns(folder / "figures" / "returns", table, places(results, name))]
-    if curves := draw_curves(folder / "figures" / "learning", results, name):
+    figures = [draw_returns(folder / FIGURES / "returns", table, places(results, name))]
+    if curves := draw_curves(folder / FIGURES / "learning", results, name):
         figures.append(curves)
     shared = shared_starts(results, name)
     for number, one in enumerate(results):
-        figures += _draw_asked(one, name, shared, folder / "figures", number)
+        figures += _draw_asked(one, name, shared, folder / FIGURES, number)
     outputs = [folder / file for file in ("table.json", "table.md", "report.html")]
-    write_json(outputs[0], table)
+    paths = [path for figure in figures for path in figure.paths]
+    before = _figures_of(outputs[0])
+    write_json(outputs[0], {**table, FIGURES: sorted(path.name for path in paths)})
     write_text(outputs[1], render_comparison(table))
     command = report_command(given, folder, environment, references)
     write_text(outputs[2], render_comparison_page(results, table, figures, command))
-    return [*outputs, *(path for figure in figures for path in figure.paths)]
+    outputs += write_tables(
+        folder, comparison_columns(table), comparison_cells(table), text_columns=TEXT_COLUMNS,
+        caption=comparison_sentence(table),
+    )  # fmt: skip
+    for name in before - {path.name for path in paths}:
+        (folder / FIGURES / name).unlink(missing_ok=True)
+    return [*outputs, *paths]
+
+
+def _figures_of(table: Path) -> set[str]:
+    """Return the names of the figures that an earlier report left beside its table, none where there was no such."""
+    try:
+        names = read_json(table)[FIGURES]
+        return {name for name in names if re.fullmatch(OWN_FIGURE, name)}
+    except (CheckpointError, KeyError, TypeError):  # somebody else's, or an older version's
+        return set()
 
 
 def _draw_asked(

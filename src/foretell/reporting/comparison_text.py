@@ -7,7 +7,7 @@ from typing import Any
 
 from foretell.core.decimals import LARGE, decimals_between, decimals_of, written
 from foretell.reporting.comparison import asked_phrase, name_of
-from foretell.reporting.tables import counted, interval_phrase, markdown_table
+from foretell.reporting.tables import counted, interval_phrase, markdown_name, markdown_table
 
 TEXT_COLUMNS = 3
 """Of the columns, how many hold words."""
@@ -165,4 +165,5 @@ def render_comparison(table: Mapping[str, Any]) -> str:
     left_out = left_out_sentence(table["protocol"])
     lines = [f"**{left_out}**", ""] if left_out else []
     lines += markdown_table(comparison_columns(table), comparison_cells(table), text_columns=TEXT_COLUMNS)
-    return "\n".join([*lines, "", comparison_sentence(table), ""])
+    protocol = {**table["protocol"], "against": markdown_name(table["protocol"]["against"])}
+    return "\n".join([*lines, "", comparison_sentence({**table, "protocol": protocol}), ""])

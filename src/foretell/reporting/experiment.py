@@ -13,11 +13,23 @@ from foretell.reporting.inputs import ExperimentInputs, read_experiment, support
 from foretell.reporting.page import render_page
 from foretell.reporting.records import scores_by_policy
 from foretell.reporting.statistics import FIGURE_BOOTSTRAP_SAMPLES
-from foretell.reporting.tables import RANDOM, SAC, build_table, quick_title, render_markdown
+from foretell.reporting.table_files import write_tables
+from foretell.reporting.tables import (
+    COLUMNS,
+    RANDOM,
+    SAC,
+    TEXT_COLUMNS,
+    build_table,
+    caption_of,
+    quick_title,
+    render_markdown,
+    table_cells,
+)
 
 
 def write_report(folder: Path) -> list[Path]:
-    """Write `table.json`, `table.md`, `figures/` and `report.html` into an experiment's folder; return their paths.
+    """Write `table.json`, `.md`, `.csv` and `.tex`, `figures/` and `report.html` into an experiment's folder; return
+    their paths.
 
     Everything is read from files in that folder, and each output is written whole or not at all. A figure whose
     inputs are not there is left out, and the page says so.
@@ -40,6 +52,9 @@ def write_report(folder: Path) -> list[Path]:
     write_json(outputs[0], table)
     write_text(outputs[1], render_markdown(table))
     write_text(outputs[2], page)
+    outputs += write_tables(
+        inputs.folder, COLUMNS, table_cells(table), text_columns=TEXT_COLUMNS, caption=caption_of(table["protocol"])
+    )
     return [*outputs, *headline.paths, *(path for figure in figures for path in figure.paths)]
 
 

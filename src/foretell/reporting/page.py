@@ -18,7 +18,7 @@ from foretell.reporting.page_parts import (
     figure_html,
     table_html,
 )
-from foretell.reporting.tables import COLUMNS, QUICK_WARNING, protocol_sentence, table_cells
+from foretell.reporting.tables import COLUMNS, QUICK_WARNING, TEXT_COLUMNS, protocol_sentence, table_cells
 from foretell.reporting.ticks import format_return
 
 
@@ -45,7 +45,7 @@ def render_page(
 <h1>{title}</h1>
 <p>{escape(_opening(experiment["protocol"]))}</p>
 <h2>Result</h2>
-{table_html(COLUMNS, _named_apart(table), text_columns=2, caption=protocol_sentence(table["protocol"]))}
+{table_html(COLUMNS, _named_apart(table), text_columns=TEXT_COLUMNS, caption=protocol_sentence(table["protocol"]))}
 <div class="wide">{figure_html(headline)}</div>
 <h2>Figures</h2>
 <div class="figures">

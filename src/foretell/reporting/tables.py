@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from foretell.core.errors import CheckpointError
@@ -133,6 +134,10 @@ COLUMNS = (
 )
 
 
+TEXT_COLUMNS = 2
+"""Of these, how many hold words."""
+
+
 def table_cells(table: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """Return the rows as people read them, one string per entry of `COLUMNS`."""
     return [_cells(row) for row in table["rows"]]
@@ -180,6 +185,11 @@ def protocol_sentence(protocol: Mapping[str, Any]) -> str:
     )
 
 
+def caption_of(protocol: Mapping[str, Any]) -> str:
+    """Return the caption of a table that stands by itself: that of a smoke run says first that it is one."""
+    return (QUICK_WARNING + " " if protocol["quick"] else "") + protocol_sentence(protocol)
+
+
 def measured_phrase(protocol: Mapping[str, Any]) -> str:
     """Return what was measured, from where and how; a sentence without its full stop."""
     return (
@@ -199,7 +209,7 @@ def interval_phrase(protocol: Mapping[str, Any]) -> str:
 
 def render_markdown(table: Mapping[str, Any]) -> str:
     """Return the table for GitHub, its caption below; a smoke run says first that it is one."""
-    lines = quick_lines(table["protocol"]) + markdown_table(COLUMNS, table_cells(table), text_columns=2)
+    lines = quick_lines(table["protocol"]) + markdown_table(COLUMNS, table_cells(table), text_columns=TEXT_COLUMNS)
     return "\n".join([*lines, "", protocol_sentence(table["protocol"]), ""])
 
 
@@ -224,9 +234,25 @@ def quick_lines(protocol: Mapping[str, Any]) -> list[str]:
 
 def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]], *, text_columns: int) -> list[str]:
     """Return the lines of a GitHub table; all columns but the first `text_columns` are aligned to the right."""
-    lines = [_markdown_line(head), "|" + ":--|" * text_columns + "--:|" * (len(head) - text_columns)]
-    return lines + [_markdown_line(cells) for cells in rows]
+    lines = [_markdown_line(map(_in_head, head)), "|" + ":--|" * text_columns + "--:|" * (len(head) - text_columns)]
+    return lines + [
+        _markdown_line([*map(markdown_name, cells[:text_columns]), *cells[text_columns:]]) for cells in rows
+    ]
 
 
-def _markdown_line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |"
+def _markdown_line(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(re.sub(r"(?<!\\)\|", r"\\|", " ".join(cell.split())) for cell in cells) + " |"
+
+
+def markdown_name(name: str) -> str:
+    """Return somebody's own name so that Markdown writes it as it is.
+
+    >>> print(markdown_name("<b>*a*`[x](y)|"))
+    \\<b>\\*a\\*\\`\\[x\\](y)\\|
+    """
+    return re.sub(r"([\\<*`\[\]|])", r"\\\1", name)
+
+
+def _in_head(name: str) -> str:
+    """Return the head of a column, which may have a name in it, and has brackets of its own."""
+    return re.sub(r"([\\<*`|]|\](?=\())", r"\\\1", name)

@@ -1,0 +1,52 @@
+"""`table.csv`, `table.tex`, and tables on a terminal."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import pytest
+
+from foretell.reporting.table_files import aligned_table, csv_text, short_columns, tex_text, write_tables
+
+HEAD = ("run", "asked", "mean return [95% interval]", "difference to a_b [95%]", "IQM")
+ROWS = [
+    ("a_b", "—", "-1.5 [-2.0, -1.0]", "0", "-1.5"),
+    ("x & {y}, 100% $z$\\\n#~^<>[", "-5", "-2.5 [-3.0, -2.0]", "-1.0 [-1.5, +0.5]", "-2.5"),
+]
+
+
+def test_a_table_comes_back_from_its_file(tmp_path):
+    paths = write_tables(tmp_path, HEAD, ROWS, text_columns=1, caption="What it is.")
+    assert [path.name for path in paths] == ["table.csv", "table.tex"]
+    assert [tuple(row) for row in csv.reader(io.StringIO(csv_text(HEAD, ROWS)))] == [HEAD, *ROWS]
+    assert csv_text(HEAD, ROWS).splitlines()[1] == 'a_b,—,"-1.5 [-2.0, -1.0]",0,-1.5'
+
+
+def test_a_table_for_tex_has_minus_signs_and_names_as_they_are():
+    lines = tex_text(HEAD, ROWS, text_columns=1, caption="What\nit is.").splitlines()
+    assert lines[0] == "% What it is."
+    assert lines[2] == r"\begin{tabular}{lrrrr}"
+    assert lines[4].startswith(r"run & asked & mean return {[}95\% interval{]} & difference to a\_b {[}95\%{]} & IQM")
+    assert lines[6] == r"a\_b & --- & $-$1.5 {[}$-$2.0, $-$1.0{]} & 0 & $-$1.5 \\"
+    name = r"x \& \{y\}, 100\% \$z\$\textbackslash{} \#\textasciitilde{}\textasciicircum{}\textless{}\textgreater{}{[}"
+    assert lines[7].startswith(name + " & $-$5 & ")
+    assert lines[-2:] == [r"\bottomrule", r"\end{tabular}"]
+
+
+@pytest.mark.parametrize("width", [45, 60, 80, 200])
+def test_a_table_fits_the_terminal(width):
+    names = [("n" * 50 + str(n), *row[1:]) for n, row in enumerate(ROWS)]
+    head, rows = short_columns(HEAD, names)
+    assert head == ["run", "asked", "mean [95%]", "difference [95%]"]
+    lines = aligned_table(head, rows, width=width, text_columns=1).splitlines()
+    assert max(map(len, lines)) <= width
+    assert len({len(line) for line in lines}) == 1
+    assert [line.split()[0][-1] for line in lines[1:]] == ["0", "1"]
+    assert ("difference" in lines[0]) == (width >= 80)
+
+
+def test_what_nobody_was_asked_is_no_column():
+    head, rows = short_columns(HEAD, [ROWS[0]])
+    assert head == ["run", "mean [95%]", "difference [95%]"]
+    assert rows == [["a_b", "-1.5 [-2.0, -1.0]", "0"]]
