@@ -231,7 +231,7 @@ def test_everything_is_written_and_a_rerun_gives_the_same_bytes(league_folder):
 
 def test_missing_or_damaged_records_are_named_and_nothing_is_written(league_folder):
     (league_folder / "league.jsonl").write_text('{"policy": "sac"}\n')
-    with pytest.raises(CheckpointError, match=r"league\.jsonl: record 1 lacks 'algorithm'"):
+    with pytest.raises(CheckpointError, match=r"league\.jsonl: record 1: lacks 'algorithm'"):
         write_league(league_folder)
     (league_folder / "league.jsonl").unlink()
     with pytest.raises(CheckpointError, match=r"league\.jsonl: no such file; .* `foretell reproduce --league`"):

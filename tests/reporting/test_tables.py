@@ -132,14 +132,14 @@ def test_other_start_states_are_refused():
 def test_a_record_that_holds_no_number_is_refused(key, value, message):
     records = _records()
     records[3][key] = value
-    with pytest.raises(CheckpointError, match=rf"record 4 .*{message}"):
+    with pytest.raises(CheckpointError, match=rf"record 4: .*{message}"):
         build_table(records, _experiment())
 
 
 def test_a_record_without_a_key_is_refused():
     records = _records()
     del records[0]["length"]
-    with pytest.raises(CheckpointError, match="record 1 lacks 'length'"):
+    with pytest.raises(CheckpointError, match="record 1: lacks 'length'"):
         build_table(records, _experiment())
 
 

@@ -147,11 +147,11 @@ def test_figures_without_inputs_are_left_out_and_the_page_says_so(tmp_path, writ
         ("experiment.json", "{", r"experiment\.json: not readable as JSON"),
         ("experiment.json", "{}", r"experiment\.json: lacks 'title'"),
         ("experiment.json", "[]", r"experiment\.json: holds a list; expected an object"),
-        ("evaluations.jsonl", "{}\n", r"evaluations\.jsonl: record 1 lacks 'policy'"),
+        ("evaluations.jsonl", "{}\n", r"evaluations\.jsonl: record 1: lacks 'policy'"),
         ("evaluations.jsonl", "nonsense\n{}\n", r"evaluations\.jsonl: line 1 is not JSON"),
-        ("asked.jsonl", "[1]\n", r"asked\.jsonl: record 1 lacks 'policy'"),
+        ("asked.jsonl", "[1]\n", r"asked\.jsonl: record 1: holds a list; expected an object"),
         ("runs/sac/seed-0/events.jsonl", '{"event": "episode"}\n', r"event 1: lacks 'step'"),
-        ("cards/pendulum-medium.json", "3", r"pendulum-medium\.json: holds a int"),
+        ("cards/pendulum-medium.json", "3", r"pendulum-medium\.json: holds 3; expected an object"),
     ],
 )
 def test_damaged_inputs_are_named_and_nothing_is_written(experiment_folder, name, content, message):
@@ -162,6 +162,22 @@ def test_damaged_inputs_are_named_and_nothing_is_written(experiment_folder, name
     with pytest.raises(CheckpointError, match=message):
         write_report(experiment_folder)
     assert not (experiment_folder / "report.html").exists()
+    assert not (experiment_folder / "figures").exists()
+
+
+@pytest.mark.parametrize(
+    ("levels", "message"),
+    [
+        ({}, "validation_levels lacks 'random'"),
+        ({"random": None, "sac": -1.0}, r"validation_levels\.random is None; expected a finite number"),
+        ({"random": -2.0}, "validation_levels lacks 'sac'"),
+    ],
+)
+def test_levels_that_curves_cannot_be_drawn_with_are_named(experiment_folder, levels, message):
+    content = json.loads((experiment_folder / "experiment.json").read_text())
+    (experiment_folder / "experiment.json").write_text(json.dumps(content | {"validation_levels": levels}))
+    with pytest.raises(CheckpointError, match=message):
+        write_report(experiment_folder)
     assert not (experiment_folder / "figures").exists()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,12 +10,11 @@ import numpy as np
 from jaxtyping import Float
 
 from foretell.core.errors import CheckpointError
-from foretell.core.forms import check_form, shown
+from foretell.core.forms import Form, check_form
 from foretell.core.run_forms import RECORD
 from foretell.core.warning import warn_caller
 
-LARGEST = sys.float_info.max
-KEYS = ("policy", "algorithm", "dataset", "seed", "start", "target", "return", "length")
+FORM = {**{key: form for key, form in RECORD.items() if key != "length?"}, "length": int}
 """What every record holds (docs/evaluation.md): one line per (policy, training seed, start state)."""
 
 MEND = "Remove its lines and run `foretell evaluate` again."
@@ -58,30 +56,10 @@ def scores_by_policy(
     }
 
 
-def check_records(records: Sequence[Mapping[str, Any]], source: str) -> None:
+def check_records(records: Sequence[Mapping[str, Any]], source: str, form: Form = FORM) -> None:
     """Raise `CheckpointError`, naming the record, where one lacks a key or a number is not a finite number."""
     for number, record in enumerate(records, start=1):
-        _check_record(record, f"{source}: record {number}")
-
-
-def _check_record(record: Mapping[str, Any], where: str) -> None:
-    missing = [key for key in KEYS if key not in record] if isinstance(record, Mapping) else KEYS
-    if missing:
-        raise CheckpointError(f"{where} lacks {missing[0]!r}; expected the keys {', '.join(KEYS)}. {MEND}")
-    for key in ("seed", "start"):
-        value = record[key]
-        if not isinstance(value, int) and not (value is None and key == "seed"):
-            raise CheckpointError(f"{where} has {key} {value!r:.60}; expected a whole number. {MEND}")
-    for key in ("return", "target"):
-        value = record[key]
-        if value is None and key == "target":
-            continue
-        if isinstance(value, bool) or not isinstance(value, int | float) or not -LARGEST <= value <= LARGEST:
-            raise CheckpointError(
-                f"{where} (policy {record['policy']!r:.200}, seed {record['seed']}, start {record['start']}) has {key} "
-                f"{shown(value)}; expected a finite number. {MEND}"
-            )
-    check_form(record, RECORD, where, MEND)
+        check_form(record, form, f"{source}: record {number}", MEND)
 
 
 def check_alike(records: Sequence[Mapping[str, Any]], source: str) -> None:

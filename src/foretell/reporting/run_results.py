@@ -10,11 +10,12 @@ from typing import Any
 
 from foretell.core.errors import CheckpointError, UsageError
 from foretell.core.files import read_json_lines
+from foretell.core.forms import Name
 from foretell.core.run_forms import read_config
 from foretell.core.seeds_folder import require_alike, runs_of_seeds
 from foretell.core.warning import warn_caller
 from foretell.reporting.inputs import read_events
-from foretell.reporting.records import MEND, check_alike, check_records
+from foretell.reporting.records import FORM, check_alike, check_records
 
 RECORDS = "evaluations.jsonl"
 SUFFIX = ".jsonl"
@@ -125,10 +126,8 @@ def _records_of_one(run: Path) -> list[Mapping[str, Any]]:
 
 def _records(path: Path) -> list[Mapping[str, Any]]:
     records = read_json_lines(path)
-    check_records(records, str(path))
+    check_records(records, str(path), {**FORM, "environment": Name})
     check_alike(records, str(path))
-    if missing := [number for number, record in enumerate(records, start=1) if "environment" not in record]:
-        raise CheckpointError(f"{path}: record {missing[0]} lacks 'environment'. {MEND}")
     if not records:
         raise CheckpointError(f"{path}: holds no evaluation records. Run `foretell evaluate` again.")
     return [*records]
