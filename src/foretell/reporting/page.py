@@ -18,7 +18,7 @@ from foretell.reporting.page_parts import (
     figure_html,
     table_html,
 )
-from foretell.reporting.tables import COLUMNS, QUICK_WARNING, TEXT_COLUMNS, protocol_sentence, table_cells
+from foretell.reporting.tables import COLUMNS, QUICK_WARNING, TEXT_COLUMNS, counted, protocol_sentence, table_cells
 from foretell.reporting.ticks import format_return
 
 
@@ -71,8 +71,8 @@ def _named_apart(table: Mapping[str, Any]) -> list[tuple[str, ...]]:
 def _opening(protocol: Mapping[str, Any]) -> str:
     return (
         f"Policies learned by sequence modelling from recorded {protocol['environment']} episodes, measured on the "
-        f"same {protocol['evaluation_starts']} start states as a SAC agent and a random policy, beside the values of "
-        "the 2021 report “Transformers for Reinforcement Learning” (O. Bahri)."
+        f"same {counted(protocol['evaluation_starts'], 'start state')} as a SAC agent and a random policy, beside the "
+        "values of the 2021 report “Transformers for Reinforcement Learning” (O. Bahri)."
     )
 
 
