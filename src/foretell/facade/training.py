@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-import numpy as np
 import torch
 
 from foretell.core.errors import UsageError
@@ -18,7 +17,7 @@ from foretell.core.seeding import derive_seed
 from foretell.core.settings import check_kinds, check_progress, number, path_of, seed_of, whole
 from foretell.core.stopping import nothing_to_save
 from foretell.datasets.dataset import Dataset
-from foretell.evaluation.acting import acting_policy, check_acting
+from foretell.evaluation.acting import acting_policy
 from foretell.evaluation.configs import ActingConfig, acting_settings
 from foretell.evaluation.policies import ASKED, restore_values
 from foretell.evaluation.protocol import VALIDATION_STARTS
@@ -26,15 +25,15 @@ from foretell.facade.environments import warn_of_endless_episodes, warn_of_times
 from foretell.facade.given_values import copy_values, given_values
 from foretell.facade.initial_weights import InitialWeights
 from foretell.facade.interrupts import saved_when_interrupted
+from foretell.facade.plan import Plan, check_condition, planner_of
 from foretell.facade.source import Source
 from foretell.facade.unseen_returns import of_best, warn_of_unseen
-from foretell.models.configs import ModelConfig, SequenceShape, TrajectoryTransformerConfig, window_length
+from foretell.models.configs import ModelConfig, SequenceShape
 from foretell.models.registry import build_model, model_entry, require_settings_of
 from foretell.sequences.conditions import NEEDS_VALUES, Condition, Target
 from foretell.sequences.defaults import usual_defaults
 from foretell.sequences.scaling import ActionRange
 from foretell.sequences.targets import check_share, given_target, target_rule
-from foretell.sequences.windows import WindowSampler
 from foretell.training.configs import ComputeConfig, TrainingConfig
 from foretell.training.loop import train as run_updates
 from foretell.training.placing import Place, evaluated_here, placed
@@ -42,8 +41,9 @@ from foretell.training.processes import ALONE, Processes
 from foretell.training.run_folder import RunFolder, load_run
 from foretell.training.together import Meeting
 from foretell.values.acting import ImitationPolicy
-from foretell.values.asking import Told, asking_of, best_among_alike, foretold_of, timesteps_of, told_of
+from foretell.values.asking import asking_of, best_among_alike, foretold_of, told_of
 from foretell.values.configs import IQLConfig
+from foretell.values.functions import ValueFunctions
 from foretell.values.training import ValueTraining
 
 ROOT_SEED = 0
@@ -122,7 +122,6 @@ def train(
     place = Place.of(compute or ComputeConfig(), processes, meeting, algorithm=algorithm)
     place.check(algorithm, training.batch_size)
     acting = acting_settings(algorithm, acting)
-    planner = model if isinstance(model, TrajectoryTransformerConfig) and not model.told else None
     shape = SequenceShape(
         observation_shape=data.observation_shape, action_dim=spec.action_dim, discrete=data.discrete,
         max_timesteps=max(spec.horizon or 0, int(data.episode_lengths.max())),
@@ -133,33 +132,19 @@ def train(
         shape, normalization = initial.fitted(algorithm, condition, model, shape), initial.normalization
         initial.check_actions(source)
     chosen = None if best_share == 1 else best_among_alike(data, normalization, best_share)
-    if condition not in get_args(Condition):
-        raise UsageError(f"condition {condition!r}; expected one of {', '.join(get_args(Condition))}.")
-    if planner and (condition == "advantage" or target != "auto"):
-        raise UsageError(
-            f"{algorithm} plans and asks for nothing: no --target, no --condition advantage; to ask, "
-            "train it with --trajectory-transformer.told."
-        )
-    check_acting(model, acting, condition)
-    if values and values_from:
-        raise UsageError("values are settings of value functions to learn, values_from are learned ones; give one.")
-    needs_values = condition in NEEDS_VALUES
-    if not needs_values and (values or values_from):
-        raise UsageError(f"condition {condition} needs no value functions; leave their settings out.")
-    if needs_values and len(data.observation_shape) != 1:
-        raise UsageError(
-            f"condition {condition}: value functions read vectors; {data.name} has observations of shape "
-            f"{data.observation_shape}. Condition on the return."
-        )
+    check_condition(condition, target, model, acting, values, values_from, algorithm, data)
     given = given_values(values_from, source) if values_from else None
-    settings: dict[str, Any] = given["values"] if given else asdict(values or IQLConfig())
+    learned = values or IQLConfig() if condition in NEEDS_VALUES and not given else None
+    settings = given["values"] if given else learned and asdict(learned)
     config: dict[str, Any] = {
         "kind": "sequence", "algorithm": algorithm, "condition": condition, **source.config(),
         "normalization": normalization.to_json(), "shape": asdict(shape),
         "model": asdict(model), "training": asdict(training),
-        "values": settings if needs_values else None, "best_share": best_share,
+        "values": settings, "best_share": best_share,
         "values_from": sha256_of(Path(values_from) / "model.safetensors") if values_from else None,
-        "target": target_rule("none" if planner else condition, target, images=len(shape.observation_shape) != 1),
+        "target": target_rule(
+            "none" if planner_of(model) else condition, target, images=len(shape.observation_shape) != 1
+        ),
         "acting": asdict(acting) if acting else None, "seed": seed,
         "validation": {"root_seed": root_seed, "episodes": whole("validation_episodes", validation_episodes)},
         **({"initial_weights": initial.digest} if initial else {}),
@@ -169,51 +154,71 @@ def train(
         raise UsageError(f"optimizer muon moves matrices between hidden layers; this {algorithm} has none, use adamw.")
     if training.evaluate_every:
         source.check_evaluable("evaluate_every", root_seed, validation_episodes)
-    learned = getattr(model, "timestep_embedding", None) == "learned" and not initial
-    warn_of_timesteps(data, spec, shape.max_timesteps, learned=learned)
+    of_each = getattr(model, "timestep_embedding", None) == "learned" and not initial
+    warn_of_timesteps(data, spec, shape.max_timesteps, learned=of_each)
     if target != "auto" and condition == "return":
         warn_of_unseen([target], config["dataset"] if chosen is None else of_best(data, chosen))
+    plan = Plan(
+        out=out, source=source, normalization=normalization, shape=shape, algorithm=algorithm, condition=condition,
+        target=target, model=model, network=network, training=training, acting=acting, place=place, chosen=chosen,
+        initial=initial, values=learned, values_from=values_from, seed=seed, root_seed=root_seed,
+        validation_episodes=validation_episodes, config=config,
+    )  # fmt: skip
+    _run(plan, progress)
+    return out
+
+
+def _run(plan: Plan, progress: Progress) -> None:
+    """Train as planned, or go on where an earlier start stopped; nothing is left to do where it was finished."""
+    source, data, normalization, network = plan.source, plan.source.data, plan.normalization, plan.network
+    condition, training, place, seed, out = plan.condition, plan.training, plan.place, plan.seed, plan.out
+    planner, processes = planner_of(plan.model), place.processes
     with (
         saved_when_interrupted(progress) as progress, place.as_meant(), processes.lock(out),
-        place.run(out, config | place.facts(out)) as run,
+        place.run(out, plan.config | place.facts(out)) as run,
     ):  # fmt: skip
         if run.finished:
-            return out
-        stages = _Stages(progress, [settings["updates"] if needs_values and not given else 0, training.updates])
-        functions = None
-        if needs_values:
-            if values_from and given:
-                processes.share(lambda: copy_values(Path(values_from), out / "values"))
-            else:
-                processes.share(lambda: _learn_values(
-                    source, out / "values", values or IQLConfig(), seed, root_seed, validation_episodes,
-                    stages.stage(0),
-                ))  # fmt: skip
-            functions = restore_values(*load_run(out / "values"))
+            return
+        stages = _Stages(progress, [plan.values.updates if plan.values else 0, training.updates])
+        functions = _values_of(plan, stages.stage(0))
         with nothing_to_save() if processes.alone else nullcontext():
             if planner:
                 told = foretold_of(condition, data, normalization, functions, discount=planner.discount)
             else:
                 told = told_of(condition, data, normalization, functions, seed=seed)
             asking = asking_of(
-                told, data, normalization, target, max_timesteps=shape.max_timesteps, seed=seed, episodes=chosen
-            )
-            sampler = _sampler(replace(source, normalization=normalization), model, told, chosen, seed)
+                told, data, normalization, plan.target, max_timesteps=plan.shape.max_timesteps, seed=seed,
+                episodes=plan.chosen,
+            )  # fmt: skip
+            sampler = plan.sampler(told)
             network.prepare(sampler)
-            if initial:
-                initial.load_into(network)
+            if plan.initial:
+                plan.initial.load_into(network)
         asked = {ASKED + name: value for name, value in asking.tensors().items()}
-        policy = acting_policy(network, normalization, asking, acting, condition, functions)
-        updates = placed(place, algorithm, network, sampler, training, seed)
+        policy = acting_policy(network, normalization, asking, plan.acting, condition, functions)
+        updates = placed(place, plan.algorithm, network, sampler, training, seed)
         measure = None
         if training.evaluate_every and processes.first:
-            measure = source.validation(policy, root_seed, validation_episodes)
+            measure = source.validation(policy, plan.root_seed, plan.validation_episodes)
         run_updates(
             run, updates, training, weights=lambda: {**updates.model.state_dict(), **asked},
             progress=processes.agreed(stages.stage(1)),
             evaluate=measure and evaluated_here(measure, updates.model, network),
         )  # fmt: skip
-    return out
+
+
+def _values_of(plan: Plan, progress: Progress) -> ValueFunctions | None:
+    """Return the value functions that a run is told by, copied or learned first; None where there are none."""
+    folder, given, config, share = plan.out / "values", plan.values_from, plan.values, plan.place.processes.share
+    if given:
+        share(lambda: copy_values(given, folder))
+    elif config:
+        share(lambda: _learn_values(
+            plan.source, folder, config, plan.seed, plan.root_seed, plan.validation_episodes, progress
+        ))  # fmt: skip
+    else:
+        return None
+    return restore_values(*load_run(folder))
 
 
 @usual_defaults
@@ -275,19 +280,6 @@ class _Stages:
             self.progress(before + done, together, **measurements)
 
         return report
-
-
-def _sampler(
-    source: Source, model: ModelConfig, told: Told, episodes: np.ndarray | None, seed: int
-) -> WindowSampler:  # fmt: skip
-    eligible, emphasized = None, told.emphasized
-    if episodes is not None:
-        eligible = timesteps_of(source.data, episodes)
-        emphasized = None if emphasized is None else np.intersect1d(emphasized, eligible)
-    return WindowSampler(
-        source.data, source.normalization, context_length=window_length(model), seed=seed, told=told.numbers,
-        eligible=eligible, emphasized=emphasized, goals=isinstance(model, TrajectoryTransformerConfig) and model.goals,
-    )  # fmt: skip
 
 
 def _generator(seed: int) -> torch.Generator:
