@@ -16,10 +16,10 @@ guard("finite losses", "training/sequence.py", "if not all_finite(batch, loss.de
       "faults/test_divergence.py::test_a_loss_alone_that_is_not_finite_stops_a_sequence_model")  # fmt: skip
 guard("finite gradients", "training/sequence.py", "if not all_finite(batch, loss.detach(), norm):",
       "if not all_finite(batch, loss.detach()):", STOPS)  # fmt: skip
-guard("finite updates of SAC", "training/finite.py",
+guard("finite updates of SAC", "training/checked_sac.py",
       "            raise NotFiniteError(name, loss)\n", "            pass\n",
       STOPS)  # fmt: skip
-guard("finite updates of SAC in one call", "training/finite.py",
+guard("finite updates of SAC in one call", "training/checked_sac.py",
       "        if stepped < len(losses):\n", "        if stepped < 0:\n",
       "training/test_sac_finite.py::test_what_is_not_finite_stops_before_its_step")  # fmt: skip
 guard("finite updates of value functions", "values/iql.py",

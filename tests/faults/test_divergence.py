@@ -16,8 +16,8 @@ from foretell.agents.sac import SoftActorCritic, Transitions
 from foretell.core.errors import DivergedError
 from foretell.models.finite import all_finite, where_not_finite
 from foretell.sequences.windows import WindowSampler
+from foretell.training.checked_sac import CheckedActorCritic, NotFiniteError
 from foretell.training.configs import TrainingConfig, learning_rate_at
-from foretell.training.finite import CheckedActorCritic, NotFiniteError
 from foretell.training.sac import KEPT_EVERY, SACTraining
 from foretell.training.sequence import SequenceTraining
 from reference.making import make_dataset, scaled, small_model

@@ -10,7 +10,7 @@ import torch
 from foretell.agents.configs import SACConfig
 from foretell.agents.native.actor_critic import NativeActorCritic
 from foretell.agents.transitions import Transitions
-from foretell.training.finite import CheckedActorCritic, NotFiniteError
+from foretell.training.checked_sac import CheckedActorCritic, NotFiniteError
 
 ROWS = 40
 

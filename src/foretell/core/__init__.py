@@ -1,1 +1,1 @@
-"""The words that every other stage speaks; numpy and the standard library only."""
+"""The words that every other stage speaks; numpy, jaxtyping and the standard library only."""

@@ -19,7 +19,7 @@ from foretell.core.stepping import LARGEST, TargetReturn, checked_count
 from foretell.environments.making import environment_spec
 from foretell.evaluation.own_policy import OWN
 from foretell.evaluation.policies import UniformPolicy, plans
-from foretell.evaluation.protocol import Outcome, Policy, evaluation_starts, validation_starts
+from foretell.evaluation.protocol import EVALUATION_STARTS, Outcome, Policy, evaluation_starts, validation_starts
 from foretell.evaluation.protocol import evaluate as run_episodes
 from foretell.evaluation.records import read_records, records_of, save_records
 from foretell.facade.subjects import Subject, check_by_name, load_policy, subjects
@@ -36,7 +36,7 @@ def evaluate(
     run: str | Path | Policy | Callable[[np.ndarray], Any],
     *,
     environment: str | None = None,
-    episodes: int = 200,
+    episodes: int = EVALUATION_STARTS,
     target_returns: TargetReturn = None,
     acting: Mapping[str, Any] | None = None,
     name: str | None = None,

@@ -198,7 +198,7 @@ def _run(plan: Plan, progress: Progress) -> None:
         policy = acting_policy(network, normalization, asking, plan.acting, condition, functions)
         updates = placed(place, plan.algorithm, network, sampler, training, seed)
         measure = None
-        if training.evaluate_every and processes.first:
+        if training.evaluate_every and processes.launch.speaks:
             measure = source.validation(policy, plan.root_seed, plan.validation_episodes)
         run_updates(
             run, updates, training, weights=lambda: {**updates.model.state_dict(), **asked},

@@ -59,7 +59,7 @@ class SharedRun(RunFolder):
         processes.share(lambda: super(SharedRun, self).__init__(path, config))
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if self._processes.first:
+        if self._processes.launch.speaks:
             super().__exit__(kind)
 
     @property
@@ -77,15 +77,15 @@ class SharedRun(RunFolder):
 
     def event(self, event: str, at: Any, **measurements: float) -> None:
         """Append one event."""
-        if self._processes.first:
+        if self._processes.launch.speaks:
             super().event(event, at, **measurements)
 
     def checkpoint(self, update: int, state: Any) -> None:
         """Write a checkpoint."""
-        if self._processes.first:
+        if self._processes.launch.speaks:
             super().checkpoint(update, state)
 
     def finish(self, model: Any) -> None:
         """Write the last weights."""
-        if self._processes.first:
+        if self._processes.launch.speaks:
             super().finish(model)

@@ -37,17 +37,12 @@ class Processes:
         """Whether there is one process, and nothing to agree on."""
         return self.launch.count == 1
 
-    @property
-    def first(self) -> bool:
-        """Whether this is the process that writes."""
-        return self.launch.rank == 0
-
     def share(self, function: Callable[[], Found]) -> Found:
         """Return in every process what `function` returns in the first, the one that calls it; or raise its error."""
         if self.alone:
             return function()
         answer: list[Any] = [None, None]
-        if self.first:
+        if self.launch.speaks:
             try:
                 answer[0] = function()
             except ForetellError as error:

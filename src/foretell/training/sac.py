@@ -24,8 +24,8 @@ from foretell.datasets.d4rl_writer import D4RLWriter, layout_of
 from foretell.datasets.dataset import DatasetMetadata
 from foretell.environments.making import EnvironmentSpec, environment_spec, make_environments
 from foretell.sequences.scaling import ActionRange
+from foretell.training.checked_sac import CheckedActorCritic, NotFiniteError
 from foretell.training.checkpoints import loaded
-from foretell.training.finite import CheckedActorCritic, NotFiniteError
 from foretell.training.run_folder import RunFolder, run_versions
 
 LOG_EVERY = 500

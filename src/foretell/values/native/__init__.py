@@ -1,1 +1,2 @@
-"""The smooth part of a Gaussian process in C, for imagining on CPUs; PyTorch's operators where there is no compiler."""
+"""The smooth part of a Gaussian process, and errors and gradients of implicit Q-learning, in C for CPUs; PyTorch's
+operators where there is no compiler."""
