@@ -242,3 +242,21 @@ def test_more_seeds_of_other_initial_weights_are_refused(foretell, data, tmp_pat
     foretell(*more, "first").refusal(2, "seed-0", "initial_weights None there")
     foretell(*more, "nowhere").refusal(4, "nowhere", "holds no finished run")
     assert not (tmp_path / "several/seed-1").exists()
+
+
+def test_each_seed_begins_with_its_own_seed_s_weights_and_values(foretell, data, tmp_path):
+    values = "--values.updates", 2, "--values.batch-size", 4, "--values.hidden-sizes", 4
+    assert foretell("train", data, "--out", "values", "--algorithm", "iql", "--seeds", "0..1", *values).code == 0
+    told = *SMALL, "--condition", "advantage", "--values-from", "values"
+    assert foretell("train", data, "--out", "first", "--seeds", "0..1", *told).code == 0
+    more = *told, "--initial-weights", "first"
+    for _ in range(2):  # the second time, all is found finished
+        assert foretell("train", data, "--out", "more", "--seeds", "0..1", *more).code == 0
+    for seed in (0, 1):
+        config = json.loads((tmp_path / f"more/seed-{seed}/config.json").read_text())
+        assert config["values_from"] == sha256_of(tmp_path / f"values/seed-{seed}/model.safetensors")
+        assert config["initial_weights"] == sha256_of(tmp_path / f"first/seed-{seed}/model.safetensors")
+    found = json.loads(foretell("evaluate", "more", "--episodes", 2, "--json").out)
+    assert found["evaluations"][0]["seeds"] == [0, 1]
+    answer = foretell("train", data, "--out", "third", "--seeds", "1..2", *more)
+    assert "values: holds runs of seeds 0, 1; expected one of seed 2 as well" in answer.err

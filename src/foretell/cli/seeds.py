@@ -10,7 +10,7 @@ from foretell.cli.progress import watch
 from foretell.core.errors import CheckpointError, UsageError
 from foretell.core.files import sha256_of
 from foretell.core.run_settings import as_json
-from foretell.core.seeds_folder import REPORT, require_the_same, runs_of_seeds
+from foretell.core.seeds_folder import REPORT, require_the_same, run_of_seed, runs_of_seeds
 from foretell.core.system import cores
 from foretell.models.registry import MODELS
 from foretell.sequences.conditions import NEEDS_VALUES
@@ -74,17 +74,19 @@ def _require_folder_of_seeds(verb: Train) -> None:
         require_the_same(verb.out, _asked(verb))
 
 
-def _weights_of(run: Path | None) -> str | None:
-    """Return the fingerprint of a run's weights. Raises `CheckpointError` where it has none yet."""
+def _weights_of(run: Path | None, seed: int) -> str | None:
+    """Return the fingerprint of a run's weights, of several seeds that one's. Raises `CheckpointError` for none."""
     if run is None:
         return None
+    run = run_of_seed(run, seed)
     if not (weights := run / "model.safetensors").is_file():
         raise CheckpointError(f"{run}: holds no finished run; expected one. Train it first.")
     return sha256_of(weights)
 
 
 def _asked(verb: Train) -> dict[str, Any]:
-    """Return what `config.json` of every seed will say that follows from flags and data alone."""
+    """Return what `config.json` of the first seed that was begun says, as follows from flags and data alone."""
+    first = int(runs_of_seeds(verb.out)[0].name.removeprefix("seed-"))
     asked: dict[str, Any] = {
         "algorithm": verb.algorithm,
         "validation": {"root_seed": verb.root_seed, "episodes": verb.validation_episodes},
@@ -101,7 +103,8 @@ def _asked(verb: Train) -> dict[str, Any]:
         asked |= {
             "condition": verb.condition, "best_share": verb.best_share, "training": asdict(verb.training),
             "model": asdict(network["model"]), "precision": verb.compute.precision,
-            "values_from": _weights_of(verb.values_from), "initial_weights": _weights_of(verb.initial_weights),
+            "values_from": _weights_of(verb.values_from, first),
+            "initial_weights": _weights_of(verb.initial_weights, first),
             "target": {"return": None if verb.target == "auto" else verb.target},
         }  # fmt: skip
         if network["acting"] is not None:

@@ -79,10 +79,11 @@ class Train:
     best_share: float = 1.0
     """Train on this share of the episodes alone: those that earned most of the ones that began alike."""
     values_from: Path | None = None
-    """Finished run of --algorithm iql on the same data, whose value functions are used. Default: learned first."""
+    """Finished run of --algorithm iql on the same data, whose value functions are used; of a folder of several seeds
+    that of the same seed. Default: learned first."""
     initial_weights: Path | None = None
     """Finished run of the same network whose weights to begin with, to train it further or on other data; its units
-    stay. Default: drawn."""
+    stay. Of a folder of several seeds it is the run of the same seed. Default: drawn."""
     environment: str | None = None
     """Gymnasium id. Default: the one that the dataset names; Pendulum-v1 for SAC."""
     horizon: int | None = None

@@ -27,6 +27,19 @@ def runs_of_seeds(path: Path) -> list[Path]:
     return sorted(filter(_is_a_seeds, found), key=lambda one: int(one.name.removeprefix("seed-")))
 
 
+def run_of_seed(path: Path, seed: int) -> Path:
+    """Return the run of this seed in a folder of several; `path` itself where it is none.
+
+    Raises `UsageError` where it holds other seeds.
+    """
+    there = runs_of_seeds(path)
+    found = path / f"seed-{seed}"
+    if there and found not in there:
+        seeds = ", ".join(one.name.removeprefix("seed-") for one in there)
+        raise UsageError(f"{path}: holds runs of seeds {seeds}; expected one of seed {seed} as well, or a single run.")
+    return found if there else path
+
+
 def _is_a_seeds(run: Path) -> bool:
     return re.fullmatch(r"seed-(0|[1-9]\d*)", run.name) is not None
 

@@ -14,6 +14,7 @@ from foretell.core.files import sha256_of
 from foretell.core.locks import folder_lock
 from foretell.core.progress import Progress, silent
 from foretell.core.seeding import derive_seed
+from foretell.core.seeds_folder import run_of_seed
 from foretell.core.settings import check_kinds, check_progress, number, path_of, seed_of, whole
 from foretell.core.stopping import nothing_to_save
 from foretell.datasets.dataset import Dataset
@@ -84,7 +85,8 @@ def train(
     `advantage` need value functions: they are learned first, with the settings `values`, into `out/values`, or copied
     from the finished run `values_from` of the same data. `best_share` below 1 trains on that share of the episodes
     alone, those that earned most of the ones that began alike. `initial_weights` is a finished run of the same network,
-    on these data or others, whose weights and units it begins with; the optimiser and its schedule begin anew.
+    on these data or others, whose weights and units it begins with; the optimiser and its schedule begin anew. Of
+    folders of several seeds, both are the run of this `seed`.
 
     `acting` are settings of how the model acts, where it has any: a planner's, for the Trajectory Transformer, which
     foretells what its condition names and asks for nothing, unless its settings say `told`.
@@ -113,10 +115,12 @@ def train(
     processes = processes or ALONE
     target = "auto" if (given_to_ask := given_target(target)) is None else given_to_ask
     if values_from is not None:
-        values_from = path_of("values_from", values_from)
+        values_from = run_of_seed(path_of("values_from", values_from), seed)
     source = Source.of(dataset, environment, horizon, action_range, ends_at)
     data, spec, normalization = source.data, source.spec, source.normalization
-    initial = None if initial_weights is None else InitialWeights.of(path_of("initial_weights", initial_weights))
+    if initial_weights is not None:
+        initial_weights = run_of_seed(path_of("initial_weights", initial_weights), seed)
+    initial = None if initial_weights is None else InitialWeights.of(initial_weights)
     model = model or model_entry(algorithm).config()
     training = training or TrainingConfig()
     place = Place.of(compute or ComputeConfig(), processes, meeting, algorithm=algorithm)
