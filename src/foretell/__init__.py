@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from foretell.core.episode import Episode as Episode
     from foretell.core.errors import ForetellError as ForetellError
     from foretell.core.returns import returns_to_go as returns_to_go
+    from foretell.datasets.composing import concatenate as concatenate
+    from foretell.datasets.composing import select_episodes as select_episodes
     from foretell.datasets.d4rl_writer import write_d4rl as write_d4rl
     from foretell.datasets.d4rl_writer import write_dataset as write_dataset
     from foretell.datasets.dataset import Dataset as Dataset
@@ -54,6 +56,7 @@ _HOMES = {
     "collect_random": "collection.recipes",
     "collect_sac": "facade",
     "ComputeConfig": "training.configs",
+    "concatenate": "datasets.composing",
     "Dataset": "datasets.dataset",
     "DatasetMetadata": "datasets.dataset",
     "DecisionTransformerConfig": "models.configs",
@@ -73,6 +76,7 @@ _HOMES = {
     "Policy": "evaluation.protocol",
     "returns_to_go": "core.returns",
     "SACConfig": "agents.configs",
+    "select_episodes": "datasets.composing",
     "train": "facade",
     "train_iql": "facade",
     "train_sac": "facade",
