@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import subprocess
 import sys
@@ -162,6 +163,33 @@ def test_several_environments_are_compared_one_at_a_time(tmp_path):
     only = write_run(tmp_path / "only", records(-10.0))
     with pytest.raises(UsageError, match=r"only: has no records of Car-v0"):
         build_comparison(read_results([path, only]), "Car-v0")
+    table = build_comparison(read_results([path, only]))  # the only one that both have
+    assert table["protocol"]["environment"] == ENVIRONMENT
+    elsewhere = write_run(tmp_path / "elsewhere", records(-1.0, environment="Car-v0"))
+    with pytest.raises(UsageError, match=r"several environments.*Pendulum-v1, Car-v0"):
+        build_comparison(read_results([only, elsewhere]))
+
+
+def test_settings_that_differ_are_in_the_table(tmp_path):
+    paths = [write_run(tmp_path / f"w{width}", records(-300.0), width=width) for width in (8, 16)]
+    paths.append(write_run(tmp_path / "untold", records(-300.0), condition="none"))
+    write_json_lines(tmp_path / "by-hand.jsonl", records(-200.0))
+    rows = build_comparison(read_results([*paths, tmp_path / "by-hand.jsonl"]))["rows"]
+    assert [row["settings"] for row in rows] == [
+        {"condition": "return", "model.width": 8}, {"condition": "return", "model.width": 16},
+        {"condition": "none", "model.width": 8}, {},
+    ]  # fmt: skip
+    write_comparison(paths, tmp_path / "report")
+    lines = list(csv.DictReader((tmp_path / "report" / "table.csv").open()))
+    assert [line["settings.model.width"] for line in lines] == ["8", "16", "8"]
+    assert [float(line["ci95_low"]) for line in lines] == [row["ci95"][0] for row in rows[:3]]
+
+
+def test_seeds_of_several_datasets_name_all_of_them(tmp_path):
+    found = [{**one, "dataset": f"data-{seed}"} for seed in (0, 1) for one in records(-300.0, seed=seed)]
+    write_json_lines(tmp_path / "seeds.jsonl", found)
+    (row,) = build_comparison(read_results([tmp_path / "seeds.jsonl"]))["rows"]
+    assert row["dataset"] == "data-0, data-1"
 
 
 def test_seeds_evaluated_one_by_one_are_the_same_as_together(tmp_path):

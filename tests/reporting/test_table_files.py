@@ -7,7 +7,7 @@ import io
 
 import pytest
 
-from foretell.reporting.table_files import aligned_table, csv_text, short_columns, tex_text, write_tables
+from foretell.reporting.table_files import aligned_table, short_columns, tex_text, write_tables
 
 HEAD = ("run", "asked", "mean return [95% interval]", "difference to a_b [95%]", "IQM")
 ROWS = [
@@ -17,10 +17,18 @@ ROWS = [
 
 
 def test_a_table_comes_back_from_its_file(tmp_path):
-    paths = write_tables(tmp_path, HEAD, ROWS, text_columns=1, caption="What it is.")
+    rows = [
+        {"label": 'a, "b"', "mean_return": -1.25, "ci95": [-2.0, -1.0], "report": None, "training_seeds": [0, 2]},
+        {"label": "c", "mean_return": 1e-07, "ci95": [0.0, 1.0], "settings": {"model.width": 8, "values": [4, 4]}},
+    ]
+    paths = write_tables(tmp_path, {"rows": rows}, HEAD, ROWS, text_columns=1, caption="What it is.")
     assert [path.name for path in paths] == ["table.csv", "table.tex"]
-    assert [tuple(row) for row in csv.reader(io.StringIO(csv_text(HEAD, ROWS)))] == [HEAD, *ROWS]
-    assert csv_text(HEAD, ROWS).splitlines()[1] == 'a_b,—,"-1.5 [-2.0, -1.0]",0,-1.5'
+    first, second = csv.DictReader(io.StringIO(paths[0].read_text()))
+    assert first == {
+        "label": 'a, "b"', "mean_return": "-1.25", "ci95_low": "-2.0", "ci95_high": "-1.0", "report": "",
+        "training_seeds": "0 2", "settings.model.width": "", "settings.values": "",
+    }  # fmt: skip
+    assert (float(second["mean_return"]), second["settings.values"], second["report"]) == (1e-07, "4 4", "")
 
 
 def test_a_table_for_tex_has_minus_signs_and_names_as_they_are():

@@ -95,7 +95,9 @@ def resource_errors(path: Path) -> Generator[None]:
         yield
     except OSError as error:
         if error.errno == errno.EFBIG:
-            raise ResourceError(f"{path}: {error.strerror} for its file system, or `ulimit -f`.") from error
+            raise ResourceError(
+                f"{path}: {error.strerror} for its file system, or `ulimit -f`; {free_space(path)}."
+            ) from error
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
             raise ResourceError(f"{path}: {error.strerror}; {free_space(path)}. Free some and run again.") from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from foretell.core.errors import UsageError
-from foretell.core.run_settings import GREEDY
+from foretell.core.run_settings import GREEDY, flat, is_of_one_seed, without_effect
 from foretell.core.scores import normalized_score
 from foretell.core.seeding import stream
 from foretell.core.settings import number
@@ -58,8 +58,8 @@ def build_comparison(
     `ci95`, `iqm` (of the training seeds' means),
     `difference` and `difference_ci95` (to the first row, paired by start state; 0 for that row itself),
     `normalized_score` (random 0, expert 100; None where these are not known), `training_seeds`, `episodes` (start
-    states, once a seed). `references` are the mean returns that the score calls 0 and 100, those of
-    `environments.tasks` unless given; `protocol` has them as `random_score` and `expert_score`.
+    states, once a seed), `settings` (`told_apart`). `references` are the mean returns that the score calls 0 and 100,
+    those of `environments.tasks` unless given; `protocol` has them as `random_score` and `expert_score`.
 
     Start states that not all have are left out, with a warning. Raises `UsageError` where the records are of several
     environments and `environment` names none of them, or share no start state, and for references that are no two
@@ -68,7 +68,7 @@ def build_comparison(
     name = _environment_of(results, environment)
     low, high = _references_of(name, references)
     measured, left_out = measure(results, name)
-    first = measured[0]
+    first, settings = measured[0], [told_apart(results)[place] for place in places(results, name)]
     protocol = {
         "environment": name,
         "evaluation_starts": len(first.scores.starts),
@@ -79,7 +79,29 @@ def build_comparison(
         "random_score": low,
         "expert_score": high,
     }
-    return {"protocol": protocol, "rows": [_row(one, first, low, high) for one in measured]}
+    rows = [{**_row(one, first, low, high), "settings": own} for one, own in zip(measured, settings, strict=True)]
+    return {"protocol": protocol, "rows": rows}
+
+
+def told_apart(results: Sequence[RunResults]) -> list[dict[str, Any]]:
+    """Return the settings of each run that are not the same in all that have settings, by dotted names.
+
+    Left out are what rows say anyway, what follows from the data, and what changes no number.
+    """
+    left_out = ("kind", "algorithm", "versions.", "dataset.", "normalization.", "environment.", "shape.", "validation.")
+    found = [
+        {
+            key: value
+            for key, value in flat(one.config or {}).items()
+            if not (is_of_one_seed(key) or key.startswith(left_out) or without_effect(key, {}))
+        }
+        for one in results
+    ]
+    keys = dict.fromkeys(key for one in found for key in one)
+    several = [
+        key for key in keys if any(one.get(key) != other.get(key) for one in found for other in found if one and other)
+    ]
+    return [{key: one[key] for key in several if key in one} for one in found]
 
 
 def name_of(label: str, target: float | None) -> str:
@@ -116,8 +138,10 @@ def _references_of(environment: str, references: tuple[float, float] | None) -> 
 
 def _environment_of(results: Sequence[RunResults], environment: str | None) -> str:
     found = list(dict.fromkeys(str(record["environment"]) for one in results for record in one.records))
-    if environment is None and len(found) == 1:
-        return found[0]
+    if environment is None:  # where all but one are of some alone, that one is meant
+        common = [name for name in found if all(any(r["environment"] == name for r in one.records) for one in results)]
+        if len(common) == 1:
+            return common[0]
     if environment in found:
         return environment
     asked = "several environments" if environment is None else f"--environment {environment}"
@@ -183,9 +207,11 @@ def _measured(networks: str, label: str, target: float | None, records: Records,
     shared = {*order}
     (scores,) = scores_by_policy([record for record in records if record["start"] in shared], label).values()
     columns = [scores.starts.index(start) for start in order]
+    datasets = dict.fromkeys(record["dataset"] for record in records if record["dataset"] is not None)
     return Measured(
         networks=networks, label=label, target=target, algorithm=records[0]["algorithm"],
-        dataset=records[0]["dataset"], scores=replace(scores, starts=tuple(order), returns=scores.returns[:, columns]),
+        dataset=", ".join(datasets) or None,
+        scores=replace(scores, starts=tuple(order), returns=scores.returns[:, columns]),
     )  # fmt: skip
 
 

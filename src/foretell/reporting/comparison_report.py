@@ -75,7 +75,7 @@ def write_comparison(
     command = report_command(given, folder, environment, references)
     write_text(outputs[2], render_comparison_page(results, table, figures, command))
     outputs += write_tables(
-        folder, comparison_columns(table), comparison_cells(table), text_columns=TEXT_COLUMNS,
+        folder, table, comparison_columns(table), comparison_cells(table), text_columns=TEXT_COLUMNS,
         caption=comparison_sentence(table),
     )  # fmt: skip
     for name in before - {path.name for path in paths}:

@@ -53,8 +53,9 @@ def write_report(folder: Path) -> list[Path]:
     write_text(outputs[1], render_markdown(table))
     write_text(outputs[2], page)
     outputs += write_tables(
-        inputs.folder, COLUMNS, table_cells(table), text_columns=TEXT_COLUMNS, caption=caption_of(table["protocol"])
-    )
+        inputs.folder, table, COLUMNS, table_cells(table), text_columns=TEXT_COLUMNS,
+        caption=caption_of(table["protocol"]),
+    )  # fmt: skip
     return [*outputs, *headline.paths, *(path for figure in figures for path in figure.paths)]
 
 

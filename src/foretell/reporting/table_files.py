@@ -1,12 +1,13 @@
-"""The cells of a table in the forms that other programs read: `table.csv` and `table.tex`, and on a terminal."""
+"""A table in the forms that other programs read, `table.csv` and `table.tex`, and on a terminal."""
 
 from __future__ import annotations
 
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from foretell.core.files import write_text
 
@@ -22,19 +23,41 @@ SHORTEST = 16
 """Letters that a name keeps at least on a narrow terminal."""
 
 
-def write_tables(folder: Path, head: Sequence[str], rows: Rows, *, text_columns: int, caption: str) -> list[Path]:
-    """Write `table.csv` and `table.tex` into a folder; return their paths. The first `text_columns` hold words."""
+def write_tables(
+    folder: Path, table: Mapping[str, Any], head: Sequence[str], rows: Rows, *, text_columns: int, caption: str
+) -> list[Path]:
+    """Write `table.csv`, the numbers of `table.json`, and `table.tex`, the cells, into a folder; return their paths.
+
+    The first `text_columns` hold words.
+    """
     paths = [folder / "table.csv", folder / "table.tex"]
-    write_text(paths[0], csv_text(head, rows))
+    write_text(paths[0], csv_text(table["rows"]))
     write_text(paths[1], tex_text(head, rows, text_columns=text_columns, caption=caption))
     return paths
 
 
-def csv_text(head: Sequence[str], rows: Rows) -> str:
-    """Return the cells separated by commas, quoted where they have to be."""
+def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return rows of `table.json` separated by commas: an interval is two columns, a setting one, nothing is empty.
+
+    >>> csv_text([{"iqm": 1.5, "ci95": [1.0, 2.0], "training_seeds": [0, 1], "report": None}]).splitlines()
+    ['iqm,ci95_low,ci95_high,training_seeds,report', '1.5,1.0,2.0,0 1,']
+    """
+    plain = [dict(_columns(row)) for row in rows]
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([head, *rows])
+    writer = csv.DictWriter(text, [*dict.fromkeys(key for row in plain for key in row)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(plain)
     return text.getvalue()
+
+
+def _columns(row: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in row.items():
+        if isinstance(value, Mapping):
+            yield from _columns(value, f"{before}{key}.")
+        elif key.endswith("ci95"):
+            yield from zip((f"{before}{key}_low", f"{before}{key}_high"), value, strict=True)
+        else:
+            yield before + key, " ".join(map(str, value)) if isinstance(value, list | tuple) else value
 
 
 def tex_text(head: Sequence[str], rows: Rows, *, text_columns: int, caption: str) -> str:
