@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 from cli_helpers import SMALL
@@ -80,3 +84,21 @@ def test_so_does_what_it_says_of_itself(tmp_path, agents, monkeypatch):
     monkeypatch.setattr(torch, "set_num_threads", counts.append)
     assert describe(run)["validation_levels"].keys() == {"random", "sac"}
     assert set(counts) == {1}
+
+
+@pytest.mark.parametrize(
+    ("said", "then"), [({}, "10000"), ({"OMP_WAIT_POLICY": "active"}, None), ({"GOMP_SPINCOUNT": "7"}, "7")]
+)
+def test_threads_that_wait_sleep_soon_unless_somebody_said_how(said, then, tmp_path):
+    """It is read once, when PyTorch brings OpenMP along: it has to be there before."""
+    (tmp_path / "early.py").write_text(
+        "import os, sys\nassert 'torch' not in sys.modules\n"
+        "print('spins', os.environ.get('GOMP_SPINCOUNT'), file=sys.stderr)"
+    )
+    names = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+    environment = {name: value for name, value in os.environ.items() if name not in names}
+    done = subprocess.run(
+        [sys.executable, "-m", "foretell", "inspect", "none.hdf5"], cwd=tmp_path, capture_output=True, text=True,
+        env={**environment, **said, "FORETELL_MODULES": "early"}, timeout=200, check=False,
+    )  # fmt: skip
+    assert f"spins {then}" in done.stderr

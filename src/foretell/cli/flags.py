@@ -84,6 +84,16 @@ def require_one(name: str, count: int | None) -> None:
         raise UsageError(f"--{name} {count}; expected at least 1.")
 
 
+def wait_briefly() -> None:
+    """Have threads that wait for each other sleep after some microseconds, as GNU's OpenMP reads it when it is loaded.
+
+    Its own hundred times as long spares little where the cores are free; where others use them as well, waiting takes
+    the time of the thread that is waited for, and training was two to three times as slow. Who has said how, has.
+    """
+    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
+        os.environ["GOMP_SPINCOUNT"] = "10000"
+
+
 def use_threads(threads: int | None, processes: int = 1) -> None:
     """Compute on as many threads; None is one a core, shared among the `processes` of this machine. Loads PyTorch.
 

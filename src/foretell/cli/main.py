@@ -19,6 +19,7 @@ import tyro
 
 from foretell.cli.collect import Collect
 from foretell.cli.evaluate import Evaluate
+from foretell.cli.flags import wait_briefly
 from foretell.cli.inspect import Inspect
 from foretell.cli.own_environments import with_own_environments
 from foretell.cli.progress import printable, tell
@@ -111,6 +112,7 @@ def _versions() -> str:
 def entry() -> None:
     """Console script."""
     gc.set_threshold(YOUNG)
+    wait_briefly()
     if os.environ.get("MPLBACKEND", "").startswith("module://"):  # a notebook's, for its shell too; need not be here
         del os.environ["MPLBACKEND"]
     _open_what_is_closed()
