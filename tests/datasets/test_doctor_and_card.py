@@ -272,3 +272,11 @@ def test_actions_of_another_kind_say_how_to_mend_them(discrete, mend):
     spec = replace(environment_spec("Pendulum-v1" if discrete else "CartPole-v1"), observation_shape=(3,))
     (found,) = [one for one in diagnose(data, spec) if one.severity == "error" and one.check == "actions"]
     assert mend in found.message
+
+
+def test_a_recording_without_ends_is_one_long_episode():
+    for steps, expected in ((9_999, False), (10_000, True)):
+        messages = [one.message for one in diagnose(make_dataset([steps]))]
+        assert any("timesteps are one episode" in message for message in messages) == expected
+    messages = [one.message for one in diagnose(make_dataset([10_000, 5]))]
+    assert not any("timesteps are one episode" in message for message in messages)

@@ -21,6 +21,8 @@ CHOICES_ROWS = 10_000
 """Timesteps that are looked at to see whether observations are choices."""
 LONG_FOR_CHANCE = 64
 """Episodes of so many choices do not repeat each other by chance."""
+ENDLESS = 10_000
+"""A single episode of so many timesteps is more often a recording without ends than an episode."""
 COUNTERS = ("timesteps", "timestep")
 """Names under which other programs count the timesteps of an episode."""
 
@@ -191,7 +193,10 @@ def starts(dataset: Dataset) -> Iterator[Finding]:
 
 
 def lengths(dataset: Dataset) -> Iterator[Finding]:
-    """Episodes of one timestep, in which nothing follows from anything."""
+    """Episodes of one timestep, in which nothing follows from anything, and one that is all there is."""
+    if dataset.num_episodes == 1 and dataset.num_steps >= ENDLESS:
+        yield warning("lengths", f"all {dataset.num_steps:,} timesteps are one episode, and returns-to-go reach to its "
+                      "end. Were terminations and timeouts lost when it was recorded?")  # fmt: skip
     single = np.flatnonzero(dataset.episode_lengths == 1)
     if len(single):
         yield warning("lengths", f"{len(single)} episodes have a single timestep (first: episode {single[0]}).")
