@@ -16,7 +16,6 @@ from foretell.core.compiling import loaded, shared_library
 def source(tmp_path, monkeypatch):
     assert any(map(shutil.which, ("cc", "gcc", "clang"))), "no C compiler on this machine"
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(compiling, "MISSING", [])
     monkeypatch.setattr(compiling, "_SAID", set())
     source = tmp_path / "seven.c"
     source.write_text("int seven(void) { return 7; }")
@@ -43,7 +42,6 @@ def test_what_does_not_compile_is_said_with_the_compilers_reason(source):
     ):
         shared_library(source)
     assert loaded(source) is None  # for the reason that was said
-    assert compiling.MISSING == ["seven.c"] * 2
 
 
 def test_a_cache_folder_that_others_may_write_to_is_said(source, tmp_path):
@@ -103,7 +101,6 @@ def test_a_compiler_that_does_not_answer_is_asked_and_told_of_once(source, tmp_p
     assert loaded(source) is loaded(another) is compiling.compiler_name() is None
     assert (tmp_path / "asked").read_text() == "\n"
     assert [str(one.message)[:7] for one in recwarn] == ["seven.c"]
-    assert compiling.MISSING == ["seven.c", "another.c"]
 
 
 def test_the_linker_s_reason_comes_before_the_compiler_s(source, tmp_path, monkeypatch):

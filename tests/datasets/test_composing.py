@@ -58,7 +58,7 @@ def test_what_was_composed_is_written_read_and_trained_on(pendulum_random, tmp_p
     assert np.array_equal(np.sort(data.episode_returns())[-3:], best.episode_returns())
     mixed = foretell.concatenate([best, foretell.select_episodes(data, [0, 1])])
     assert mixed.name == f"best+{data.name}"
-    assert (mixed.metadata.environment, mixed.metadata.algorithm) == ("Pendulum-v1", None)
+    assert (mixed.metadata.environment, mixed.metadata.algorithm) == ("Pendulum-v1", "random")
     assert not [one for one in diagnose(best) if one.severity == "error"]
     foretell.write_dataset(tmp_path / "mixed.hdf5", mixed)
     back = foretell.open_dataset(tmp_path / "mixed.hdf5")
@@ -81,9 +81,14 @@ def test_what_not_all_have_is_left_out():
 
 def test_what_cannot_be_composed_is_refused(tmp_path):
     whole = make_dataset([4, 3])
-    for wrong in ([], [2], [-1], [0.5], [[0]], np.zeros(2, bool), None):
+    for wrong in ([], [2], [-1], [0.5], [[0]], [[0], [0, 1]], np.zeros(2, bool), None):
         with pytest.raises(UsageError, match="episodes"):
             inspect.unwrap(foretell.select_episodes)(whole, wrong)
+    with pytest.raises(UsageError, match=r"expected several of foretell.Dataset"):
+        inspect.unwrap(foretell.select_episodes)("data", [0])
+    for wrong in ("x" * 256, 5):
+        with pytest.raises(UsageError, match="name"):
+            inspect.unwrap(foretell.select_episodes)(whole, [0], name=wrong)
     for wrong in ([], None, whole, [whole, 3]):
         with pytest.raises(UsageError, match=r"expected several of foretell.Dataset"):
             inspect.unwrap(foretell.concatenate)(wrong)
@@ -98,3 +103,28 @@ def test_what_cannot_be_composed_is_refused(tmp_path):
     for composed in (lambda: foretell.select_episodes(damaged, [0]), lambda: foretell.concatenate([damaged])):
         with pytest.raises(DatasetError, match="stored_fingerprint=None"):
             composed()
+
+
+def test_many_parts_have_a_short_name():
+    parts = [make_dataset([2], name=f"a-name-of-some-length-{number}") for number in range(20)]
+    assert foretell.concatenate(parts).name == "a-name-of-some-length-0+18 more+a-name-of-some-length-19"
+    assert foretell.concatenate(parts[:2]).name == "a-name-of-some-length-0+a-name-of-some-length-1"
+
+
+def test_choices_are_the_same_in_any_integer():
+    parts = [make_dataset([4], shape=CHOICES, seed=seed) for seed in (0, 1)]
+    parts[0] = replace(parts[0], actions=parts[0].actions.astype(np.int32))
+    assert np.array_equal(foretell.concatenate(parts).actions, np.concatenate([part.actions for part in parts]))
+
+
+def test_what_all_parts_say_is_said_of_the_whole():
+    first, second = (
+        replace(make_dataset([3], seed=seed), metadata=foretell.DatasetMetadata(
+            environment="A-v0", algorithm="imagined", seed=seed, description="mine",
+            hyperparameters={"imagined_from": "abc", "seed": seed}, versions={"numpy": "2", "foretell": str(seed)},
+        )) for seed in (0, 1)
+    )  # fmt: skip
+    found = foretell.concatenate([first, second]).metadata
+    assert (found.environment, found.algorithm, found.seed, found.description) == ("A-v0", "imagined", None, "mine")
+    assert {key: value for key, value in found.hyperparameters.items() if key != "parts"} == {"imagined_from": "abc"}
+    assert found.versions == {"numpy": "2"}

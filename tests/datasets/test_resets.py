@@ -95,6 +95,40 @@ def test_an_end_behind_which_the_task_goes_on_is_none():
     assert found == {"seams"}
 
 
+def _cut(observations, rewards, length, *, following):
+    """One recording cut into episodes that go on from each other, as truncations."""
+    steps = (len(observations) - 1) // length * length
+    last = np.arange(steps) % length == length - 1
+    return foretell.Dataset(
+        name="cut", observations=observations[:steps], actions=np.random.default_rng(1).uniform(-1, 1, (steps, 1)),
+        rewards=np.where(np.arange(steps) % length == 0, 0.0, rewards[:steps]), terminations=np.zeros(steps, bool),
+        truncations=last, next_observations=observations[1 : steps + 1] if following else None,
+        episode_ends=np.flatnonzero(last) + 1,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("following", [True, False])
+@pytest.mark.parametrize("kind", ["prices", "a target", "a constant"])
+def test_first_rewards_of_zero_alone_are_no_resets(kind, following):
+    """Positions begin empty and earn nothing at first; nothing else sets these rows apart."""
+    generator = np.random.default_rng(0)
+    steps = generator.normal(size=(3001, 2))
+    observations = {
+        "prices": np.cumsum(steps, axis=0), "a target": 0.01 * steps, "a constant": np.ones((3001, 2)),
+    }[kind]  # fmt: skip
+    data = _cut(observations.astype(np.float32), generator.normal(size=3001), 50, following=following)
+    assert "resets" not in {found.check for found in diagnose(data)}
+
+
+def test_a_final_observation_that_is_every_start_is_no_reset():
+    """A table that is cleared at the end, and dealt anew by the first action, which earns nothing."""
+    generator = np.random.default_rng(0)
+    observations = generator.uniform(5, 6, size=(3001, 2)).astype(np.float32)
+    observations[::50] = 0
+    data = _cut(observations, generator.normal(size=3001), 50, following=True)
+    assert "resets" not in {found.check for found in diagnose(data)}
+
+
 def test_training_is_refused(tmp_path):
     data = _dataset(_recorded("CartPole-v1", AutoresetMode.NEXT_STEP))
     with pytest.raises(DatasetError, match=r"no timestep.*Leave out the row behind each end"):

@@ -6,6 +6,7 @@ import inspect
 
 import numpy as np
 import pytest
+import torch
 
 import foretell
 from foretell.core.errors import UsageError
@@ -101,6 +102,12 @@ def test_seeds_of_a_policy_are_reported_as_one_row(tmp_path):
         (_by_angle, {"environment": PENDULUM, "name": "mine", "target_returns": np.inf}, "expected finite numbers"),
         (_by_angle, {"environment": PENDULUM, "name": "mine", "seed": -1}, "seed is -1"),
         (lambda _: np.zeros(3), {"environment": PENDULUM, "name": "mine"}, r"act gave actions of shape \(3,\)"),
+        (lambda o: (np.zeros((1, 1)), None), {"environment": PENDULUM, "name": "mine"}, "actions of act are no array"),
+        (lambda o: torch.zeros(1, 1, requires_grad=True), {"environment": PENDULUM, "name": "mine"}, "tensor.detach"),
+        (lambda o: np.array([["a"]]), {"environment": PENDULUM, "name": "mine"}, "of type <U1; expected numbers"),
+        (lambda o: None, {"environment": PENDULUM, "name": "mine"}, "of shape"),
+        (lambda o: np.zeros(1), {"environment": "CartPole-v1", "name": "mine"}, "expected whole numbers, 0 to 1"),
+        (lambda o: np.array([7]), {"environment": "CartPole-v1", "name": "mine"}, "gave 7 to 7; expected whole"),
         (Told, {"environment": PENDULUM, "name": "mine"}, "your own: an object with reset"),
         (3, {"environment": PENDULUM, "name": "mine"}, "run is 3; expected the name of a file or folder"),
         ("random", {"environment": PENDULUM, "seed": 1}, "a run has its own"),

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Generator, Sequence
 from functools import cache
 from pathlib import Path
@@ -30,9 +31,8 @@ EXACT = ("-ffp-contract=off", "-fno-associative-math", "-fno-reciprocal-math", "
 BUILD_SECONDS, ANSWER_SECONDS = 120, 10
 DIGEST_BYTES = 32
 """Of the SHA-256 of a library, which stands at its end."""
-MISSING: list[str] = []
-"""Sources of libraries that this process could not have."""
 _SAID: set[str] = set()
+_ONE_AT_A_TIME = threading.RLock()
 _FOLDER = Path(__file__).parent / "native"
 PRODUCTS = _FOLDER / "products.h", _FOLDER / "registers.h"
 """Matrix products, which the libraries of several packages include, and what they include."""
@@ -58,7 +58,7 @@ def shared_library(source: Path, beside: Sequence[Path] = (), flags: Sequence[st
 def loaded(source: Path, beside: Sequence[Path] = (), flags: Sequence[str] = ()) -> ctypes.CDLL | None:
     """Return the library itself; None where `shared_library` gives none or raises, which it warns of, and, with a
     warning, where the system will not load it: programs may be forbidden where it lies (noexec)."""
-    with contextlib.suppress(OSError, subprocess.SubprocessError):
+    with _ONE_AT_A_TIME, contextlib.suppress(OSError, subprocess.SubprocessError):
         if path := shared_library(source, beside, flags):
             with _told(source, "loaded"):
                 return ctypes.CDLL(str(path))
@@ -78,7 +78,6 @@ def _told(source: Path, done: str) -> Generator[None]:
     try:
         yield
     except (OSError, subprocess.SubprocessError) as error:
-        MISSING.append(source.name)
         why = _reason(error)
         if why not in _SAID:
             warn_caller(

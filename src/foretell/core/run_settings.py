@@ -47,7 +47,7 @@ def differences(there: Mapping[str, Any], here: Mapping[str, Any], keys: Collect
     >>> differences({"model": {"width": 8}, "seed": 0}, {"model": {"width": 9}, "seed": 0})
     'model.width 8 there, 9 here'
     """
-    before, after = _with_what_is_meant(flat(there)), _with_what_is_meant(flat(here))
+    before, after = with_what_is_meant(flat(there)), with_what_is_meant(flat(here))
     found = [
         f"{key} {before.get(key)!r} there, {after.get(key)!r} here"
         for key in (flat(here) if keys is None else keys)
@@ -56,7 +56,7 @@ def differences(there: Mapping[str, Any], here: Mapping[str, Any], keys: Collect
     return "; ".join(found[:SHOWN])
 
 
-def _with_what_is_meant(settings: Mapping[str, Any]) -> dict[str, Any]:
+def with_what_is_meant(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return flat settings with those that a run of their kind has today, as it meant them where it does not say."""
     network = NETWORKS_MEANT.get(settings.get("algorithm", ""), {})
     return {**MEANT, **network, **(VALUES_MEANT if "values.updates" in settings else {}), **settings}
@@ -73,7 +73,7 @@ def alike(settings: Mapping[str, Any], acting: Mapping[str, Any]) -> str:
     Each of them may have data of its own, have begun with weights of its own, been told by value functions of its own,
     and have been looked at more or less often.
     """
-    found = _with_what_is_meant(flat({**settings, "acting": acting}))
+    found = with_what_is_meant(flat({**settings, "acting": acting}))
     own = ("dataset.", "normalization.", "values_from", "initial_weights", "validation.")
     seen = (".evaluate_every", ".log_every")
     return checksum({

@@ -10,7 +10,10 @@ import numpy as np
 from jaxtyping import Int
 
 from foretell.core.errors import DatasetError, UsageError
-from foretell.datasets.dataset import Dataset
+from foretell.core.forms import LONGEST_NAME
+from foretell.core.numbers import as_array
+from foretell.core.settings import check_kinds
+from foretell.datasets.dataset import Dataset, DatasetMetadata
 from foretell.datasets.fingerprint import unchanged
 
 PARTS = "parts"
@@ -25,8 +28,8 @@ def select_episodes(
     `dataset.episode_returns().argsort()[-20:]` are the best 20, say. Extras, which have no meaning here, are left out.
     Raises `UsageError` for numbers that are no episodes, or none at all, `DatasetError` for damaged data.
     """
-    dataset = unchanged(dataset)
-    chosen = np.asarray(episodes)
+    (dataset,) = _parts([dataset])
+    chosen = np.asarray(as_array(episodes, "episodes", UsageError))
     if chosen.ndim != 1 or len(chosen) == 0 or chosen.dtype.kind not in "iu":
         raise UsageError(
             f"episodes are {chosen.dtype} of shape {chosen.shape}; expected numbers of episodes, at least one. Of one "
@@ -49,14 +52,13 @@ def concatenate(datasets: Sequence[Dataset], *, name: str | None = None) -> Data
     They have to be alike in shapes, types and environment. `next_observations` and infos that not all have are left
     out, and extras. Raises `DatasetError` where they differ or are damaged, `UsageError` for none at all.
     """
-    parts = list(datasets) if isinstance(datasets, Sequence) else []
-    if not parts or not all(isinstance(part, Dataset) for part in parts):
-        raise UsageError(f"datasets are {datasets!r:.100}; expected several of foretell.Dataset, [one, another] say.")
-    parts = [unchanged(part) for part in parts]
+    parts = _parts(datasets)
     shared = [key for key in parts[0].columns() if all(key in part.columns() for part in parts)]
     columns = {}
     for key in shared:
         found = [part.columns()[key] for part in parts]
+        if key == "actions" and all(values.dtype.kind in "iu" for values in found):  # choices, counted by any integer
+            found = [values.astype(np.result_type(*found)) for values in found]
         for part, values in zip(parts, found, strict=True):
             if (values.shape[1:], values.dtype) != (found[0].shape[1:], found[0].dtype):
                 raise DatasetError(
@@ -67,13 +69,27 @@ def concatenate(datasets: Sequence[Dataset], *, name: str | None = None) -> Data
     behind = np.cumsum([0, *(part.num_steps for part in parts)])
     ends = np.concatenate([part.episode_ends + first for part, first in zip(parts, behind)])
     counts = [part.num_episodes for part in parts]
-    return _composed(name or "+".join(part.name for part in parts), parts, columns, ends, counts)
+    names = [part.name for part in parts]
+    plain = "+".join(names)
+    shorter = f"{names[0]}+{len(names) - 2} more+{names[-1]}" if len(names) > 2 else plain
+    return _composed(name or (plain if len(plain) <= LONGEST_NAME else shorter), parts, columns, ends, counts)
+
+
+def _parts(given: Any) -> list[Dataset]:
+    """Return several datasets, none of them damaged. Raises `UsageError` for anything else."""
+    parts = list(given) if isinstance(given, list | tuple) else []
+    if not parts or not all(isinstance(part, Dataset) for part in parts):
+        raise UsageError(f"datasets are {given!r:.100}; expected several of foretell.Dataset, [one, another] say.")
+    return [unchanged(part) for part in parts]
 
 
 def _composed(
     name: str, parts: Sequence[Dataset], columns: dict[str, np.ndarray], ends: np.ndarray, episodes: Sequence[int]
 ) -> Dataset:
     """Return a dataset of these columns; its metadata say what it was composed of."""
+    check_kinds(name=(name, str))
+    if len(name) > LONGEST_NAME:
+        raise UsageError(f"name has {len(name)} letters; expected at most {LONGEST_NAME}. Give a shorter one.")
     environments = list(dict.fromkeys(part.metadata.environment for part in parts))
     if len(environments) > 1:
         raise DatasetError(
@@ -84,9 +100,7 @@ def _composed(
         {"name": part.name, "fingerprint": part.fingerprint(), "episodes": count}
         for part, count in zip(parts, episodes, strict=True)
     ]
-    metadata = parts[0].metadata
-    if len(parts) > 1:
-        metadata = replace(metadata, algorithm=None, seed=None, description="", hyperparameters={}, extra={})
+    metadata = _in_common([part.metadata for part in parts])
     infos = {key.removeprefix("infos/"): values for key, values in columns.items() if key.startswith("infos/")}
     plain: dict[str, Any] = {"next_observations": None}
     plain |= {key: values for key, values in columns.items() if not key.startswith("infos/")}
@@ -95,3 +109,22 @@ def _composed(
         notes=tuple(dict.fromkeys(note for part in parts for note in part.notes)),
         metadata=replace(metadata, hyperparameters={**metadata.hyperparameters, PARTS: origin}),
     )  # fmt: skip
+
+
+def _in_common(metadata: Sequence[DatasetMetadata]) -> DatasetMetadata:
+    """Return what is the same in all: who acted, and of what data the timesteps were imagined, say."""
+    first = metadata[0]
+    if len(metadata) == 1:
+        return first
+    same = {
+        name: value for name, value in vars(first).items()
+        if isinstance(value, str | int) and all(getattr(one, name) == value for one in metadata)
+    }  # fmt: skip
+    shared = {
+        name: {
+            key: value for key, value in getattr(first, name).items()
+            if all(key in getattr(one, name) and getattr(one, name)[key] == value for one in metadata)
+        }
+        for name in ("hyperparameters", "versions")
+    }  # fmt: skip
+    return DatasetMetadata(**same, **shared)

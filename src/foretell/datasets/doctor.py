@@ -41,8 +41,9 @@ def diagnose(dataset: Dataset, spec: EnvironmentSpec | None = None) -> list[Find
     findings += _values(dataset)
     if not any(finding.severity == "error" for finding in findings):  # the checks below compute with the values
         begun_anew = list(resets(dataset))
-        ends = () if begun_anew else (seams, terminations_run_on)  # else these tell what follows from it, as does much
         findings += [*begun_anew, *magnitudes(dataset, spec)]
+        # Rows that only reset upset what is asked of ends and rules: of these nothing more is said then.
+        ends = () if begun_anew else (seams, terminations_run_on)
         for check in (flags, *ends, order, _fingerprint, timesteps, constants, duplicates, starts, lengths, actions):
             findings += check(dataset)
         if not begun_anew:

@@ -6,7 +6,7 @@ import contextlib
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -15,7 +15,7 @@ from foretell.core.errors import UsageError
 from foretell.core.progress import Progress, silent
 from foretell.core.seeding import derive_seeds
 from foretell.core.settings import whole
-from foretell.core.stepping import Rewards, TargetReturn, Where
+from foretell.core.stepping import Rewards, TargetReturn, Where, as_read
 from foretell.core.warning import warn_caller
 from foretell.environments.making import Environments, EnvironmentSpec, environment_spec, make_environments
 
@@ -137,7 +137,7 @@ def _episodes(
                 f"{environment} has no time limit, and {int(running.sum())} of {count} episodes have not ended after "
                 f"{limit:,} timesteps. Register it with max_episode_steps."
             )
-        actions = _checked(policy.act(observations), shape)
+        actions = _checked(policy.act(observations), shape, spec.num_actions)
         observations, rewards, terminations, truncations = environments.step(actions)
         policy.observe(rewards)
         returns += np.where(running, rewards, 0.0)
@@ -148,11 +148,16 @@ def _episodes(
     return returns, lengths
 
 
-def _checked(actions: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Return what a policy does as an array. Raises `UsageError` for what NumPy would stretch, and no numbers."""
-    found = np.asarray(actions)
+def _checked(actions: Any, shape: tuple[int, ...], num_actions: int | None) -> np.ndarray:
+    """Return what a policy does as an array. Raises `UsageError` for what NumPy would stretch, and for no actions."""
+    found = as_read("actions of act", actions)
     if found.shape != shape:
         raise UsageError(f"act gave actions of shape {found.shape}; expected {shape}, one for each environment.")
+    if found.dtype.kind not in ("iu" if num_actions else "iuf"):
+        kind = f"whole numbers, 0 to {num_actions - 1}" if num_actions else "numbers"
+        raise UsageError(f"act gave actions of type {found.dtype}; expected {kind}.")
+    if num_actions and (found.min() < 0 or found.max() >= num_actions):
+        raise UsageError(f"act gave {found.min()} to {found.max()}; expected whole numbers, 0 to {num_actions - 1}.")
     if found.dtype.kind == "f" and not np.isfinite(found).all():
         raise UsageError(f"act gave {found[~np.isfinite(found)][0]}; expected finite numbers.")
     return found

@@ -10,6 +10,7 @@ from typing import Any
 
 from foretell.core.errors import CheckpointError, UsageError
 from foretell.core.files import sha256_of
+from foretell.core.forms import LONGEST_NAME
 from foretell.core.run_settings import GREEDY, alike
 from foretell.core.seeds_folder import require_alike, runs_of_seeds
 from foretell.core.settings import path_of, seed_of
@@ -58,6 +59,11 @@ def _of_run(
         "environment": spec_name, "settings": _settings_of(config, acting),
         "data": dataset and dataset["fingerprint"][:16],
     }  # fmt: skip
+    if len(str(facts["policy"])) > LONGEST_NAME:
+        raise UsageError(
+            f"{run}: records would be called by its data's name, of {len(str(facts['policy']))} letters; expected at most "
+            f"{LONGEST_NAME}. Give a name."
+        )
     return Subject(policy=policy, environment=spec_name, facts=facts, config=config)
 
 

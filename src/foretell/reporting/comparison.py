@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from foretell.core.errors import UsageError
-from foretell.core.run_settings import GREEDY, flat, is_of_one_seed, without_effect
+from foretell.core.run_settings import GREEDY, flat, is_of_one_seed, with_what_is_meant, without_effect
 from foretell.core.scores import normalized_score
 from foretell.core.seeding import stream
 from foretell.core.settings import number
@@ -68,7 +68,8 @@ def build_comparison(
     name = _environment_of(results, environment)
     low, high = _references_of(name, references)
     measured, left_out = measure(results, name)
-    first, settings = measured[0], [told_apart(results)[place] for place in places(results, name)]
+    first, apart = measured[0], told_apart(results)
+    settings = [apart[place] for place in places(results, name)]
     protocol = {
         "environment": name,
         "evaluation_starts": len(first.scores.starts),
@@ -92,7 +93,7 @@ def told_apart(results: Sequence[RunResults]) -> list[dict[str, Any]]:
     found = [
         {
             key: value
-            for key, value in flat(one.config or {}).items()
+            for key, value in (with_what_is_meant(flat(one.config)) if one.config else {}).items()
             if not (is_of_one_seed(key) or key.startswith(left_out) or without_effect(key, {}))
         }
         for one in results

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
+from foretell.core.system import command_line
 from foretell.core.versions import versions
 from foretell.environments.tasks import TASKS
 from foretell.reporting.comparison import asked_phrase
@@ -103,4 +103,4 @@ def report_command(
         words += ["--environment", environment]
     if references is not None:
         words += ["--references", *(str(float(one)) for one in references)]
-    return shlex.join(words)
+    return command_line(words)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from foretell.core.system import command_line
 from foretell.reporting.figures import DrawnFigure
 from foretell.reporting.page_parts import (
     banner_html,
@@ -98,7 +99,7 @@ def reproduce_command(experiment: Mapping[str, Any]) -> str:
     outs = (_out_of(command) for command in experiment["commands"])
     if folder := next(filter(None, (out.partition("/runs/")[0] for out in outs if "/runs/" in out)), None):
         words += ["--out", folder]
-    return shlex.join(words)
+    return command_line(words)
 
 
 def _out_of(command: Any) -> str:

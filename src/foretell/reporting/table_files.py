@@ -15,7 +15,8 @@ Rows = Sequence[Sequence[str]]
 
 _TEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "_": r"\_", "%": r"\%",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}", "[": "{[}",
+    "*": "{*}", "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}", "[": "{[}",
     "]": "{]}", "—": "---", "×": r"$\times$", "…": r"\dots{}",
 }  # fmt: skip
 """What stands for letters that TeX takes for something else; brackets would be an argument of the row before."""

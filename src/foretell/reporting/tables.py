@@ -250,9 +250,9 @@ def markdown_name(name: str) -> str:
     >>> print(markdown_name("<b>*a*`[x](y)|"))
     \\<b>\\*a\\*\\`\\[x\\](y)\\|
     """
-    return re.sub(r"([\\<*`\[\]|])", r"\\\1", name)
+    return re.sub(r"([\\<*`\[\]|~$&])", r"\\\1", name)
 
 
 def _in_head(name: str) -> str:
     """Return the head of a column, which may have a name in it, and has brackets of its own."""
-    return re.sub(r"([\\<*`|]|\](?=\())", r"\\\1", name)
+    return re.sub(r"([\\<*`|~$&]|\](?=\())", r"\\\1", name)

@@ -18,6 +18,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from foretell.agents.native.building import library as small_networks
 from foretell.core.checksums import KEY, sealed, sealed_lines
 from foretell.core.compiling import compiler_name
 from foretell.core.errors import CheckpointError, UsageError
@@ -31,6 +32,7 @@ from foretell.core.versions import NUMERICS, versions
 from foretell.core.warning import warn_caller
 from foretell.models.native.building import kernels
 from foretell.training.checkpoints import KEPT, let_go, load_newest, load_tensors, save_checkpoint, save_tensors
+from foretell.training.native.loading import library as optimizers
 
 _LEFT_BY_A_DEATH = re.compile(r"\.(config\.json|events\.jsonl|model\.safetensors|replay\.hdf5)\.|\.tmp\w{6}$")
 """Names of files that were being written when a start died, the last those of safetensors; the next one removes
@@ -44,7 +46,11 @@ def run_versions(device: str = "cpu") -> dict[str, str]:
         return found | {"processor": torch.cuda.get_device_name(), "kernels": "torch"}
     capability = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
     found |= {"processor": capability, "processor_model": processor_name(), "kernels": kernels()}
-    compiler = compiler_name() if found["kernels"] != "torch" else None
+    if found["kernels"] == "torch":
+        return found
+    if not optimizers() or not small_networks():
+        found["kernels"] += " but for " + ("small networks" if optimizers() else "optimisers")
+    compiler = compiler_name()
     return found | ({"compiler": compiler} if compiler else {})
 
 

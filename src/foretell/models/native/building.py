@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from foretell.core.compiling import MISSING, PRODUCTS, SPARSE, loaded
+from foretell.core.compiling import PRODUCTS, SPARSE, loaded
 
 
 class Native:
@@ -55,7 +55,5 @@ def native() -> Native | None:
 
 def kernels() -> str:
     """Return which operators compute transformer blocks on the CPU: native or torch. Runs of both differ by rounding
-    and in the units that dropout drops, and by rounding those that lack other libraries, which are named."""
-    if not native():
-        return "torch"
-    return f"native but for {', '.join(sorted(set(MISSING)))}" if MISSING else "native"
+    and in the units that dropout drops."""
+    return "native" if native() else "torch"
