@@ -116,11 +116,11 @@ def _in_common(metadata: Sequence[DatasetMetadata]) -> DatasetMetadata:
     first = metadata[0]
     if len(metadata) == 1:
         return first
-    same = {
+    same: dict[str, Any] = {
         name: value for name, value in vars(first).items()
         if isinstance(value, str | int) and all(getattr(one, name) == value for one in metadata)
     }  # fmt: skip
-    shared = {
+    shared: dict[str, Any] = {
         name: {
             key: value for key, value in getattr(first, name).items()
             if all(key in getattr(one, name) and getattr(one, name)[key] == value for one in metadata)

@@ -61,8 +61,8 @@ def _of_run(
     }  # fmt: skip
     if len(str(facts["policy"])) > LONGEST_NAME:
         raise UsageError(
-            f"{run}: records would be called by its data's name, of {len(str(facts['policy']))} letters; expected at most "
-            f"{LONGEST_NAME}. Give a name."
+            f"{run}: records would be called by its data's name, of {len(str(facts['policy']))} letters; expected at "
+            f"most {LONGEST_NAME}. Give a name."
         )
     return Subject(policy=policy, environment=spec_name, facts=facts, config=config)
 
