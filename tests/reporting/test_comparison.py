@@ -185,6 +185,17 @@ def test_settings_that_differ_are_in_the_table(tmp_path):
     assert [float(line["ci95_low"]) for line in lines] == [row["ci95"][0] for row in rows[:3]]
 
 
+def test_a_setting_that_an_older_run_meant_is_no_difference(tmp_path):
+    older, newer = (write_run(tmp_path / name, []) for name in ("older", "newer"))
+    config = json.loads((newer / "config.json").read_text())
+    config["model"] |= {"action_loss": "squared", "timestep_embedding": "learned"}
+    write_json(newer / "config.json", sealed({key: value for key, value in config.items() if key != "checksum"}))
+    for run in (older, newer):  # lines are sealed with their run's configuration
+        write_json_lines(run / "evaluations.jsonl", records(-300.0))
+        (run / "events.jsonl").unlink()
+    assert [row["settings"] for row in build_comparison(read_results([older, newer]))["rows"]] == [{}, {}]
+
+
 def test_seeds_of_several_datasets_name_all_of_them(tmp_path):
     found = [{**one, "dataset": f"data-{seed}"} for seed in (0, 1) for one in records(-300.0, seed=seed)]
     write_json_lines(tmp_path / "seeds.jsonl", found)

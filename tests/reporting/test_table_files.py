@@ -54,6 +54,11 @@ def test_a_table_fits_the_terminal(width):
     assert ("difference" in lines[0]) == (width >= 80)
 
 
+def test_a_name_that_begins_with_a_star_is_no_argument_of_the_row_before():
+    lines = tex_text(HEAD, [("*c", *ROWS[0][1:])], text_columns=1, caption="").splitlines()
+    assert lines[6].startswith("{*}c & ")
+
+
 def test_what_nobody_was_asked_is_no_column():
     head, rows = short_columns(HEAD, [ROWS[0]])
     assert head == ["run", "mean [95%]", "difference [95%]"]

@@ -106,3 +106,23 @@ def test_a_run_that_goes_on_after_numbers_changed_says_so(there, tmp_path, recwa
     else:
         assert f"numerics fewer there, {NUMERICS} here" in said[0]
         assert "by what CHANGELOG.md says under Numerics" in said[0]
+
+
+@pytest.mark.parametrize("lacking", ["optimizers", "small_networks"])
+def test_libraries_that_are_missing_are_said(lacking, tmp_path, monkeypatch, recwarn):
+    """Adam in C adds up otherwise than PyTorch's: a run that goes on without it is another one, by last bits."""
+    data = make_dataset([9, 5])
+
+    def stop(done, *_, **__):
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        facade.train(
+            data, tmp_path / "run", algorithm="mlp", model=small_config("mlp"), training=TRAINING, progress=stop
+        )
+    assert read_json(tmp_path / "run/config.json")["versions"]["kernels"] == "native"
+    monkeypatch.setattr(run_folder, lacking, lambda: None)
+    facade.train(data, tmp_path / "run", algorithm="mlp", model=small_config("mlp"), training=TRAINING)
+    said = [str(one.message) for one in recwarn if "continues otherwise" in str(one.message)]
+    assert "kernels native there, native but for " in said[0]
