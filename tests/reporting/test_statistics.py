@@ -52,8 +52,8 @@ def test_seeds_are_resampled_too():
 def test_matrix_product_equals_the_slow_bootstrap_that_indexes():
     returns = np.random.default_rng(3).normal(size=(4, 7))
     generator = np.random.default_rng(0)
-    seeds = statistics._resampled(4, 50, generator)
-    starts = statistics._resampled(7, 50, generator)
+    seeds = statistics.resampled(4, 50, generator)
+    starts = statistics.resampled(7, 50, generator)
     fast = statistics._weighted_means(returns, seeds, starts)
     slow = [returns[np.repeat(np.arange(4), u)][:, np.repeat(np.arange(7), v)].mean() for u, v in zip(seeds, starts)]
     np.testing.assert_allclose(fast, slow, atol=1e-12)

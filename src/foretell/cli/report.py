@@ -18,12 +18,13 @@ EXPERIMENT = "experiment.json"
 @dataclass(frozen=True, kw_only=True)
 class Report:
     """Make table, figures and a one-file page: of an experiment's folder from what lies in it, or of runs beside each
-    other, each compared with the first from the same start states.
+    other, each compared with the first from the same start states; of runs in several environments, over all of them.
 
     To try it:
       foretell report results/pendulum
       foretell report runs/dt-seeds
       foretell report runs/dt runs/advantage random.jsonl --out comparison
+      foretell report runs/hopper-dt runs/hopper-bc runs/walker-dt runs/walker-bc --out suite
     """
 
     folder: Annotated[tuple[Path, ...], tyro.conf.Positional] = (Path("results/pendulum"),)
@@ -32,10 +33,11 @@ class Report:
     out: Path | None = None
     """Folder of the report. Default: the run's or experiment's own; of several runs it has to be said."""
     environment: str | None = None
-    """Gymnasium id, where runs were evaluated in several environments."""
-    references: tuple[float, float] | None = None
-    """Mean returns of random acting and of an expert, which the normalised score calls 0 and 100. Default: those of the
-    task, where they are known."""
+    """Gymnasium id, where runs were evaluated in several environments and one is meant."""
+    references: tuple[str, ...] | None = None
+    """Mean returns of random acting and of an expert, which the normalised score calls 0 and 100; of several
+    environments each behind its id: Hopper-v5 -20 3234 Walker2d-v5 2 4592. Default: those of the task, where they are
+    known."""
     json: bool = False
     """Print one JSON object and nothing else on stdout."""
 
@@ -69,7 +71,24 @@ class Report:
             out = self.folder[0]
         if out is None:
             raise UsageError("several runs, or a file of records: say where the report goes, with --out.")
-        return write_comparison(self.folder, out, self.environment, self.references)
+        return write_comparison(self.folder, out, self.environment, self._references())
+
+    def _references(self) -> tuple[float, float] | dict[str, tuple[float, float]] | None:
+        if self.references is None:
+            return None
+        words = list(self.references)
+        of_one = len(words) == 2
+        given = [("", *words)] if of_one else list(zip(words[::3], words[1::3], words[2::3], strict=False))
+        try:
+            ends = {name: (float(low), float(high)) for name, low, high in given}
+        except ValueError:
+            ends = {}
+        if not ends or len(ends) * 3 != len(words) + of_one:
+            raise UsageError(
+                f"--references {' '.join(words)}: expected two mean returns, random's and an expert's, or three words "
+                "for each environment: its id and these."
+            )
+        return ends[""] if of_one else ends
 
     def show(self, result: dict[str, Any]) -> str:
         """Show the table, on a terminal in columns that fit it, and say where the page lies."""
@@ -80,10 +99,14 @@ class Report:
 
     def _short_table(self, folder: Path) -> str:
         from foretell.core.files import read_json
-        from foretell.reporting import comparison_text, tables
+        from foretell.reporting import comparison_text, suite_text, tables
         from foretell.reporting.table_files import aligned_table, short_columns
 
         table = read_json(folder / "table.json")
+        if "methods" in table:
+            head, *rows = suite_text.suite_lines(table)
+            lines = aligned_table(head, rows, width=shutil.get_terminal_size().columns, text_columns=len(head) - 1)
+            return f"{lines}\n\n{suite_text.suite_summary(table)}"
         if self._of_experiment() is None:
             head, rows = comparison_text.comparison_columns(table), comparison_text.comparison_cells(table)
             first = comparison_text.left_out_sentence(table["protocol"])

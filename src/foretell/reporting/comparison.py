@@ -29,6 +29,8 @@ ROOT_SEED = 0
 """Of the bootstrap: the same records give the same table."""
 
 Records = Sequence[Mapping[str, Any]]
+References = tuple[float, float] | Mapping[str, tuple[float, float]]
+"""Mean returns of random acting and of an expert; of several environments by their names."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,6 +40,8 @@ class Measured:
     networks: str
     """Whose networks act: a run's, whatever it is asked for and however it acts."""
     label: str
+    policy: str
+    """What the records call it."""
     target: float | None
     algorithm: str
     dataset: str | None
@@ -48,7 +52,7 @@ class Measured:
 def build_comparison(
     results: Sequence[RunResults],
     environment: str | None = None,
-    references: tuple[float, float] | None = None,
+    references: References | None = None,
 ) -> dict[str, Any]:
     """Return `{"protocol": {...}, "rows": [...]}`: a row for each policy and asked return, in the order of `results`.
 
@@ -66,8 +70,14 @@ def build_comparison(
     numbers apart.
     """
     name = _environment_of(results, environment)
-    low, high = _references_of(name, references)
+    low, high = references_of(name, references)
     measured, left_out = measure(results, name)
+    if left_out:
+        kept = len(measured[0].scores.starts)
+        warn_caller(
+            f"only {counted(kept, 'start state')} that all have are compared, of up to {kept + left_out}; `foretell "
+            "evaluate` with the same --episodes for all makes it more."
+        )
     first, apart = measured[0], told_apart(results)
     settings = [apart[place] for place in places(results, name)]
     protocol = {
@@ -123,7 +133,13 @@ def asked_phrase(target: float | None) -> str:
     return "—" if target is None else f"{target:.10g}"
 
 
-def _references_of(environment: str, references: tuple[float, float] | None) -> tuple[float, float] | tuple[None, None]:
+def references_of(environment: str, references: References | None) -> tuple[float, float] | tuple[None, None]:
+    """Return the two mean returns that the score calls 0 and 100 in an environment; None where they are not known.
+
+    Raises `UsageError` for what are no two numbers apart.
+    """
+    if isinstance(references, Mapping):
+        references = references.get(environment)
     if references is not None:
         if not isinstance(references, list | tuple) or len(references) != 2:
             raise UsageError(f"references {references!r}; expected two mean returns, random's and an expert's.")
@@ -137,16 +153,30 @@ def _references_of(environment: str, references: tuple[float, float] | None) -> 
     return (None, None) if task is None else (task.random_score, task.expert_score)
 
 
+def environments_of(results: Sequence[RunResults]) -> list[str]:
+    """Return where the records are of: the one environment that all runs were evaluated in, else every one there is."""
+    found = _names(results)
+    common = [name for name in found if all(is_of(one, name) for one in results)]
+    return common if len(common) == 1 else found  # where all but one are of some alone, that one is meant
+
+
+def is_of(results: RunResults, environment: str) -> bool:
+    """Say whether a run was evaluated in an environment."""
+    return any(record["environment"] == environment for record in results.records)
+
+
+def _names(results: Sequence[RunResults]) -> list[str]:
+    return list(dict.fromkeys(str(record["environment"]) for one in results for record in one.records))
+
+
 def _environment_of(results: Sequence[RunResults], environment: str | None) -> str:
-    found = list(dict.fromkeys(str(record["environment"]) for one in results for record in one.records))
-    if environment is None:  # where all but one are of some alone, that one is meant
-        common = [name for name in found if all(any(r["environment"] == name for r in one.records) for one in results)]
-        if len(common) == 1:
-            return common[0]
-    if environment in found:
-        return environment
+    found = environments_of(results) if environment is None else [environment]
+    if len(found) == 1 and found[0] in _names(results):
+        return found[0]
     asked = "several environments" if environment is None else f"--environment {environment}"
-    raise UsageError(f"{asked}: the records are of {', '.join(found)}; expected one of them with --environment.")
+    raise UsageError(
+        f"{asked}: the records are of {', '.join(_names(results))}; expected one of them with --environment."
+    )
 
 
 def measure(results: Sequence[RunResults], environment: str) -> tuple[list[Measured], int]:
@@ -159,11 +189,6 @@ def measure(results: Sequence[RunResults], environment: str) -> tuple[list[Measu
         raise UsageError(
             "the records share no start state; expected policies that acted from the same ones. Run `foretell "
             "evaluate` for all with the same --root-seed and --episodes."
-        )
-    if len(shared) < longest:
-        warn_caller(
-            f"only {counted(len(shared), 'start state')} that all have are compared, of up to {longest}; `foretell "
-            "evaluate` with the same --episodes for all makes it more."
         )
     order = list(dict.fromkeys(record["start"] for record in groups[0][-1] if record["start"] in shared))
     return [_measured(*group, order) for group in groups], longest - len(shared)
@@ -210,7 +235,7 @@ def _measured(networks: str, label: str, target: float | None, records: Records,
     columns = [scores.starts.index(start) for start in order]
     datasets = dict.fromkeys(record["dataset"] for record in records if record["dataset"] is not None)
     return Measured(
-        networks=networks, label=label, target=target, algorithm=records[0]["algorithm"],
+        networks=networks, label=label, policy=records[0]["policy"], target=target, algorithm=records[0]["algorithm"],
         dataset=", ".join(datasets) or None,
         scores=replace(scores, starts=tuple(order), returns=scores.returns[:, columns]),
     )  # fmt: skip

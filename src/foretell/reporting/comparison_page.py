@@ -11,7 +11,7 @@ from typing import Any
 from foretell.core.system import command_line
 from foretell.core.versions import versions
 from foretell.environments.tasks import TASKS
-from foretell.reporting.comparison import asked_phrase
+from foretell.reporting.comparison import References, asked_phrase
 from foretell.reporting.comparison_text import (
     TEXT_COLUMNS,
     comparison_cells,
@@ -34,10 +34,6 @@ def render_comparison_page(
     left_out = left_out_sentence(table["protocol"])
     banner = banner_html(left_out.replace("`", "")) if left_out else ""
     shown = "\n".join(map(figure_html, figures))
-    settings = "\n".join(
-        details_html(one.label, str(one.path), "evaluation records only" if one.config is None else one.config)
-        for one in results
-    )
     cells = table_html(
         comparison_columns(table), _named_apart(table), text_columns=TEXT_COLUMNS, caption=comparison_sentence(table)
     )
@@ -55,7 +51,15 @@ def render_comparison_page(
 <h2>How this was made</h2>
 {facts_html("how this was made", _facts(results, table, command))}
 <h2>Settings</h2>
-{settings}""",
+{settings_html(results)}""",
+    )
+
+
+def settings_html(results: Sequence[RunResults]) -> str:
+    """Return a box for each run, with its settings inside."""
+    return "\n".join(
+        details_html(one.label, str(one.path), "evaluation records only" if one.config is None else one.config)
+        for one in results
     )
 
 
@@ -80,27 +84,30 @@ def _facts(results: Sequence[RunResults], table: Mapping[str, Any], command: str
     facts = {"command": command, "Foretell": versions()["foretell"], "acting": "; ".join(acting)}
     facts["intervals"] = f"{protocol['bootstrap_samples']:,} resamples, root seed {protocol['root_seed']}"
     if protocol["random_score"] is not None:
-        facts["normalised score"] = _source_of_scores(protocol)
+        facts["normalised score"] = source_of_scores(
+            protocol["environment"], protocol["random_score"], protocol["expert_score"]
+        )
     return {name: fact for name, fact in facts.items() if fact}
 
 
-def _source_of_scores(protocol: Mapping[str, Any]) -> str:
-    low, high = protocol["random_score"], protocol["expert_score"]
-    task = TASKS.get(protocol["environment"])
+def source_of_scores(environment: str, low: float, high: float) -> str:
+    """Return the ends of an environment's score, and where they come from."""
+    task = TASKS.get(environment)
     given = task is None or (task.random_score, task.expert_score) != (low, high)
     source = "given by --references" if given else task.source
     return f"random {low:.10g} is 0, expert {high:.10g} is 100; {source}"
 
 
-def report_command(
-    runs: Sequence[Path], out: Path, environment: str | None, references: tuple[float, float] | None
-) -> str:
+def report_command(runs: Sequence[Path], out: Path, environment: str | None, references: References | None) -> str:
     """Return the command that makes the report of these."""
     words = ["foretell", "report", *map(str, runs)]
     if list(runs) != [out]:
         words += ["--out", str(out)]
     if environment is not None:
         words += ["--environment", environment]
-    if references is not None:
-        words += ["--references", *(str(float(one)) for one in references)]
+    if references:
+        by_name = references.items() if isinstance(references, Mapping) else [(None, references)]
+        words.append("--references")
+        for name, ends in by_name:
+            words += [*([name] if name else []), *(str(float(one)) for one in ends)]
     return command_line(words)

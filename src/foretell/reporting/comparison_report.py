@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,15 @@ from foretell.core.errors import CheckpointError, UsageError
 from foretell.core.files import read_json, write_json, write_text
 from foretell.core.settings import path_of
 from foretell.reporting.asked import Support, asked_achieved, draw_asked
-from foretell.reporting.comparison import ROOT_SEED, build_comparison, places, shared_starts
+from foretell.reporting.comparison import (
+    ROOT_SEED,
+    References,
+    build_comparison,
+    environments_of,
+    is_of,
+    places,
+    shared_starts,
+)
 from foretell.reporting.comparison_figures import draw_curves, draw_returns
 from foretell.reporting.comparison_page import render_comparison_page, report_command
 from foretell.reporting.comparison_text import (
@@ -25,9 +33,10 @@ from foretell.reporting.figures import DrawnFigure
 from foretell.reporting.run_results import RunResults, read_results
 from foretell.reporting.statistics import FIGURE_BOOTSTRAP_SAMPLES
 from foretell.reporting.style import FIGURES, color_of
+from foretell.reporting.suite_report import folders_of, write_suite
 from foretell.reporting.table_files import write_tables
 
-OWN_FIGURE = r"(returns|learning|asked-[A-Za-z0-9._-]+)\.(svg|png)"
+OWN_FIGURE = r"(returns|learning|scores|asked-[A-Za-z0-9._-]+)\.(svg|png)"
 """What figures of a comparison are called: nothing else is removed."""
 
 
@@ -35,15 +44,18 @@ def write_comparison(
     runs: Iterable[str | Path] | str | Path,
     out: str | Path,
     environment: str | None = None,
-    references: tuple[float, float] | None = None,
+    references: References | None = None,
 ) -> list[Path]:
     """Write `table.json`, `.md`, `.csv` and `.tex`, `figures/` and `report.html` of runs beside each other; return
     their paths.
 
     `runs` are run folders, folders of several seeds, and files of evaluation records (`.jsonl`), all evaluated; the
     first is what the others are compared with (`comparison.build_comparison`). `environment` says which one where the
-    records are of several. `references` are mean returns of random acting and of an expert, which the normalised score
-    calls 0 and 100; default: those of `environments.tasks`. The same inputs give the same bytes. Figures that an
+    records are of several. Without it, and where there is no single one that all were evaluated in, the table is over
+    all tasks (`suite.build_suite`), and each environment has its report in a folder of its own inside `out`.
+    `references` are mean returns of random acting and of an expert, which the normalised score
+    calls 0 and 100, of several environments by their names (`{"Hopper-v5": (-20.0, 3234.0)}`); default: those of
+    `environments.tasks`. The same inputs give the same bytes. Figures that an
     earlier report left in `out`, and that this one has not, are removed: `table.json` names them.
 
     Raises `UsageError` where `runs` is empty, one of them is none, or they cannot be compared, `CheckpointError` where
@@ -59,6 +71,31 @@ def write_comparison(
     results = read_results(given)
     if (folder / "experiment.json").exists():
         raise UsageError(f"{folder}: holds an experiment's own report; choose another --out.")
+    environments = environments_of(results) if environment is None else [environment]
+    command = report_command(given, folder, environment, references)
+    if len(environments) == 1:
+        return _write_one(results, folder, environments[0], references, command)
+    if references is not None and not isinstance(references, Mapping):
+        raise UsageError(
+            f"references of one environment: the records are of {', '.join(environments)}; expected the two mean "
+            "returns by each environment's name."
+        )
+    before = _figures_of(folder)
+    files = write_suite(results, folder, references, command)
+    _remove(folder, before, files)
+    for name, within in folders_of(environments).items():
+        own = [one for one in results if is_of(one, name)]
+        ends = (references or {}).get(name)
+        command = report_command([one.path for one in own], folder / within, name, ends)
+        files += _write_one(own, folder / within, name, ends, command)
+    return files
+
+
+def _write_one(
+    results: Sequence[RunResults], folder: Path, environment: str, references: References | None, command: str
+) -> list[Path]:
+    """Write the report of one environment; return its paths, the table first."""
+    before = _figures_of(folder)
     table = build_comparison(results, environment, references)
     name = table["protocol"]["environment"]
     figures = [draw_returns(folder / FIGURES / "returns", table, places(results, name))]
@@ -69,27 +106,29 @@ def write_comparison(
         figures += _draw_asked(one, name, shared, folder / FIGURES, number)
     outputs = [folder / file for file in ("table.json", "table.md", "report.html")]
     paths = [path for figure in figures for path in figure.paths]
-    before = _figures_of(outputs[0])
     write_json(outputs[0], {**table, FIGURES: sorted(path.name for path in paths)})
     write_text(outputs[1], render_comparison(table))
-    command = report_command(given, folder, environment, references)
     write_text(outputs[2], render_comparison_page(results, table, figures, command))
     outputs += write_tables(
         folder, table, comparison_columns(table), comparison_cells(table), text_columns=TEXT_COLUMNS,
         caption=comparison_sentence(table),
     )  # fmt: skip
-    for name in before - {path.name for path in paths}:
-        (folder / FIGURES / name).unlink(missing_ok=True)
+    _remove(folder, before, paths)
     return [*outputs, *paths]
 
 
-def _figures_of(table: Path) -> set[str]:
+def _figures_of(folder: Path) -> set[str]:
     """Return the names of the figures that an earlier report left beside its table, none where there was no such."""
     try:
-        names = read_json(table)[FIGURES]
+        names = read_json(folder / "table.json")[FIGURES]
         return {name for name in names if re.fullmatch(OWN_FIGURE, name)}
     except (CheckpointError, KeyError, TypeError):  # somebody else's, or an older version's
         return set()
+
+
+def _remove(folder: Path, figures: set[str], but: Iterable[Path]) -> None:
+    for name in figures - {path.name for path in but}:
+        (folder / FIGURES / name).unlink(missing_ok=True)
 
 
 def _draw_asked(

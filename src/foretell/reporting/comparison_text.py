@@ -50,7 +50,7 @@ def _cells(row: Row, digits: int, *, first: bool, alone: bool) -> list[str]:
     cells = [row["label"], row["algorithm"], row["dataset"] or "—", asked_phrase(row["target_return"])]
     low, high = row["ci95"]
     interval = f" [{written(digits, low, high)}, {written(digits, high, low)}]"
-    cells.append(mean_text(row, digits) + ("" if _is_one_episode(row) else interval))
+    cells.append(mean_text(row, digits) + ("" if is_one_episode(row) else interval))
     if not alone:
         cells.append("0" if first else _difference(row))
     cells.append(written(digits, row["iqm"], *row["ci95"]))
@@ -64,14 +64,14 @@ def _difference(row: Row) -> str:
     digits = decimals_of(value, low, high)
     mean = written(digits, value, low, high, sign="+")
     interval = f" [{written(digits, low, high, sign='+')}, {written(digits, high, low, sign='+')}]"
-    return mean + ("" if _is_one_episode(row) else interval)
+    return mean + ("" if is_one_episode(row) else interval)
 
 
 def _seeds(row: Row) -> int:
     return max(1, len(row["training_seeds"]))
 
 
-def _is_one_episode(row: Row) -> bool:
+def is_one_episode(row: Row) -> bool:
     """Say whether there is no interval."""
     return _seeds(row) == row["episodes"] == 1
 
@@ -81,7 +81,7 @@ def summary_sentence(table: Mapping[str, Any]) -> str:
     first, *others = table["rows"]
     if not others:
         digits = mean_decimals([first])
-        over = "in one episode" if _is_one_episode(first) else (
+        over = "in one episode" if is_one_episode(first) else (
             f"on average [{written(digits, first['ci95'][0], first['ci95'][1])} to "
             f"{written(digits, first['ci95'][1], first['ci95'][0])}]"
         )  # fmt: skip
@@ -102,23 +102,24 @@ def _comparing_sentence(row: Row, protocol: Mapping[str, Any]) -> str:
     if value == low == high == 0:
         return f"{_name(row)} earned what {protocol['against']} earned."
     digits = decimals_of(value, low, high)
-    said = f"{_name(row)} earned {_more_or_less(digits, value)} than {protocol['against']}"
-    if _is_one_episode(row):
+    said = f"{_name(row)} earned {more_or_less(digits, value)} than {protocol['against']}"
+    if is_one_episode(row):
         return f"{said}, in one episode."
-    interval = f"[{_more_or_less(digits, low)}, {_more_or_less(digits, high)}]"
+    interval = f"[{more_or_less(digits, low)}, {more_or_less(digits, high)}]"
     apart = _is_above(row) or _is_below(row)
     return f"{said} {interval}" + ("." if apart else f": not told apart by {counted(row['episodes'], 'start state')}.")
 
 
 def _is_above(row: Row) -> bool:
-    return not _is_one_episode(row) and row["difference_ci95"][0] > 0
+    return not is_one_episode(row) and row["difference_ci95"][0] > 0
 
 
 def _is_below(row: Row) -> bool:
-    return not _is_one_episode(row) and row["difference_ci95"][1] < 0
+    return not is_one_episode(row) and row["difference_ci95"][1] < 0
 
 
-def _more_or_less(digits: int, value: float) -> str:
+def more_or_less(digits: int, value: float) -> str:
+    """Return by how much something is more, or less."""
     return f"{written(digits, abs(value))} {'less' if value < 0 else 'more'}"
 
 

@@ -46,9 +46,9 @@ def estimate_mean(
     Estimate(value=-150.0, low=-150.0, high=-150.0)
     """
     returns = _checked(returns, "returns")
-    of_seeds = _resampled(returns.shape[0], samples, generator)
-    of_starts = _resampled(returns.shape[1], samples, generator)
-    return _estimate(returns.mean(), _weighted_means(returns, of_seeds, of_starts), np.abs(returns).max())
+    of_seeds = resampled(returns.shape[0], samples, generator)
+    of_starts = resampled(returns.shape[1], samples, generator)
+    return estimate_of(returns.mean(), _weighted_means(returns, of_seeds, of_starts), np.abs(returns).max())
 
 
 def estimate_difference(
@@ -76,14 +76,14 @@ def estimate_difference(
         )
     if same_seeds and len(returns) != len(reference):
         raise UsageError(f"returns has {len(returns)} seeds, reference has {len(reference)}; expected the same ones.")
-    of_starts = _resampled(returns.shape[1], samples, generator)
-    of_seeds = _resampled(returns.shape[0], samples, generator)
+    of_starts = resampled(returns.shape[1], samples, generator)
+    of_seeds = resampled(returns.shape[0], samples, generator)
     ours = _weighted_means(returns, of_seeds, of_starts)
     if not same_seeds:
-        of_seeds = _resampled(reference.shape[0], samples, generator)
+        of_seeds = resampled(reference.shape[0], samples, generator)
     theirs = _weighted_means(reference, of_seeds, of_starts)
     largest = max(np.abs(returns).max(), np.abs(reference).max())
-    return _estimate(returns.mean() - reference.mean(), ours - theirs, largest)
+    return estimate_of(returns.mean() - reference.mean(), ours - theirs, largest)
 
 
 def interquartile_mean(values: Float[np.ndarray, " runs"]) -> float:
@@ -137,7 +137,7 @@ def _ranks(values: np.ndarray) -> np.ndarray:
     return (below + through - 1) / 2
 
 
-def _resampled(count: int, samples: int, generator: np.random.Generator) -> np.ndarray:
+def resampled(count: int, samples: int, generator: np.random.Generator) -> np.ndarray:
     """Return `(samples, count)` whole numbers: how often each of `count` things was drawn, of `count` draws a row.
 
     Draws that are counted are multinomial, in a third of the time.
@@ -165,14 +165,14 @@ def _blocks(samples: int, count: int) -> list[slice]:
     return [slice(first, first + rows) for first in range(0, samples, rows)]
 
 
-def _estimate(value: float, resampled: np.ndarray, largest: float) -> Estimate:
+def estimate_of(value: float, resamples: np.ndarray, largest: float) -> Estimate:
     """Return an estimate, rounded far below what is printed, but above the last bits of the `largest` number in it.
 
     Those of a matrix product differ between machines.
     """
     tail = (1 - LEVEL) / 2
     digits = 9 if largest == 0 else max(9, 11 - math.floor(math.log10(largest)))
-    low, high = (round(float(end), digits) for end in np.quantile(resampled, [tail, 1 - tail]))
+    low, high = (round(float(end), digits) for end in np.quantile(resamples, [tail, 1 - tail]))
     return Estimate(value=round(float(value), digits), low=low, high=high)
 
 

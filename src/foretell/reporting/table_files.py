@@ -56,7 +56,7 @@ def _columns(row: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, An
         if isinstance(value, Mapping):
             yield from _columns(value, f"{before}{key}.")
         elif key.endswith("ci95"):
-            yield from zip((f"{before}{key}_low", f"{before}{key}_high"), value, strict=True)
+            yield from zip((f"{before}{key}_low", f"{before}{key}_high"), value or (None, None), strict=True)
         else:
             yield before + key, " ".join(map(str, value)) if isinstance(value, list | tuple) else value
 
