@@ -47,7 +47,12 @@ def registered():
         ("Moved-v2", r"\(The v2 and v3 of it have been moved to another project\.\)\. Use Moved-v10, the newest"),
         ("Moved-v9", "Use Moved-v10, the newest version of it that is registered"),
         ("Moved-v10", r"pip install simulator`\)\. It is registered; install what it needs\.$"),
-        ("Needs-v0", "does not start without arguments; register it with those that it needs"),
+        (
+            "Needs-v0",
+            r"without arguments; give those that it needs behind the id \(Needs-v0,KEY=VALUE\), or register it",
+        ),
+        ("Needs-v0,size=3", r"\(AssertionError\)\.$"),
+        ("Needs-v0,width=3", "unexpected keyword"),
         ("MovedFar-v11", "It is registered; install the module that it is made by"),
         ("Silent-v0", r"cannot be made \(ImportError\)"),
     ],

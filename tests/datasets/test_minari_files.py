@@ -196,23 +196,33 @@ def test_our_part_of_the_metadata_is_plain_json(dataset, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("made", "words"),
+    ("made", "name"),
     [
-        ({"g": 2.0}, "g=2.0"),
-        ({"max_episode_steps": 50}, "max_episode_steps=50"),
-        ({}, None),
-        ({"render_mode": "rgb_array"}, None),  # changes no number
+        ({"g": 2.0}, "Pendulum-v1,g=2.0"),
+        ({"max_episode_steps": 50}, "Pendulum-v1,max_episode_steps=50"),
+        ({}, "Pendulum-v1"),
+        ({"render_mode": "rgb_array"}, "Pendulum-v1"),  # changes no number
     ],
 )
-def test_an_id_is_named_where_it_stands_for_what_was_recorded_in(made, words):
+def test_the_name_stands_for_what_was_recorded_in(made, name):
     env = gymnasium.make("Pendulum-v1", **made)
     minari.create_dataset_from_buffers(
         "own/made-v0", [_buffer(2, observations=np.zeros((3, 3), np.float32))], env=env
     )  # fmt: skip
     dataset = read_minari("own/made-v0")
-    assert dataset.metadata.environment == (None if words else "Pendulum-v1")
-    told = [note for note in dataset.notes if "no environment is named" in note]
-    assert [words in note for note in told] == ([True] if words else [])
+    assert dataset.metadata.environment == name
+    assert [note for note in dataset.notes if "recorded in" in note] == (
+        [f"recorded in Pendulum-v1 with {name.partition(',')[2]}, which is called {name}."] if "," in name else []
+    )
+
+
+def test_an_environment_with_keywords_is_written_and_read(dataset):
+    """With ours beside it, and by Minari's own description of it alone."""
+    name = "Pendulum-v1,g=9.5,max_episode_steps=200"
+    write_minari(replace(dataset, metadata=replace(dataset.metadata, environment=name)), "own/keywords-v0")
+    assert read_minari("own/keywords-v0").metadata.environment == name
+    env_spec = minari.load_dataset("own/keywords-v0").spec.env_spec
+    assert (env_spec.id, env_spec.kwargs["g"]) == ("Pendulum-v1", 9.5)
 
 
 class _OfClass(PendulumEnv):

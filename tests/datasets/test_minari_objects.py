@@ -145,9 +145,16 @@ def test_data_name_the_id_that_is_made_as_they_were(registered):
     assert dataset.notes == ("recorded in Alike-v0 with hard=True, which is registered as AlikeHard-v0.",)
     gymnasium.registry.pop("AlikeHard-v0")
     dataset = read_minari("own/hard-v0")
+    assert dataset.metadata.environment == "Alike-v0,hard=true"
+    assert dataset.notes == ("recorded in Alike-v0 with hard=True, which is called Alike-v0,hard=true.",)
+    _register("AlikeHard-v0")  # for the fixture to take away
+
+
+def test_what_no_name_says_is_not_named(registered):
+    _recorded("own/path-v0", env=gymnasium.make("Alike-v0", size="a/path"))
+    dataset = read_minari("own/path-v0")
     assert dataset.metadata.environment is None
     assert "no environment is named. Register one that is made so" in dataset.notes[0]
-    _register("AlikeHard-v0")  # for the fixture to take away
 
 
 def test_it_is_trained_on_as_a_name_is(registered):

@@ -13,13 +13,15 @@ from typing import Any
 
 from foretell.core.errors import UsageError
 from foretell.core.system import command_line, with_variable
+from foretell.environments.keywords import canonical
 
 MODULES = "FORETELL_MODULES"
 """Environment variable: modules to import, with commas between them. Workers find it in theirs."""
 
 
 def with_own_environments(verb: Any) -> Any:
-    """Import what `FORETELL_MODULES` and the verb's environment name; return the verb with the bare id.
+    """Import what `FORETELL_MODULES` and the verb's environment name; return the verb with the id alone, and its
+    keywords in one order (`environments.keywords`).
 
     Raises `UsageError` where a module cannot be imported.
     """
@@ -30,10 +32,9 @@ def with_own_environments(verb: Any) -> Any:
     wanted = [one.strip() for one in os.environ.get(MODULES, "").split(",") if one.strip()] + [module] * bool(colon)
     for one in dict.fromkeys(wanted):
         _import(one)
-    if not colon:
-        return verb
-    os.environ[MODULES] = ",".join(dict.fromkeys(wanted))
-    return replace(verb, environment=name)
+    if colon:
+        os.environ[MODULES] = ",".join(dict.fromkeys(wanted))
+    return replace(verb, environment=canonical(name)) if typed else verb
 
 
 def to_paste(*words: str) -> str:

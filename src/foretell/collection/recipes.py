@@ -44,7 +44,7 @@ def collect_random(
         check_callable(observation_transform=observation_transform)
     spec = environment_spec(environment)
     metadata = DatasetMetadata(
-        environment=environment, algorithm="random", seed=seed, versions=versions(),
+        environment=spec.name, algorithm="random", seed=seed, versions=versions(),
         description="Actions drawn uniformly from everything that the environment accepts.",
         hyperparameters=_of_num_envs(num_envs),
     )  # fmt: skip

@@ -24,9 +24,10 @@ from foretell.datasets.dataset import Dataset, DatasetMetadata
 from foretell.datasets.findings import inside
 from foretell.datasets.fingerprint import unchanged
 from foretell.datasets.minari_episodes import Notes, episode_columns
-from foretell.datasets.recorded_environment import changes_of_environment, registered_alike
+from foretell.datasets.recorded_environment import changes_of_environment, registered_alike, with_keywords
 from foretell.environments.action_flattening import ActionParts, parts_or_none
 from foretell.environments.flattening import described
+from foretell.environments.keywords import parsed
 
 if TYPE_CHECKING:
     from minari import MinariDataset
@@ -111,6 +112,8 @@ def _environment_of(spec: Any) -> tuple[str | None, tuple[str, ...]]:
     made = f"recorded in {spec.id} with {', '.join(changes)}"
     if (same := registered_alike(spec)) is not None:
         return same, (f"{made}, which is registered as {same}.",)
+    if (same := with_keywords(spec)) is not None:
+        return same, (f"{made}, which is called {same}.",)
     return None, (
         f"{made}, which that id does not stand for: no environment is named. Register one that is made so, and give it "
         "with --environment.",
@@ -214,15 +217,16 @@ def _spaces(dataset: Dataset) -> dict[str, Any]:
     if environment is None or ":" in environment:
         return found
     try:
-        env = gymnasium.make(environment)
-    except (gymnasium.error.Error, ImportError, TypeError, ValueError):  # it is not here, or needs arguments
+        registered, keywords = parsed(environment)
+        env = gymnasium.make(registered, **keywords)
+    except (gymnasium.error.Error, UsageError, ImportError, TypeError, ValueError):  # not here, or needs arguments
         return found
     env.close()
     parts = parts_or_none(env.action_space)
     if parts is None or parts.hold(dataset.num_actions, dataset.action_dim):
         found["action_space"] = env.action_space
     if env.spec is not None and isinstance(env.spec.entry_point, str):  # Minari cannot store an environment's class
-        found["env"] = environment
+        found["env"] = env.spec if keywords else environment
     if env.observation_space.shape == dataset.observation_shape and env.observation_space.dtype == kind:
         found["observation_space"] = env.observation_space
     return found

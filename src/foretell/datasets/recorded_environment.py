@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from typing import Any
 
 from foretell.datasets.dataset import Dataset
+from foretell.environments.instead import LOOKS, maker_defaults
+from foretell.environments.keywords import named
 from foretell.environments.making import EnvironmentSpec
 
 HARMLESS = (
@@ -19,8 +20,6 @@ HARMLESS = (
     "FlattenedActions",
 )
 """Wrappers that change neither observations nor rewards nor when an episode ends; the last two are done anyway."""
-LOOKS = ("render_mode",)
-"""Keywords that change what is to be seen of it, and nothing else."""
 _NOTHING = object()
 
 
@@ -54,15 +53,32 @@ def registered_alike(spec: Any) -> str | None:
     return None
 
 
+def with_keywords(spec: Any) -> str | None:
+    """Return the name that says with which keywords a recording's environment was made; None where none does."""
+    import gymnasium
+
+    registered = gymnasium.registry[spec.id]
+    return None if _wrappers(spec) else named(spec.id, _given(spec, registered))
+
+
 def _changes(spec: Any, registered: Any) -> tuple[str, ...]:
+    given = _given(spec, registered)
+    return (*(f"{name}={value!r:.60}" for name, value in given.items()), *_wrappers(spec))
+
+
+def _wrappers(spec: Any) -> list[str]:
+    return [f"the wrapper {one.name}" for one in spec.additional_wrappers if one.name not in HARMLESS]
+
+
+def _given(spec: Any, registered: Any) -> dict[str, Any]:
+    """Return the keywords that are others than those that the id stands for."""
     there, here = _stored(spec.kwargs), _stored(registered.kwargs)
     given = {name: value for name, value in there.items() if name not in LOOKS and here.get(name, _NOTHING) != value}
     usual = _defaults(registered) if given else {}
     given = {name: value for name, value in given.items() if name in here or usual.get(name, _NOTHING) != value}
     if spec.max_episode_steps != registered.max_episode_steps:
         given["max_episode_steps"] = spec.max_episode_steps
-    wrappers = [f"the wrapper {one.name}" for one in spec.additional_wrappers if one.name not in HARMLESS]
-    return (*(f"{name}={value!r:.60}" for name, value in given.items()), *wrappers)
+    return given
 
 
 def _stored(values: dict[str, Any]) -> dict[str, Any]:
@@ -71,17 +87,7 @@ def _stored(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _defaults(registered: Any) -> dict[str, Any]:
-    """Return what the environment's keywords are where nobody says; nothing where it cannot be loaded here."""
-    from gymnasium.envs.registration import load_env_creator
-    from gymnasium.error import Error
-
-    entry = registered.entry_point
-    try:
-        maker = load_env_creator(entry) if isinstance(entry, str) else entry
-        parameters = inspect.signature(maker).parameters.values()
-        return _stored({one.name: one.default for one in parameters if one.default is not inspect.Parameter.empty})
-    except (Error, ImportError, AttributeError, TypeError, ValueError):
-        return {}
+    return _stored(maker_defaults(registered))
 
 
 def spec_of_data(data: Dataset) -> EnvironmentSpec:

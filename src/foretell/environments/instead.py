@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
+from collections.abc import Collection
+from typing import Any
 
 import gymnasium
+from gymnasium.envs.registration import load_env_creator
+
+LOOKS = ("render_mode",)
+"""Keywords that change what is to be seen of an environment, and nothing else."""
 
 
-def instead_of(name: str, error: Exception) -> str:
-    """Return what to do about an environment that Gymnasium could not make."""
+def instead_of(name: str, error: Exception, keywords: Collection[str]) -> str:
+    """Return what to do about an environment that Gymnasium could not make, by its id and with these keywords."""
     if name not in gymnasium.registry:
         close = [known for known in gymnasium.registry if known.lower().startswith(name.lower()[:6])][:5]
         own = (
@@ -22,17 +29,34 @@ def instead_of(name: str, error: Exception) -> str:
     newer = sorted((one.version, known) for known, one in gymnasium.registry.items()
                    if (one.namespace, one.name) == (spec.namespace, spec.name)
                    and (one.version or 0) > (spec.version or 0))  # fmt: skip
-    if newer and not isinstance(error, TypeError):
+    if newer and not keywords and not isinstance(error, TypeError):
         newest = newer[-1][1]
         nearest = next((known for _, known in newer if _can_be_made(known)), newest)
         nearer = f"; {nearest} is nearer to it" if nearest != newest else ""
         return f" Use {newest}, the newest version of it that is registered{nearer}."
     if isinstance(error, ImportError):
         return " It is registered; install the module that it is made by."
+    if keywords:
+        takes = [one for one in maker_defaults(spec) if one not in LOOKS]
+        return f" It takes {', '.join(takes)}." if takes else ""
     return (
-        " It is registered, but does not start without arguments; register it with those that it needs (kwargs of "
-        "gymnasium.register)."
+        " It is registered, but does not start without arguments; give those that it needs behind the id "
+        f"({name},KEY=VALUE), or register it with them (kwargs of gymnasium.register)."
     )
+
+
+def maker_defaults(registered: Any) -> dict[str, Any]:
+    """Return what an environment's keywords are where nobody says; nothing where it cannot be loaded here.
+
+    `registered` is Gymnasium's `EnvSpec` of it.
+    """
+    entry = registered.entry_point
+    try:
+        maker = load_env_creator(entry) if isinstance(entry, str) else entry
+        parameters = inspect.signature(maker).parameters.values()
+        return {one.name: one.default for one in parameters if one.default is not inspect.Parameter.empty}
+    except (gymnasium.error.Error, ImportError, AttributeError, TypeError, ValueError):
+        return {}
 
 
 def _can_be_made(name: str) -> bool:

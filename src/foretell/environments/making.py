@@ -16,7 +16,11 @@ from foretell.core.warning import warn_caller
 from foretell.environments.action_flattening import UNBOUNDED, FlattenedActions, is_flat
 from foretell.environments.flattening import FlattenedObservations, is_array
 from foretell.environments.instead import instead_of
+from foretell.environments.keywords import canonical, parsed
 from foretell.environments.pendulum import BatchedPendulum
+
+CANNOT = (gymnasium.error.Error, ImportError, TypeError, ValueError)
+"""What is raised where an environment cannot be made; of wrong keywords it may be anything."""
 
 
 class Environments(Protocol):
@@ -61,24 +65,29 @@ class EnvironmentSpec:
 
 def make_environment(name: str) -> gymnasium.Env:
     """Make one Gymnasium environment, whose observations are one array (`environments.flattening`), and whose actions
-    are one choice or a row of numbers (`environments.action_flattening`).
+    are one choice or a row of numbers (`environments.action_flattening`). Keywords that it is made with stand behind
+    the id (`environments.keywords`).
 
     Raises `UsageError` where the name is unknown, or where observations or actions cannot be made that. A name with a
     module before a colon is refused: Gymnasium would import that module, and a name may come from a stranger's file.
     """
-    if not isinstance(name, str):
-        raise UsageError(f"environment is {name!r}; expected the id that it is registered by, such as 'Pendulum-v1'.")
-    if ":" in name:
+    registered, keywords = parsed(name)
+    if ":" in registered:
         module, _, known = name.partition(":")
         raise UsageError(
             f"environment {name!r} names a module to import; expected a registered id such as Pendulum-v1. Import "
             f"{module} first, then {known} is one; on the command line --environment imports what it names."
         )
     try:
-        env = gymnasium.make(name)
-    except (gymnasium.error.Error, ImportError, TypeError, ValueError) as error:
+        env = gymnasium.make(registered, **keywords)
+    except Exception as error:
+        if not keywords and not isinstance(error, CANNOT):  # a mistake of the environment's own
+            raise
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise UsageError(f"environment {name!r} cannot be made ({reason}).{instead_of(name, error)}") from None
+        if isinstance(error, LookupError):  # whose words are the key alone
+            reason = f"{type(error).__name__}: {reason}"
+        advice = instead_of(registered, error, keywords)
+        raise UsageError(f"environment {name!r} cannot be made ({reason}).{advice}") from None
     try:
         if not is_array(env.observation_space):
             env = FlattenedObservations(env)
@@ -89,8 +98,9 @@ def make_environment(name: str) -> gymnasium.Env:
 
 
 def environment_spec(name: str) -> EnvironmentSpec:
-    """Ask Gymnasium for shapes, action range and time limit of `name`. Raises `UsageError` for unusable spaces."""
-    env = make_environment(name)
+    """Ask Gymnasium for shapes, action range and time limit of `name`, which becomes the one of its names that files
+    have (`keywords.canonical`). Raises `UsageError` for unusable spaces."""
+    env, name = make_environment(name), canonical(name)
     try:
         observations, actions = env.observation_space, env.action_space
         assert isinstance(observations, spaces.Box)  # make_environment has seen to it

@@ -150,7 +150,8 @@ def _named(name: str, environment: str | None, root_seed: int) -> tuple[Policy, 
     if environment is None:
         raise UsageError(f"the policy {name} needs --environment, for example --environment Pendulum-v1.")
     if name == "random":
-        return UniformPolicy(environment_spec(environment), root_seed), environment
+        spec = environment_spec(environment)
+        return UniformPolicy(spec, root_seed), spec.name
     if environment != "Pendulum-v1":
         raise UsageError(f"the optimum is known for Pendulum-v1 alone; found --environment {environment}.")
     from foretell.agents.pendulum_optimum import OptimumPolicy, pendulum_optimum
