@@ -46,7 +46,7 @@ class Collect:
     out: Path
     """File to write, .hdf5; an existing one is kept if it is the same recording, and refused if not."""
     environment: str | None = None
-    """Gymnasium id. Default: the agent's, or Pendulum-v1."""
+    """Gymnasium id, keywords behind it (FrozenLake-v1,is_slippery=false). Default: the agent's, or Pendulum-v1."""
     steps: int | None = None
     """Timesteps to record. Default: 1,000,000 (random), 200,000 (sac-agent, imagined), all (sac-replay)."""
     keep: Literal["last", "first"] = "last"

@@ -85,7 +85,8 @@ class Train:
     """Finished run of the same network whose weights to begin with, to train it further or on other data; its units
     stay. Of a folder of several seeds it is the run of the same seed. Default: drawn."""
     environment: str | None = None
-    """Gymnasium id. Default: the one that the dataset names; Pendulum-v1 for SAC."""
+    """Gymnasium id, keywords behind it (Pendulum-v1,g=3). Default: the one that the dataset names; Pendulum-v1 for
+    SAC."""
     horizon: int | None = None
     """Time limit in timesteps, for files that do not say where episodes end."""
     ends_at: str | None = None
