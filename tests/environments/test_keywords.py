@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import foretell
 from foretell.core.errors import UsageError
+from foretell.datasets.boundaries import time_limit
 from foretell.environments.keywords import canonical, named, parsed
 from foretell.environments.making import environment_spec, make_environment
 
@@ -119,3 +120,15 @@ def test_pendulum_with_keywords_is_not_the_array_of_pendulum():
         rewards = [env.step([0.0])[1] for _ in range(200)]
         assert record["return"] == pytest.approx(sum(rewards), rel=1e-5)
         assert record["environment"] == "Pendulum-v1,g=0"
+
+
+@pytest.mark.parametrize(
+    ("name", "limit"),
+    [
+        ("Pendulum-v1", 200), ("Pendulum-v1,g=3", 200), ("Pendulum-v1,max_episode_steps=50", 50),
+        ("Pendulum-v1,max_episode_steps=null", 200), ("Pendulum-v1,in a hurry", None),
+        ("Nope-v0,max_episode_steps=5", None), ("os:Pendulum-v1,max_episode_steps=5", None), (None, None),
+    ],
+)  # fmt: skip
+def test_episodes_of_files_without_ends_are_cut_at_the_limit_of_the_name(name, limit):
+    assert time_limit(name) == limit

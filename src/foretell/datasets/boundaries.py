@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Int64
 
-from foretell.core.errors import DatasetError
+from foretell.core.errors import DatasetError, UsageError
 from foretell.datasets.fingerprint import BLOCK_ROWS
+from foretell.environments.keywords import parsed
 
 SPOT_CHECKS = 1000
 """Stored episode ends compared with the flags on opening; all of them are compared by the doctor."""
@@ -53,7 +54,7 @@ def truncations_at_horizon(terminations: np.ndarray, horizon: int) -> Bool[np.nd
 
 
 def time_limit(environment: str | None) -> int | None:
-    """Return Gymnasium's time limit of a registered environment, None where it is not known.
+    """Return the time limit of a registered environment, or that among its keywords; None where it is not known.
 
     A name with a module before a colon is not looked up: Gymnasium would import that module.
     """
@@ -61,5 +62,12 @@ def time_limit(environment: str | None) -> int | None:
         return None
     import gymnasium  # late: few files need it
 
-    spec = gymnasium.registry.get(environment)
-    return spec.max_episode_steps if spec else None
+    try:
+        known, keywords = parsed(environment)
+    except UsageError:  # somebody's own words
+        return None
+    spec = gymnasium.registry.get(known)
+    if spec is None:
+        return None
+    given = keywords.get("max_episode_steps")
+    return given if isinstance(given, int) and given > 0 else spec.max_episode_steps

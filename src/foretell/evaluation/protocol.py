@@ -129,13 +129,13 @@ def _episodes(
             warn_caller(
                 f"{environment} has no time limit, and {int(running.sum())} of {count} episodes had not ended after "
                 f"{able:,} timesteps, which is as long as the policy was trained for: their returns are those up to "
-                "there. Register it with max_episode_steps, and train with it."
+                f"there. Train and evaluate it as {environment},max_episode_steps=N."
             )
             break
         if timestep == limit:
             raise UsageError(
                 f"{environment} has no time limit, and {int(running.sum())} of {count} episodes have not ended after "
-                f"{limit:,} timesteps. Register it with max_episode_steps."
+                f"{limit:,} timesteps. Name a limit: {environment},max_episode_steps=N."
             )
         actions = _checked(policy.act(observations), shape, spec.num_actions)
         observations, rewards, terminations, truncations = environments.step(actions)

@@ -71,7 +71,7 @@ def warn_of_endless_episodes(spec: EnvironmentSpec) -> None:
     if spec.horizon is None:
         warn_caller(
             f"{spec.name} has no time limit: a validation episode that does not end by itself is an error after "
-            f"{NO_HORIZON_LIMIT:,} timesteps. Register it with max_episode_steps, or leave validation out "
+            f"{NO_HORIZON_LIMIT:,} timesteps. Name a limit ({spec.name},max_episode_steps=N), or leave validation out "
             "(evaluate_every 0)."
         )
 
@@ -84,7 +84,7 @@ def warn_of_timesteps(data: Dataset, spec: EnvironmentSpec, most: int, *, learne
     """
     longest = int(data.episode_lengths.max())
     if spec.horizon is None:
-        found, ending = f"{spec.name} has no time limit", "Register it with max_episode_steps."
+        found, ending = f"{spec.name} has no time limit", f"Name one: {spec.name},max_episode_steps=N."
         if not spec.name:
             found = f"{data.name} names no environment that can be made"
             ending = "Its actions stay within those of the data. Name one with environment."
