@@ -14,9 +14,10 @@ DEFAULT = (
     "collection", "evaluation", "datasets", "training", "growth", "sac", "values", "seeds", "starting", "sorting",
     "reproduce",
 )  # fmt: skip
-LONG = ("sac_scores", "league", "rollouts", "tasks", "targets", "imagination", "optimizers", "gpu")
+LONG = ("sac_scores", "league", "rollouts", "tasks", "targets", "imagination", "optimizers",
+        "locomotion", "gpu")  # fmt: skip
 """Run by name: the first two take an hour and a quarter of one of every core, rollouts some minutes of one core, tasks
-ten; the three after those read results/pendulum, and gpu needs a GPU."""
+ten; the three after those read results/pendulum, locomotion needs MuJoCo and an hour, and gpu needs a GPU."""
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -32,7 +33,7 @@ def main() -> None:
         "--out",
         type=Path,
         default=Options().out,
-        help="where sac_scores, and reproduce and league if this is given, keep their runs (default: %(default)s)",
+        help="where sac_scores keeps its runs; so do reproduce, league and locomotion if given (default: %(default)s)",
     )
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - {*DEFAULT, *LONG}:

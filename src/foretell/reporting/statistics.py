@@ -172,8 +172,9 @@ def estimate_of(value: float, resamples: np.ndarray, largest: float) -> Estimate
     """
     tail = (1 - LEVEL) / 2
     digits = 9 if largest == 0 else max(9, 11 - math.floor(math.log10(largest)))
-    low, high = (round(float(end), digits) for end in np.quantile(resamples, [tail, 1 - tail]))
-    return Estimate(value=round(float(value), digits), low=low, high=high)
+    # Adding 0.0 turns a rounded -0.0 into 0.0.
+    low, high = (round(float(end), digits) + 0.0 for end in np.quantile(resamples, [tail, 1 - tail]))
+    return Estimate(value=round(float(value), digits) + 0.0, low=low, high=high)
 
 
 def _checked(values: np.ndarray, what: str) -> np.ndarray:
