@@ -98,4 +98,5 @@ def __dir__() -> list[str]:
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'foretell' has no attribute {name!r}")
-    return getattr(import_module(f"foretell.{_HOMES[name]}"), name)
+    found = getattr(import_module(f"foretell.{_HOMES[name]}"), name)
+    return import_module("foretell.core.documented").with_fields(found)

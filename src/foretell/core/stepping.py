@@ -25,6 +25,17 @@ Where = Sequence[bool] | np.ndarray
 """Which of several environments: one bool for each."""
 
 
+def sizes_in_words(observation_shape: Sequence[int], action_dim: int, continuous: bool) -> str:
+    """Return the shapes of what a policy sees and does.
+
+    >>> sizes_in_words([3], 1, True), sizes_in_words([4], 2, False)
+    ('[3] and 1 action dimension', '[4] and 2 choices of action')
+    """
+    plural = "" if action_dim == 1 else "s"
+    actions = f"{action_dim} action dimension{plural}" if continuous else f"{action_dim} choices of action"
+    return f"{list(observation_shape)} and {actions}"
+
+
 def checked_count(num_envs: Any) -> int:
     """Return `num_envs`. Raises `UsageError` where it is no whole number of 1 or more."""
     if isinstance(num_envs, bool) or not isinstance(num_envs, int | np.integer) or num_envs < 1:

@@ -11,7 +11,15 @@ from jaxtyping import Int
 from torch import Tensor
 
 from foretell.core.errors import UsageError
-from foretell.core.stepping import Rewards, TargetReturn, Where, checked_count, checked_numbers, checked_where
+from foretell.core.stepping import (
+    Rewards,
+    TargetReturn,
+    Where,
+    checked_count,
+    checked_numbers,
+    checked_where,
+    sizes_in_words,
+)
 from foretell.models.interface import SequenceModel
 from foretell.sequences.batch import SequenceBatch
 from foretell.sequences.defaults import usual_defaults
@@ -54,6 +62,14 @@ class ConditionedPolicy(Generic[Model]):
     def __getstate__(self) -> dict[str, Any]:
         """A copy reads with its own network."""
         return {**vars(self), "_read": None}
+
+    def __repr__(self) -> str:
+        shape = self.model.shape
+        sizes = sizes_in_words(shape.observation_shape, shape.action_dim, continuous=not shape.discrete)
+        return (
+            f"{type(self).__name__}({type(self.model).__name__}, condition {self.asking.telling.condition}, "
+            f"observations {sizes}, up to {shape.max_timesteps} timesteps)"
+        )
 
     @property
     def most_timesteps(self) -> int:

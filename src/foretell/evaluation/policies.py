@@ -18,7 +18,7 @@ from foretell.agents.random_policy import RandomPolicy
 from foretell.core.errors import CheckpointError, UsageError
 from foretell.core.memory import asked_for
 from foretell.core.seeding import derive_seed, stream
-from foretell.core.stepping import Rewards, TargetReturn, Where, checked_numbers, untold_count
+from foretell.core.stepping import Rewards, TargetReturn, Where, checked_numbers, sizes_in_words, untold_count
 from foretell.environments.making import EnvironmentSpec
 from foretell.evaluation.acting import acting_policy
 from foretell.evaluation.configs import ACTING, ActingConfig, PlanningConfig, ValueActingConfig
@@ -44,6 +44,10 @@ class AgentPolicy:
 
     def __init__(self, policy: SACPolicy, observation_shape: tuple[int, ...]):
         self.policy, self.observation_shape = policy, observation_shape
+
+    def __repr__(self) -> str:
+        sizes = sizes_in_words(self.observation_shape, len(self.policy.action_range.low), continuous=True)
+        return f"AgentPolicy(SAC, observations {sizes})"
 
     def reset(self, num_envs: int, target_return: TargetReturn = None, where: Where | None = None) -> None:
         """Nothing to do: the agent has no memory. Raises `UsageError` for no environments, or a target."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from foretell.core.errors import DatasetError, UsageError
+from foretell.core.stepping import sizes_in_words
 from foretell.core.warning import warn_caller
 from foretell.datasets.dataset import Dataset
 from foretell.datasets.doctor import diagnose
@@ -53,7 +54,7 @@ def fitting_environment(config: dict[str, Any], environment: str | None) -> Envi
     expected = (list(seen), trained["action_dim"], trained["num_actions"] is None)
     if found != expected:
         raise UsageError(
-            f"{name} has observations {_in_words(*found)}; the run was trained for {_in_words(*expected)}. "
+            f"{name} has observations {sizes_in_words(*found)}; the run was trained for {sizes_in_words(*expected)}. "
             f"Evaluate it in an environment of these; where the data are of {name}, train with --environment {name}."
         )
     _refuse_other_actions(config, spec)
@@ -119,9 +120,3 @@ def _refuse_other_actions(config: dict[str, Any], spec: EnvironmentSpec) -> None
             f"the run acts from {list(acted['low'])} to {list(acted['high'])}; {spec.name} takes actions from "
             f"{list(spec.action_low)} to {list(spec.action_high)}. Train it with --environment."
         )
-
-
-def _in_words(observation_shape: list[int], action_dim: int, continuous: bool) -> str:
-    plural = "" if action_dim == 1 else "s"
-    actions = f"{action_dim} action dimension{plural}" if continuous else f"{action_dim} choices of action"
-    return f"{observation_shape} and {actions}"

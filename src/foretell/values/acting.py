@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from foretell.core.stepping import Rewards, TargetReturn, Where, checked_numbers, untold_count
+from foretell.core.stepping import Rewards, TargetReturn, Where, checked_numbers, sizes_in_words, untold_count
 from foretell.sequences.defaults import usual_defaults
 from foretell.values.candidates import candidate_actions, q_of_candidates
 from foretell.values.functions import ValueFunctions
@@ -17,6 +17,11 @@ class _Memoryless:
 
     def __init__(self, functions: ValueFunctions):
         self.functions = functions
+
+    def __repr__(self) -> str:
+        functions = self.functions
+        sizes = sizes_in_words([functions.observation_dim], functions.action_dim, continuous=not functions.discrete)
+        return f"{type(self).__name__}(implicit Q-learning, observations {sizes})"
 
     def reset(self, num_envs: int, target_return: TargetReturn = None, where: Where | None = None) -> None:
         """Nothing to do. Raises `UsageError` for no environments, or a target."""
