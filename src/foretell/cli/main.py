@@ -7,6 +7,7 @@ import io
 import json
 import os
 import platform
+import re
 import signal
 import sys
 import threading
@@ -46,6 +47,8 @@ Verb = (
 YOUNG = 10_000
 """Objects made before the garbage collector looks at the youngest (Python's own: 700 to 2,000). To load PyTorch makes a
 million, all of which stay, and to look at them again and again takes a while."""
+_OF_GYMNASIUM = re.compile(r"\x1b\[\d+mWARN: (.*)\x1b\[0m", re.DOTALL)
+"""How Gymnasium colours its warnings."""
 DESCRIPTION = "Foretell: recorded experience in, policies out, by sequence modelling. --version says what is installed."
 
 
@@ -165,7 +168,8 @@ def replaced(stream: TextIO) -> None:
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
     if launch().speaks:
-        tell(f"foretell: warning: {message}")
+        coloured = _OF_GYMNASIUM.fullmatch(str(message))
+        tell(f"foretell: warning: {coloured[1] if coloured else message}")
 
 
 def _show_thread_error(error: threading.ExceptHookArgs) -> None:
