@@ -16,7 +16,7 @@ from cli_helpers import SMALL, parse
 from foretell import __version__
 from foretell.cli import main as command_line
 from foretell.cli.collect import Collect
-from foretell.cli.evaluate import Evaluate
+from foretell.cli.evaluate import Evaluate, _summaries
 from foretell.cli.inspect import Inspect
 from foretell.cli.progress import Meter
 from foretell.cli.report import Report
@@ -62,6 +62,23 @@ def test_people_are_told_where_it_is_and_how_it_went(foretell, commands, verb):
     assert answer.code == 0
     names = {"collect": "new.hdf5", "train": "foretell evaluate new", "evaluate": "evaluations.jsonl"}
     assert names[verb] in answer.out
+
+
+@pytest.mark.parametrize(("returns", "said"), [
+    ([0.0, 0.0], "earned 0.0 in every episode (2 episodes): no interval can be told from returns that are all alike"),
+    ([0.0], "earned 0.0 in one episode"), ([0.0, 2.0], "earned 1.0 on average, 95% interval 0.0 to 2.0 (2 episodes)"),
+])  # fmt: skip
+def test_returns_that_are_all_alike_have_no_interval(returns, said):
+    records = [{"target": None, "seed": 0, "return": one} for one in returns]
+    shown = Evaluate(policy="run").show({"records": "records.jsonl", "evaluations": _summaries(records)})
+    assert shown.splitlines()[0] == said
+
+
+def test_a_warning_of_a_library_comes_without_its_colours(foretell):
+    answer = foretell("collect", "random", "--environment", "CartPole-v0", "--steps", 20, "--out", "old.hdf5")
+    assert answer.code == 0
+    assert "foretell: warning: The environment CartPole-v0 is out of date." in answer.err
+    assert "x1b" not in answer.err
 
 
 def test_the_card_for_people(foretell, data):

@@ -514,6 +514,21 @@ def test_one_episode_has_no_interval(tmp_path):
     assert [row[5] for row in rows] == ["0", "+100.0"]
 
 
+def test_returns_that_are_all_alike_have_no_interval(tmp_path):
+    """Five episodes without a success are no proof that there are none: resampling them finds no spread."""
+    found = [[{**one, "return": level} for one in records(0.0, starts=STARTS[:5])] for level in (0.0, 1.0)]
+    paths = [write_run(tmp_path / name, some) for name, some in zip("ab", found)]
+    table = build_comparison(read_results(paths))
+    first, second = comparison_cells(table)
+    assert (first[4], second[4], second[5]) == ("0.0 [all alike]", "1.0 [all alike]", "+1.0 [all alike]")
+    assert summary_sentence(table) == "b earned 1.0 more than a, from each of 5 start states."
+    assert "all alike: the same from every start state" in comparison_sentence(table)
+    alone = build_comparison(read_results(paths[:1]))
+    assert summary_sentence(alone) == "a earned 0.0 in each of 5 episodes."
+    spread = build_comparison(read_results([write_run(tmp_path / "c", records(0.0))]))
+    assert "alike" not in comparison_sentence(spread)
+
+
 def test_returns_that_are_tiny_are_kept(tmp_path):
     """Nothing is rounded to 0 that is not: not of returns of 1e-10, either."""
     found = [

@@ -17,7 +17,7 @@ def page_of(paths, out, *more) -> Page:
 
 def test_a_page_begins_with_what_the_table_says(tmp_path):
     page = page_of([write_run(tmp_path / "a", records(-300.0)), write_run(tmp_path / "b", records(-250.0))], tmp_path)
-    assert "b earned 50.0 more than a [50.0 more, 50.0 more]." in page.text
+    assert "b earned 50.0 more than a, from each of 20 start states." in page.text
 
 
 def test_rows_of_one_name_are_headed_by_what_was_asked(tmp_path):

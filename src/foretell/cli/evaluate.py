@@ -123,6 +123,12 @@ class Evaluate:
             if row["episodes"] == 1 and len(row["seeds"]) == 1:
                 lines.append(f"{asked}earned {row['mean_return']:.{digits}f} in one episode")
                 continue
+            if low == high:
+                lines.append(
+                    f"{asked}earned {row['mean_return']:.{digits}f} in every episode ({of}): no interval can be told "
+                    "from returns that are all alike"
+                )
+                continue
             lines.append(
                 f"{asked}earned {row['mean_return']:.{digits}f} on average, 95% interval {low:.{digits}f} to "
                 f"{high:.{digits}f} ({of})"

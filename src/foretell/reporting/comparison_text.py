@@ -13,6 +13,9 @@ TEXT_COLUMNS = 3
 """Of the columns, how many hold words."""
 SENTENCES = 3
 """Rows beside the first that the summary says a sentence of each; of more it counts."""
+ALIKE = "all alike"
+"""In the place of an interval without width: what was measured is the same everywhere, which says nothing of how far
+what was not would be from it."""
 
 Row = Mapping[str, Any]
 
@@ -48,9 +51,7 @@ def mean_text(row: Row, digits: int) -> str:
 
 def _cells(row: Row, digits: int, *, first: bool, alone: bool) -> list[str]:
     cells = [row["label"], row["algorithm"], row["dataset"] or "—", asked_phrase(row["target_return"])]
-    low, high = row["ci95"]
-    interval = f" [{written(digits, low, high)}, {written(digits, high, low)}]"
-    cells.append(mean_text(row, digits) + ("" if is_one_episode(row) else interval))
+    cells.append(mean_text(row, digits) + interval_text(row, row["ci95"], digits))
     if not alone:
         cells.append("0" if first else _difference(row))
     cells.append(written(digits, row["iqm"], *row["ci95"]))
@@ -62,9 +63,17 @@ def _cells(row: Row, digits: int, *, first: bool, alone: bool) -> list[str]:
 def _difference(row: Row) -> str:
     value, (low, high) = row["difference"], row["difference_ci95"]
     digits = decimals_of(value, low, high)
-    mean = written(digits, value, low, high, sign="+")
-    interval = f" [{written(digits, low, high, sign='+')}, {written(digits, high, low, sign='+')}]"
-    return mean + ("" if is_one_episode(row) else interval)
+    return written(digits, value, low, high, sign="+") + interval_text(row, (low, high), digits, sign="+")
+
+
+def interval_text(row: Row, ends: Sequence[float], digits: int, sign: str = "") -> str:
+    """Return the interval behind a number: none of one episode, and a word where resampling finds nothing to differ."""
+    low, high = ends
+    if is_one_episode(row):
+        return ""
+    if low == high:
+        return f" [{ALIKE}]"
+    return f" [{written(digits, low, high, sign=sign)}, {written(digits, high, low, sign=sign)}]"
 
 
 def _seeds(row: Row) -> int:
@@ -81,10 +90,13 @@ def summary_sentence(table: Mapping[str, Any]) -> str:
     first, *others = table["rows"]
     if not others:
         digits = mean_decimals([first])
-        over = "in one episode" if is_one_episode(first) else (
-            f"on average [{written(digits, first['ci95'][0], first['ci95'][1])} to "
-            f"{written(digits, first['ci95'][1], first['ci95'][0])}]"
-        )  # fmt: skip
+        low, high = first["ci95"]
+        if is_one_episode(first):
+            over = "in one episode"
+        elif low == high:
+            over = f"in each of {first['episodes'] * _seeds(first)} episodes"
+        else:
+            over = f"on average [{written(digits, low, high)} to {written(digits, high, low)}]"
         return f"{_name(first)} earned {mean_text(first, digits)} {over}."
     if len(others) <= SENTENCES:
         return " ".join(_comparing_sentence(row, table["protocol"]) for row in others)
@@ -105,6 +117,8 @@ def _comparing_sentence(row: Row, protocol: Mapping[str, Any]) -> str:
     said = f"{_name(row)} earned {more_or_less(digits, value)} than {protocol['against']}"
     if is_one_episode(row):
         return f"{said}, in one episode."
+    if low == high:
+        return f"{said}, from each of {counted(row['episodes'], 'start state')}."
     interval = f"[{more_or_less(digits, low)}, {more_or_less(digits, high)}]"
     apart = _is_above(row) or _is_below(row)
     return f"{said} {interval}" + ("." if apart else f": not told apart by {counted(row['episodes'], 'start state')}.")
@@ -125,6 +139,10 @@ def more_or_less(digits: int, value: float) -> str:
 
 def _name(row: Row) -> str:
     return name_of(row["label"], row["target_return"])
+
+
+def _has_alike(table: Mapping[str, Any]) -> bool:
+    return any(cell.endswith(f"[{ALIKE}]") for cells in comparison_cells(table) for cell in cells)
 
 
 def left_out_sentence(protocol: Mapping[str, Any]) -> str | None:
@@ -148,6 +166,7 @@ def comparison_sentence(table: Mapping[str, Any]) -> str:
     columns = "; ".join(
         [f"difference to {protocol['against']} paired by start state"] * (len(table["rows"]) > 1)
         + ["asked: a return, or the quantile of an advantage; — where the run's own rule chose, or nothing is asked"]
+        + [f"{ALIKE}: the same from every start state, so that no interval can be told"] * _has_alike(table)
         + ["IQM: interquartile mean of the training seeds' means"]
         + scored
     )
