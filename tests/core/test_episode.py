@@ -53,6 +53,9 @@ def flags(*values):
         ({"observations": np.array([[0.0], [-np.inf], [0.0], [0.0]])}, "observations holds -inf at timestep 1"),
         ({"truncations": flags(0, 0, 0)}, "neither a termination nor a truncation"),
         ({"terminations": flags(0, 1, 0)}, "ends at timestep 1 but has 3"),
+        ({"terminations": np.array([0.0, 0.0, 2.0])}, "terminations holds 2.0 at timestep 2; expected flags, 0 or 1"),
+        ({"truncations": np.array([0, -1, 1])}, "truncations holds -1 at timestep 1"),
+        ({"truncations": np.array([0.0, 0.0, np.nan])}, "truncations holds nan at timestep 2"),
         ({"infos": {"qpos": np.zeros(2)}}, r"infos\['qpos'\] of length 2"),
         ({"infos": {"qpos": [[1.0], [1.0, 2.0], [3.0]]}}, r"infos\['qpos'\] are no array"),
     ],
@@ -74,6 +77,7 @@ def test_refuses_no_timesteps():
         ({"observations": np.arange(3.0)}, r"observations of shape \(3,\).*one-hot"),
         ({"actions": ["left", "right"]}, "actions are <U5; expected an array of real numbers"),
         ({"observations": [[1.0], [1.0, 2.0], [3.0]]}, "observations are no array"),
+        ({"observations": [(np.zeros(1), {}), np.zeros(1), np.zeros(1)]}, r"\(observation, info\), take the first"),
         ({"actions": torch.zeros(2, 1, requires_grad=True)}, r"actions are no array .*detach\(\)\.cpu\(\)\.float\(\)"),
         ({"rewards": torch.zeros(2, dtype=torch.bfloat16)}, r"rewards are no array .*detach\(\)\.cpu\(\)\.float\(\)"),
     ],
@@ -85,6 +89,10 @@ def test_what_is_no_array_of_numbers_is_refused(changed, words):
     }  # fmt: skip
     with pytest.raises(DatasetError, match=words):
         Episode(**{**content, **changed})
+
+
+def test_flags_may_be_numbers():
+    assert Episode(**columns() | {"truncations": np.array([0.0, 0.0, 1.0])}).terminated is False
 
 
 def test_small_returns_are_shown_as_what_they_are():

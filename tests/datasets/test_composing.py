@@ -84,14 +84,16 @@ def test_what_cannot_be_composed_is_refused(tmp_path):
     for wrong in ([], [2], [-1], [0.5], [[0]], [[0], [0, 1]], np.zeros(2, bool), None):
         with pytest.raises(UsageError, match="episodes"):
             inspect.unwrap(foretell.select_episodes)(whole, wrong)
-    with pytest.raises(UsageError, match=r"expected several of foretell.Dataset"):
-        inspect.unwrap(foretell.select_episodes)("data", [0])
+    with pytest.raises(UsageError, match=r"dataset is 'data.hdf5'; expected a foretell.Dataset, .*open_dataset"):
+        inspect.unwrap(foretell.select_episodes)("data.hdf5", [0])
     for wrong in ("x" * 256, 5):
         with pytest.raises(UsageError, match="name"):
             inspect.unwrap(foretell.select_episodes)(whole, [0], name=wrong)
     for wrong in ([], None, whole, [whole, 3]):
         with pytest.raises(UsageError, match=r"expected several of foretell.Dataset"):
             inspect.unwrap(foretell.concatenate)(wrong)
+    with pytest.raises(UsageError, match=r"datasets are \['a.hdf5'\].*such as foretell.open_dataset\(path\) gives"):
+        inspect.unwrap(foretell.concatenate)(["a.hdf5"])
     with pytest.raises(DatasetError, match=r"actions are int64 of shape .* expected the same in all"):
         foretell.concatenate([whole, make_dataset([4], shape=CHOICES)])
     named = [replace(whole, metadata=foretell.DatasetMetadata(environment=name)) for name in ("A-v0", "B-v0")]

@@ -67,11 +67,17 @@ def test_whole_numbers_in_one_column_are_choices_and_fractions_are_not():
         ({"infos": {"phase": np.zeros(STEPS, complex)}}, "infos/phase' has type complex128"),
         ({"episode_ends": [[3], [6]]}, r"episode ends are int64 of shape \(2, 1\)"),
         ({"episode_ends": [3.0, 6.0]}, "episode ends are float64"),
+        ({"episode_ends": [False, False, True] * 2}, r"episode ends are bool .* numpy.flatnonzero\(flags\) \+ 1"),
     ],
 )
 def test_what_cannot_be_a_column_is_refused(changed, words):
     with pytest.raises(DatasetError, match=words):
         Dataset(name="buffer", **{**BUFFER, **changed})
+
+
+def test_a_dataset_has_a_name():
+    with pytest.raises(UsageError, match="name is None; expected a text"):
+        Dataset(name=None, **BUFFER)
 
 
 @pytest.mark.parametrize(("tensor"), [

@@ -23,7 +23,8 @@ class Episode:
     discrete actions; rewards, terminations, truncations `(T,)`; each array of `infos` `(T, ...)`.
     Units are the environment's own.
 
-    Raises `DatasetError` where lengths disagree, a value is not finite, or the end is missing or in the middle.
+    Raises `DatasetError` where lengths disagree, a value is not finite, a flag neither 0 nor 1, or the end is missing
+    or in the middle.
     """
 
     observations: np.ndarray
@@ -67,6 +68,8 @@ class Episode:
                 raise DatasetError(f"episode has infos[{name!r}] of length {length}; expected {steps}.")
         for name in ("observations", "actions", "rewards"):
             check_finite(getattr(self, name), f"episode's {name}")
+        for name in ("terminations", "truncations"):
+            _check_flags(getattr(self, name), name)
         ends = np.asarray(self.terminations, bool) | np.asarray(self.truncations, bool)
         if ends[:-1].any():
             raise DatasetError(
@@ -108,6 +111,14 @@ def _as_numbers(values: object, what: str) -> np.ndarray:
         kind = type(values).__name__ if found.dtype == object else str(found.dtype)
         raise DatasetError(f"{what} are {kind}; expected an array of real numbers. Flatten or convert when recording.")
     return found
+
+
+def _check_flags(flags: np.ndarray, name: str) -> None:
+    if flags.dtype != bool and (wrong := np.flatnonzero((flags != 0) & (flags != 1))).size:
+        raise DatasetError(
+            f"episode's {name} holds {flags[wrong[0]]} at timestep {int(wrong[0])}; expected flags, 0 or 1. Were "
+            "columns exchanged?"
+        )
 
 
 def check_finite(values: np.ndarray, what: str) -> None:

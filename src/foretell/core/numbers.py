@@ -8,6 +8,8 @@ from foretell.core.errors import DatasetError, ForetellError
 
 OF_A_TENSOR = "Of a PyTorch tensor, give tensor.detach().cpu().float()."
 """How to mend what NumPy cannot read: a tensor that requires gradients, is bfloat16 or lies on a GPU."""
+OF_PAIRS = "All its parts have one shape; of a pair, as env.reset() gives (observation, info), take the first."
+"""How to mend lists that NumPy finds no shape for."""
 _SMALLEST = np.finfo(np.float32).smallest_normal
 
 
@@ -37,6 +39,6 @@ def as_array(values: object, what: str, refusal: type[ForetellError] = DatasetEr
     try:
         return np.asanyarray(values)
     except ValueError as error:
-        raise refusal(f"{what} are no array ({error}); expected one of numbers.") from None
+        raise refusal(f"{what} are no array ({error}); expected one of numbers. {OF_PAIRS}") from None
     except (TypeError, RuntimeError) as error:
         raise refusal(f"{what} are no array ({error}); expected one of numbers. {OF_A_TENSOR}") from None

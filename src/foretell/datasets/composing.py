@@ -19,6 +19,9 @@ from foretell.datasets.fingerprint import unchanged
 PARTS = "parts"
 """Of the metadata's hyperparameters: name, fingerprint and episodes of what a dataset was composed of."""
 
+OPENED = "such as foretell.open_dataset(path) gives"
+"""Where a dataset comes from."""
+
 
 def select_episodes(
     dataset: Dataset, episodes: Int[np.ndarray, " chosen"] | Sequence[int], *, name: str | None = None
@@ -28,7 +31,9 @@ def select_episodes(
     `dataset.episode_returns().argsort()[-20:]` are the best 20, say. Extras, which have no meaning here, are left out.
     Raises `UsageError` for numbers that are no episodes, or none at all, `DatasetError` for damaged data.
     """
-    (dataset,) = _parts([dataset])
+    if not isinstance(dataset, Dataset):
+        raise UsageError(f"dataset is {dataset!r:.100}; expected a foretell.Dataset, {OPENED}.")
+    dataset = unchanged(dataset)
     chosen = np.asarray(as_array(episodes, "episodes", UsageError))
     if chosen.ndim != 1 or len(chosen) == 0 or chosen.dtype.kind not in "iu":
         raise UsageError(
@@ -79,7 +84,9 @@ def _parts(given: Any) -> list[Dataset]:
     """Return several datasets, none of them damaged. Raises `UsageError` for anything else."""
     parts = list(given) if isinstance(given, list | tuple) else []
     if not parts or not all(isinstance(part, Dataset) for part in parts):
-        raise UsageError(f"datasets are {given!r:.100}; expected several of foretell.Dataset, [one, another] say.")
+        raise UsageError(
+            f"datasets are {given!r:.100}; expected several of foretell.Dataset, [one, another] say, {OPENED}."
+        )
     return [unchanged(part) for part in parts]
 
 

@@ -82,6 +82,8 @@ class Dataset:
     stored_fingerprint: str | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            raise UsageError(f"name is {self.name!r:.100}; expected a text.")
         for name, kind in (("metadata", DatasetMetadata), ("infos", Mapping), ("extras", Mapping)):
             if not isinstance(given := getattr(self, name), kind):
                 raise UsageError(
@@ -100,7 +102,7 @@ class Dataset:
         if given.ndim != 1 or given.dtype.kind not in "iu":
             raise DatasetError(
                 f"{self.name}: episode ends are {given.dtype} of shape {given.shape}; expected a row of whole numbers, "
-                "one behind each episode's last timestep."
+                "one behind each episode's last timestep. Of flags they are numpy.flatnonzero(flags) + 1."
             )
         object.__setattr__(self, "episode_ends", np.asarray(given, np.int64))
         steps = len(self.observations)
