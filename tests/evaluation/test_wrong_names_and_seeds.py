@@ -44,6 +44,14 @@ def _episode(**changes):
     return _unchecked(foretell.Episode)(**given)
 
 
+@pytest.mark.filterwarnings("ignore:.*Using the latest versioned environment")
+def test_an_environment_is_named_with_its_version(tmp_path):
+    """Data that name CartPole alone would mean another task once there is a CartPole-v2."""
+    with pytest.raises(UsageError, match="'CartPole' is, today, the newest of several versions; expected CartPole-v1"):
+        collect_random("CartPole", 10, 0, tmp_path / "a.hdf5")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("given", [None, 5, ["a"], np.zeros(2), ""])
 @pytest.mark.parametrize(("name", "call"), [
     ("out", lambda data, given: _train(data, given)),

@@ -88,6 +88,12 @@ def make_environment(name: str) -> gymnasium.Env:
             reason = f"{type(error).__name__}: {reason}"
         advice = instead_of(registered, error, keywords)
         raise UsageError(f"environment {name!r} cannot be made ({reason}).{advice}") from None
+    if env.spec is not None and env.spec.id != registered:
+        env.close()
+        raise UsageError(
+            f"environment {registered!r} is, today, the newest of several versions; expected {env.spec.id}, so that "
+            "data and runs say which."
+        )
     try:
         if not is_array(env.observation_space):
             env = FlattenedObservations(env)
