@@ -43,6 +43,16 @@ def test_the_vectors_of_timesteps_behind_the_longest_episode_are_said_to_be_unle
     assert message.endswith("timestep_embedding sinusoidal makes later timesteps like those before.")
 
 
+@pytest.mark.parametrize(("context_length", "expected"), [(150, True), (100, False), (40, False)])
+def test_windows_longer_than_every_episode_are_warned_of(context_length, expected, tmp_path):
+    """Their attention grows with the square: 5,000 timesteps of episodes of 3 took all of the memory."""
+    model = replace(LEARNED, context_length=context_length)
+    messages = [one for one in said([40, 9], tmp_path, model=model) if one.startswith("windows")]
+    assert [one.partition(":")[0] for one in messages] == [
+        "windows have 150 timesteps, the longest episode of made has 40"
+    ] * expected
+
+
 @pytest.mark.parametrize(("lengths", "algorithm", "model"), [
     ([200, 40], "decision-transformer", LEARNED), ([180], "decision-transformer", LEARNED),
     ([40], "decision-transformer", replace(LEARNED, timestep_embedding="sinusoidal")),

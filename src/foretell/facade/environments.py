@@ -18,6 +18,8 @@ MANY_TIMESTEPS = 20_000
 """Episodes longer than this are rarely one."""
 SEEN_ENOUGH = 0.9
 """Part of the time limit that the longest episode must reach; the few timesteps behind it decide little."""
+LONG_WINDOW = 100
+"""Timesteps of a window from which on it costs noticeable time and memory."""
 
 
 def environment_of(data: Dataset, environment: str | None) -> EnvironmentSpec:
@@ -77,13 +79,18 @@ def warn_of_endless_episodes(spec: EnvironmentSpec) -> None:
         )
 
 
-def warn_of_timesteps(data: Dataset, spec: EnvironmentSpec, most: int, *, learned: bool) -> None:
+def warn_of_timesteps(data: Dataset, spec: EnvironmentSpec, most: int, *, window: int, learned: bool) -> None:
     """Warn of timesteps that a sequence model cannot act in, or has not seen: `learned` of one with a vector for each.
 
-    It acts for `most` timesteps. Nothing but the data says for how long to act where the environment has no limit, and
-    where there is none, how far.
+    It acts for `most` timesteps, and is trained on windows of `window`. Nothing but the data says for how long to act
+    where the environment has no limit, and where there is none, how far.
     """
     longest = int(data.episode_lengths.max())
+    if window > max(longest, LONG_WINDOW):
+        warn_caller(
+            f"windows have {window:,} timesteps, the longest episode of {data.name} has {longest:,}: more are never "
+            "there, and take time and memory for nothing. Give a shorter context_length."
+        )
     if spec.horizon is None:
         found, ending = f"{spec.name} has no time limit", f"Name one: {spec.name},max_episode_steps=N."
         if not spec.name:

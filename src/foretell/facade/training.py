@@ -29,7 +29,7 @@ from foretell.facade.interrupts import saved_when_interrupted
 from foretell.facade.plan import Plan, check_condition, planner_of
 from foretell.facade.source import Source
 from foretell.facade.unseen_returns import of_best, warn_of_unseen
-from foretell.models.configs import ModelConfig, SequenceShape
+from foretell.models.configs import ModelConfig, SequenceShape, window_length
 from foretell.models.registry import build_model, model_entry, require_settings_of
 from foretell.sequences.conditions import NEEDS_VALUES, Condition, Target
 from foretell.sequences.defaults import usual_defaults
@@ -159,7 +159,7 @@ def train(
     if training.evaluate_every:
         source.check_evaluable("evaluate_every", root_seed, validation_episodes)
     of_each = getattr(model, "timestep_embedding", None) == "learned" and not initial
-    warn_of_timesteps(data, spec, shape.max_timesteps, learned=of_each)
+    warn_of_timesteps(data, spec, shape.max_timesteps, window=window_length(model), learned=of_each)
     if target != "auto" and condition == "return":
         warn_of_unseen([target], config["dataset"] if chosen is None else of_best(data, chosen))
     plan = Plan(
