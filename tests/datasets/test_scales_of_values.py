@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -182,3 +183,17 @@ def test_the_environment_that_was_given_is_that_of_the_card_where_the_data_name_
     assert card["normalized_score"] == pytest.approx(100, abs=0.1), "136.9 below 0 is the reference"
     named = replace(data, metadata=DatasetMetadata(environment="CartPole-v1"))
     assert dataset_card(named, known)["environment"] == "CartPole-v1"
+
+
+def test_a_component_that_has_one_value_has_no_halves():
+    """Nor a width to divide by."""
+    wide = np.linspace(-1, 1, 1200)
+
+    def said(*components):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            return [message for _, message in of_actions(np.stack(components, axis=1), [1.0, -1.0], [1.0, 1.0])]
+
+    assert said(np.ones(1200), 0.9 * wide) == []
+    assert said(np.full(1200, 0.5), 0.9 * wide)[0].startswith("component 0 of the action, 0.5, at episode 0, timestep")
+    assert said(np.ones(1200), 3 * wide)[0].startswith("component 1 of the action, -3, at episode 0, timestep 0 is out")

@@ -175,7 +175,8 @@ def _bounds(dataset: Dataset, spec: EnvironmentSpec) -> Iterator[Finding]:
     scaled = _scaled(taken, low, high, least, most)
     if row is not None:
         one = taken[row].astype(np.float64)
-        worst = int(np.argmax(np.maximum(least - one, one - most) / (most - least)))
+        beyond, width = np.maximum(least - one, one - most), most - least
+        worst = int(np.argmax(np.divide(beyond, width, out=np.where(beyond > 0, np.inf, 0.0), where=width > 0)))
         what, number = (
             ("action", one.tolist()) if len(one) == 1 else (f"component {worst} of the action,", f"{one[worst]:g},")
         )
@@ -186,7 +187,7 @@ def _bounds(dataset: Dataset, spec: EnvironmentSpec) -> Iterator[Finding]:
         yield warning("actions", f"{spec.name} takes actions from {least[index]:g} to {most[index]:g} in component "
                       f"{index}; {scaled}")  # fmt: skip
         return
-    for index in np.flatnonzero((low >= middle) | (high <= middle)).tolist():
+    for index in np.flatnonzero(((low >= middle) | (high <= middle)) & (least < most)).tolist():
         yield warning("actions", f"component {index} of the actions stays in one half of its range ({low[index]:g} to "
                       f"{high[index]:g} of {least[index]:g} to {most[index]:g}); is its scale right?")  # fmt: skip
 
