@@ -24,17 +24,15 @@ NOTHING = Asking(telling=Telling(condition="none"), target=0.0)
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("decision-transformer", "ConditionedPolicy(DecisionTransformer, "),
-        ("trajectory-transformer", "PlanningPolicy(TrajectoryTransformer, "),
-        ("encoder-decoder", "ChunkingPolicy(EncoderDecoder, "),
+        ("decision-transformer", "ConditionedPolicy(DecisionTransformer, condition none"),
+        ("trajectory-transformer", "PlanningPolicy(TrajectoryTransformer, behaviour return"),
+        ("encoder-decoder", "ChunkingPolicy(EncoderDecoder, condition none"),
     ],
 )
 def test_a_sequence_models_policy_says_what_it_is_told_and_fits(name, said):
     policy = acting_policy(small_model(name), scaled(), NOTHING, acting_settings(name, None), "return")
     timesteps = policy.model.shape.max_timesteps
-    assert (
-        repr(policy) == f"{said}condition none, observations [3] and 2 action dimensions, up to {timesteps} timesteps)"
-    )
+    assert repr(policy) == f"{said}, observations [3] and 2 action dimensions, up to {timesteps} timesteps)"
 
 
 def test_policies_without_a_condition_say_what_they_fit():

@@ -67,9 +67,13 @@ class ConditionedPolicy(Generic[Model]):
         shape = self.model.shape
         sizes = sizes_in_words(shape.observation_shape, shape.action_dim, continuous=not shape.discrete)
         return (
-            f"{type(self).__name__}({type(self.model).__name__}, condition {self.asking.telling.condition}, "
+            f"{type(self).__name__}({type(self.model).__name__}, {self._wanted()}, "
             f"observations {sizes}, up to {shape.max_timesteps} timesteps)"
         )
+
+    def _wanted(self) -> str:
+        """Return by what it acts, in a word or two."""
+        return f"condition {self.asking.telling.condition}"
 
     @property
     def most_timesteps(self) -> int:

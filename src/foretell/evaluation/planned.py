@@ -57,6 +57,9 @@ class PlanningPolicy(ConditionedPolicy[TrajectoryTransformer]):
             )
         self._goal = self._goal_units(planning.goal) if planning.goal else None
 
+    def _wanted(self) -> str:
+        return f"behaviour {self.planning.behaviour}"
+
     def _goal_units(self, goal: tuple[float, ...]) -> Float[Tensor, "1 observation_slots"]:
         if len(goal) != self.model.observation_slots:
             raise UsageError(f"goal {goal}; expected {self.model.observation_slots} numbers, as an observation has.")
