@@ -6,6 +6,7 @@ import gymnasium
 import numpy as np
 import pytest
 
+from foretell import facade
 from foretell.agents.random_policy import RandomPolicy
 from foretell.collection.recipes import collect_random, collect_replay, collect_with_policy
 from foretell.collection.recorder import record, record_blocks
@@ -84,6 +85,17 @@ def test_a_file_that_is_there_is_kept_and_given_back_where_it_is_the_same_record
     for wrong in (0, 2.5, "60", True):
         with pytest.raises(UsageError, match="expected"):
             collect_random("CartPole-v1", wrong, 0, tmp_path / "other.hdf5")
+
+
+@pytest.mark.parametrize("collect", [
+    lambda data, path: collect_random("CartPole-v1", 60, 0, path), lambda data, path: collect_replay(data, path=path),
+    lambda data, path: facade.collect_imagined(data, path, num_steps=10),
+])  # fmt: skip
+def test_a_name_that_no_dataset_is_opened_by_is_refused_before_anything_is_recorded(collect, tmp_path):
+    collect_random("CartPole-v1", 60, 0, tmp_path / "data.hdf5")
+    with pytest.raises(UsageError, match=r"mine: is no name that a dataset is opened by; expected one that ends in"):
+        collect(tmp_path / "data.hdf5", tmp_path / "mine")
+    assert [path.name for path in tmp_path.iterdir()] == ["data.hdf5"]
 
 
 @pytest.mark.parametrize("num_envs", [1, 3, 16])

@@ -74,7 +74,7 @@ def test_refuses_no_timesteps():
     ("changed", "words"),
     [
         ({"observations": {"image": np.zeros((3, 2))}}, "observations are dict; expected an array"),
-        ({"observations": np.arange(3.0)}, r"observations of shape \(3,\).*one-hot"),
+        ({"observations": np.arange(3.0)}, r"observations of shape \(3,\).*one-hot.*FlattenedObservations"),
         ({"actions": ["left", "right"]}, "actions are <U5; expected an array of real numbers"),
         ({"observations": [[1.0], [1.0, 2.0], [3.0]]}, "observations are no array"),
         ({"observations": [(np.zeros(1), {}), np.zeros(1), np.zeros(1)]}, r"\(observation, info\), take the first"),

@@ -18,7 +18,7 @@ from foretell.core.settings import check_callable, check_progress, path_of, seed
 from foretell.core.stepping import checked_count
 from foretell.core.versions import versions
 from foretell.datasets.d4rl import read_d4rl
-from foretell.datasets.d4rl_writer import write_dataset
+from foretell.datasets.d4rl_writer import check_name, write_dataset
 from foretell.datasets.dataset import Dataset, DatasetMetadata
 from foretell.datasets.fingerprint import unchanged
 from foretell.environments.making import environment_spec
@@ -35,8 +35,8 @@ def collect_random(
     `progress` is called with timesteps done and to do. `observation_transform` makes the observations that are
     recorded from those that the environment gives, `(num_envs, *observation_shape)` each.
     A file that is there already stays: it is returned where it says that it is this very recording, by these versions.
-    Raises `UsageError` where it is anything else, and where an environment does otherwise than Gymnasium's;
-    `DatasetError` where what it gives is not finite.
+    Raises `UsageError` where it is anything else, where `path` is no name of a dataset, and where an environment does
+    otherwise than Gymnasium's; `DatasetError` where what it gives is not finite.
     """
     num_steps, seed, path = whole("num_steps", num_steps), seed_of("seed", seed), path_of("path", path)
     check_progress(progress)
@@ -48,6 +48,7 @@ def collect_random(
         description="Actions drawn uniformly from everything that the environment accepts.",
         hyperparameters=_of_num_envs(num_envs),
     )  # fmt: skip
+    check_name(path)
     if path.exists() and observation_transform is None:
         there = read_d4rl(path)
         if (there.metadata, there.num_steps) == (metadata, num_steps):
@@ -70,6 +71,7 @@ def collect_with_policy(
     recording replace those of `metadata`. Raises `UsageError` where the metadata name no environment, or the file is
     there already.
     """
+    check_name(path)
     refuse_to_overwrite(path)
     num_steps = whole("num_steps", num_steps)
     if metadata.environment is None:
@@ -105,6 +107,7 @@ def collect_replay(
     steps were taken. The description says which. Raises `DatasetError` where the replay is shorter or not as it was
     written, `UsageError` where the file is there already.
     """
+    check_name(path)
     refuse_to_overwrite(path)
     replay = unchanged(read_d4rl(replay_path))
     if num_steps is not None:

@@ -51,7 +51,8 @@ class Episode:
         if self.observations.ndim < 2:
             raise DatasetError(
                 f"episode has observations of shape {self.observations.shape}; expected (timesteps + 1, ...) with at "
-                "least one number an observation. Write numbered ones as one-hot vectors."
+                "least one number an observation. Write numbered ones as one-hot vectors, as "
+                "foretell.FlattenedObservations(env) does."
             )
         if len(self.observations) != steps + 1:
             raise DatasetError(

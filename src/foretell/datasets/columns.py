@@ -17,7 +17,7 @@ def as_observations(values: np.ndarray, where: str) -> np.ndarray:
     if values.ndim < 2:
         raise DatasetError(
             f"{where} has shape {values.shape}; expected (timesteps, ...) with at least one number an observation. "
-            "Write discrete observations as one-hot vectors."
+            "Write discrete observations as one-hot vectors, as foretell.FlattenedObservations(env) does."
         )
     return values if values.dtype == np.uint8 else _as_float32(values, where)
 

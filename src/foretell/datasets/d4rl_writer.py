@@ -167,7 +167,7 @@ def write_dataset(path: str | Path, dataset: Dataset) -> None:
     Raises `UsageError` for what is no `Dataset`, and for a name that no dataset is opened by; `DatasetError` where the
     columns are not those that the file held when it was written.
     """
-    _check_name(path)
+    check_name(path)
     if not isinstance(dataset, Dataset):
         raise UsageError(
             f"{path}: the dataset is of type {type(dataset).__name__}; expected a Dataset. write_d4rl writes a list of "
@@ -188,7 +188,7 @@ def write_d4rl(path: str | Path, episodes: Iterable[Episode], metadata: DatasetM
     `next_observations` is left out where the final observation of any episode is unknown: nothing is invented.
     Raises `DatasetError` where there are none or they differ, `UsageError` for a name that no dataset is opened by.
     """
-    _check_name(path)
+    check_name(path)
     if isinstance(episodes, Dataset):
         raise UsageError(
             f"{path}: episodes are a Dataset; expected a list of Episode. foretell.write_dataset writes it."
@@ -230,7 +230,8 @@ def _no_episodes(path: str | Path, found: str) -> UsageError:
     )
 
 
-def _check_name(path: str | Path) -> None:
+def check_name(path: str | Path) -> None:
+    """Raise `UsageError` where no dataset is opened by such a name."""
     if not isinstance(path, str | os.PathLike):
         raise UsageError(f"path is {path!r:.100}; expected the name of a file that ends in .hdf5 or .h5.")
     if Path(path).suffix.lower() not in ENDINGS:

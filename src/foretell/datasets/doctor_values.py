@@ -144,7 +144,8 @@ def environment(dataset: Dataset, spec: EnvironmentSpec) -> Iterator[Finding]:
     """Shapes, actions and lengths, held against what the environment takes and gives."""
     if dataset.observation_shape != spec.observation_shape:
         yield warning("observations", f"observations have shape {dataset.observation_shape}; {spec.name} gives "
-                      f"{spec.observation_shape}. A policy that learned from them needs the same change.")  # fmt: skip
+                      f"{spec.observation_shape}. A policy that learned from them needs the same change. Numbered "
+                      "ones, and several parts, foretell.FlattenedObservations(env) turns into such.")  # fmt: skip
     if spec.horizon is not None and (longest := int(dataset.episode_lengths.max())) > spec.horizon:
         episode = int(np.argmax(dataset.episode_lengths > spec.horizon))
         yield warning("lengths", f"episode {episode} has {dataset.episode_lengths[episode]} timesteps (the longest "

@@ -11,6 +11,7 @@ from foretell.collection.recipes import collect_with_policy
 from foretell.core.errors import UsageError
 from foretell.core.progress import Progress, silent
 from foretell.core.settings import check_kinds, check_progress, path_of, seed_of, whole
+from foretell.datasets.d4rl_writer import check_name
 from foretell.datasets.dataset import Dataset, DatasetMetadata
 from foretell.datasets.registry import open_dataset
 from foretell.environments.making import environment_spec
@@ -113,10 +114,11 @@ def collect_imagined(
 ) -> Dataset:
     """Learn the dynamics of `source`, imagine `num_steps` timesteps with them; return the dataset.
 
-    Raises as `collection.imagination.imagine` does.
+    Raises as `collection.imagination.imagine` does, and `UsageError` where `path` is no name of a dataset.
     """
     check_kinds(config=(config, DynamicsConfig))
     check_progress(progress)
     num_steps, seed, path = whole("num_steps", num_steps), seed_of("seed", seed), path_of("path", path)
+    check_name(path)
     dataset = source if isinstance(source, Dataset) else open_dataset(source)
     return imagine(dataset, num_steps=num_steps, seed=seed, path=path, config=config, progress=progress)
