@@ -316,3 +316,12 @@ def test_columns_are_the_methods(runs):
     table = build_suite(read_results(runs), ENDS)
     assert suite_columns(table)[2:] == ("decision-transformer", "decision-transformer (told nothing)")
     assert all(len(cells) == 4 for cells in suite_cells(table))
+
+
+def test_returns_that_are_all_alike_have_no_interval(runs, tmp_path):
+    found = [{**one, "return": 50.0} for one in records(0, "Car-v0")]
+    alike = write_run(tmp_path / "alike", found)
+    table = build_suite(read_results([alike, *runs[2:]]), ENDS)
+    assert suite_cells(table)[0][2] == "25.0 [all alike]"
+    assert "all alike: the same from every start state" in render_suite(table)
+    assert "alike" not in render_suite(build_suite(read_results(runs), ENDS))

@@ -16,6 +16,7 @@ SENTENCES = 3
 ALIKE = "all alike"
 """In the place of an interval without width: what was measured is the same everywhere, which says nothing of how far
 what was not would be from it."""
+ALIKE_PHRASE = f"{ALIKE}: the same from every start state, so that no interval can be told"
 
 Row = Mapping[str, Any]
 
@@ -166,7 +167,7 @@ def comparison_sentence(table: Mapping[str, Any]) -> str:
     columns = "; ".join(
         [f"difference to {protocol['against']} paired by start state"] * (len(table["rows"]) > 1)
         + ["asked: a return, or the quantile of an advantage; — where the run's own rule chose, or nothing is asked"]
-        + [f"{ALIKE}: the same from every start state, so that no interval can be told"] * _has_alike(table)
+        + [ALIKE_PHRASE] * _has_alike(table)
         + ["IQM: interquartile mean of the training seeds' means"]
         + scored
     )

@@ -6,7 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from foretell.core.decimals import written
-from foretell.reporting.comparison_text import is_one_episode, mean_decimals, mean_text, more_or_less
+from foretell.reporting.comparison_text import (
+    ALIKE,
+    ALIKE_PHRASE,
+    interval_text,
+    mean_decimals,
+    mean_text,
+    more_or_less,
+)
 from foretell.reporting.tables import counted, interval_phrase, markdown_name, markdown_table
 
 TEXT_COLUMNS = 2
@@ -38,7 +45,7 @@ def suite_cells(table: Table) -> list[tuple[str, ...]]:
     if table["methods"]:
         over = counted(len(table["protocol"]["shared_tasks"]), "task")
         for name, value, ends in (("mean", "mean_score", "mean_ci95"), ("IQM", "iqm", "iqm_ci95")):
-            lines.append((name, over, *(_interval(1, row[value], row[ends]) for row in table["methods"])))
+            lines.append((name, over, *(_interval(row[value], row[ends]) for row in table["methods"])))
     return lines
 
 
@@ -55,15 +62,15 @@ def suite_lines(table: Table) -> list[tuple[str, ...]]:
 
 
 def _cell(row: Mapping[str, Any], digits: int) -> str:
-    if row["normalized_score"] is not None:
-        value = written(1, row["normalized_score"])
-        return value if is_one_episode(row) else _interval(1, row["normalized_score"], row["normalized_ci95"])
-    return mean_text(row, digits) if is_one_episode(row) else _interval(digits, row["mean_return"], row["ci95"])
+    if row["normalized_score"] is None:
+        return mean_text(row, digits) + interval_text(row, row["ci95"], digits)
+    value, ends = row["normalized_score"], row["normalized_ci95"]
+    return written(1, value, *ends) + interval_text(row, ends, 1)
 
 
-def _interval(digits: int, value: float, ends: Sequence[float]) -> str:
+def _interval(value: float, ends: Sequence[float]) -> str:
     low, high = ends
-    return f"{written(digits, value, low, high)} [{written(digits, low, high)}, {written(digits, high, low)}]"
+    return f"{written(1, value, low, high)} [{written(1, low, high)}, {written(1, high, low)}]"
 
 
 def suite_summary(table: Table) -> str:
@@ -80,7 +87,7 @@ def suite_summary(table: Table) -> str:
 
 
 def _mean_phrase(row: Mapping[str, Any], *, first: bool) -> str:
-    said = f"{row['method']} {_interval(1, row['mean_score'], row['mean_ci95'])}"
+    said = f"{row['method']} {_interval(row['mean_score'], row['mean_ci95'])}"
     if first:
         return said
     low, high = row["difference_ci95"]
@@ -105,8 +112,7 @@ def suite_sentence(table: Table) -> str:
         else "undiscounted return per episode in reward units"
     )
     starts = {name: _starts(one) for name, one in protocol["environments"].items()}
-    alike = len({*starts.values()}) == 1
-    starts = f"{next(iter(starts.values()))} in each environment" if alike else "; ".join(
+    starts = f"{next(iter(starts.values()))} in each environment" if len({*starts.values()}) == 1 else "; ".join(
         f"{name}: {said}" for name, said in starts.items()
     )  # fmt: skip
     means = (
@@ -115,8 +121,10 @@ def suite_sentence(table: Table) -> str:
         if scored
         else ""
     )
+    cells = [cell for line in suite_cells(table) for cell in line]
+    alike = f"; {ALIKE_PHRASE}" if any(cell.endswith(f"[{ALIKE}]") for cell in cells) else ""
     shared = f"Mean {unit} [95% interval] from start states that all methods share"
-    return f"{shared}. {starts}. {interval_phrase(protocol)}.{means}"
+    return f"{shared}. {starts}. {interval_phrase(protocol)}{alike}.{means}"
 
 
 def _starts(environment: Mapping[str, Any]) -> str:
