@@ -78,6 +78,23 @@ def test_the_table_against_worked_numbers(runs):
     assert cloning["difference_ci95"] == pytest.approx([0, 0], abs=1e-6)
 
 
+def test_means_stand_below_their_methods(tmp_path):
+    """Where tasks of one environment have not the same methods, in whatever order these come."""
+    levels = {"first": 10, "second": 20, "third": 30}
+    data = {"first": "data", "second": "lake", "third": "data"}
+    runs = [
+        write_run(tmp_path / f"{name}-{environment}", records(level, environment, of, policy=name))
+        for name, level in levels.items()
+        for environment, of in (("Boat-v0", data[name]), ("Car-v0", "data"))
+    ]
+    table = build_suite(read_results(runs), ENDS)
+    assert table["protocol"]["shared_tasks"] == [["Car-v0", "data"]]
+    assert [row["method"] for row in table["methods"]] == list(suite_columns(table)[2:])
+    *_, car, mean, _ = suite_cells(table)
+    assert car[0] == "Car-v0"
+    assert [cell.split()[0] for cell in mean[2:]] == [cell.split()[0] for cell in car[2:]]
+
+
 def test_rows_are_those_of_each_environments_own_report(runs, tmp_path):
     write_comparison(runs, tmp_path / "out", references=ENDS)
     table = json.loads((tmp_path / "out" / "table.json").read_text())

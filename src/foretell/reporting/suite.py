@@ -73,7 +73,8 @@ def build_suite(results: Sequence[RunResults], references: Mapping[str, tuple[fl
         ]
         cells.update(_by_task(name, _by_own_rule(entries)))
     tasks = list(dict.fromkeys(task for task, _ in cells))
-    methods = list(dict.fromkeys(method for _, method in cells))
+    # In the order of the rows, which the columns have.
+    methods = list(dict.fromkeys(method for task in tasks for at, method in cells if at == task))
     shared = [task for task in tasks if all((task, method) in cells for method in methods)]
     scored = all(one["random_score"] is not None for one in environments.values())
     return {
