@@ -176,6 +176,26 @@ def test_intervals_over_tasks_hold_the_truth_as_often_as_they_say():
     assert 0.85 <= held / repetitions <= 1
 
 
+def test_seeds_of_one_run_are_drawn_together_however_and_wherever_they_act(tmp_path):
+    """What the seeds do to a run and to its greedy acting cancels; to its acting in two environments it does not."""
+    found = [
+        record
+        for seed in range(4)
+        for name, (low, high) in ENDS.items()
+        for policy, shift in (("data", 0.0), ("data-greedy", 8.0))
+        for record in records(100 + seed * (high - low) / 2 + shift, name, seed=seed, policy=policy)
+    ]
+    for seed in range(4):
+        write_run(tmp_path / "run" / f"seed-{seed}", [], seed=seed)
+    write_json_lines(tmp_path / "run" / "evaluations.jsonl", found)
+    plain, greedy = build_suite(read_results([tmp_path / "run"]), ENDS)["methods"]
+    assert greedy["difference_ci95"] == pytest.approx([3, 3])
+    # Of four seeds, 50 apart in both environments; were each drawn by itself, the mean would vary by less.
+    drawn = resampled(4, 10_000, stream(0, "suite/seeds/0")) @ np.arange(4) * 50 / 4
+    expected = np.ptp(np.quantile(drawn, [0.025, 0.975]))
+    assert plain["mean_ci95"][1] - plain["mean_ci95"][0] == pytest.approx(expected, rel=0.1)
+
+
 def test_a_policy_without_data_stands_in_every_task_of_its_environment(runs, tmp_path):
     found = records(7, "Boat-v0", None, policy="random", algorithm="random")
     write_json_lines(tmp_path / "random.jsonl", found)

@@ -34,6 +34,8 @@ class _Entry:
     method: str
     run: str
     """Where it comes from, for messages."""
+    networks: str
+    """Whose networks act: a run's, in every environment and however it acts; of records alone nobody knows."""
     measured: Measured
 
 
@@ -68,9 +70,12 @@ def build_suite(results: Sequence[RunResults], references: Mapping[str, tuple[fl
             "random_score": low, "expert_score": high,
         }  # fmt: skip
         entries = [
-            _Entry(method=_method(own[place], one), run=str(own[place].path), measured=one)
+            _Entry(
+                method=_method(own[place], one), run=str(own[place].path), networks=_networks(own[place], one, name),
+                measured=one,
+            )
             for place, one in zip(places(own, name), measured, strict=True)
-        ]
+        ]  # fmt: skip
         cells.update(_by_task(name, _by_own_rule(entries)))
     tasks = list(dict.fromkeys(task for task, _ in cells))
     # In the order of the rows, which the columns have.
@@ -88,6 +93,11 @@ def build_suite(results: Sequence[RunResults], references: Mapping[str, tuple[fl
         ],
         "methods": _over_tasks(methods, shared, cells, environments) if scored and shared else [],
     }  # fmt: skip
+
+
+def _networks(run: RunResults, measured: Measured, environment: str) -> str:
+    alone = f" {environment} {measured.label}" if run.config is None else ""
+    return f"{run.path} {measured.scores.seeds}{alone}"
 
 
 def _method(run: RunResults, measured: Measured) -> str:
@@ -180,7 +190,7 @@ def _over_tasks(
 def _sample(task: Task, entry: _Entry, ends: Mapping[str, Any]) -> Sample:
     low, high = ends["random_score"], ends["expert_score"]
     scores = 100.0 * (entry.measured.scores.returns - low) / (high - low)  # `core.scores.normalized_score` of all
-    return Sample(environment=task[0], networks=f"{task[0]} {entry.run} {entry.measured.label}", scores=scores)
+    return Sample(environment=task[0], networks=entry.networks, scores=scores)
 
 
 def _ends(estimate: Estimate) -> list[float]:
