@@ -362,3 +362,30 @@ def test_returns_that_are_all_alike_have_no_interval(runs, tmp_path):
     assert suite_cells(table)[0][2] == "25.0 [all alike]"
     assert "all alike: the same from every start state" in render_suite(table)
     assert "alike" not in render_suite(build_suite(read_results(runs), ENDS))
+
+
+def _mean_over_tasks(tmp_path, levels, episodes):
+    """Return the table of runs that earn their level in every episode of two environments."""
+    runs = [
+        write_run(tmp_path / f"{name}-{environment}", [
+            {**one, "return": level} for one in records(0, environment, policy=name)[:episodes]
+        ])
+        for name, level in levels.items() for environment in ENDS
+    ]  # fmt: skip
+    return build_suite(read_results(runs), dict.fromkeys(ENDS, (0.0, 100.0)))
+
+
+def test_means_over_tasks_that_are_all_alike_have_no_interval(tmp_path):
+    table = _mean_over_tasks(tmp_path, {"one": 10.0, "two": 15.0, "three": 10.0}, episodes=5)
+    for line in suite_cells(table)[-2:]:
+        assert line[2:] == ("10.0 [all alike]", "15.0 [all alike]", "10.0 [all alike]")
+    assert suite_summary(table) == (
+        "Mean score over 2 tasks: one 10.0 [all alike]; two 15.0 [all alike], 5.0 more [all alike]; "
+        "three 10.0 [all alike], as much."
+    )
+
+
+def test_means_over_tasks_of_one_episode_have_no_interval(tmp_path):
+    table = _mean_over_tasks(tmp_path, {"one|": 10.0, "two": 15.0}, episodes=1)
+    assert [line[2:] for line in suite_cells(table)] == [("10.0", "15.0")] * 4
+    assert r"Mean score over 2 tasks: one\| 10.0; two 15.0, 5.0 more." in render_suite(table)

@@ -10,6 +10,7 @@ from foretell.reporting.comparison_text import (
     ALIKE,
     ALIKE_PHRASE,
     interval_text,
+    is_one_episode,
     mean_decimals,
     mean_text,
     more_or_less,
@@ -45,7 +46,8 @@ def suite_cells(table: Table) -> list[tuple[str, ...]]:
     if table["methods"]:
         over = counted(len(table["protocol"]["shared_tasks"]), "task")
         for name, value, ends in (("mean", "mean_score", "mean_ci95"), ("IQM", "iqm", "iqm_ci95")):
-            lines.append((name, over, *(_interval(row[value], row[ends]) for row in table["methods"])))
+            found = zip(table["methods"], _once(table), strict=True)
+            lines.append((name, over, *(_interval(row[value], row[ends], once=once) for row, once in found)))
     return lines
 
 
@@ -68,8 +70,17 @@ def _cell(row: Mapping[str, Any], digits: int) -> str:
     return written(1, value, *ends) + interval_text(row, ends, 1)
 
 
-def _interval(value: float, ends: Sequence[float]) -> str:
+def _once(table: Table) -> list[bool]:
+    """Say of each method over tasks whether it acted in one episode of each, which has no interval."""
+    shared = table["protocol"]["shared_tasks"]
+    rows = [row for row in table["rows"] if [row["environment"], row["dataset"]] in shared]
+    return [all(is_one_episode(row) for row in rows if row["method"] == method) for method in methods_of(table)]
+
+
+def _interval(value: float, ends: Sequence[float], *, once: bool) -> str:
     low, high = ends
+    if low == high:
+        return written(1, value) + ("" if once else f" [{ALIKE}]")
     return f"{written(1, value, low, high)} [{written(1, low, high)}, {written(1, high, low)}]"
 
 
@@ -82,15 +93,19 @@ def suite_summary(table: Table) -> str:
             if not protocol["shared_tasks"]
             else _without_scores(protocol)
         )
-    said = "; ".join(_mean_phrase(row, first=row is table["methods"][0]) for row in table["methods"])
+    found = zip(table["methods"], _once(table), strict=True)
+    said = "; ".join(_mean_phrase(row, first=row is table["methods"][0], once=once) for row, once in found)
     return f"Mean score over {counted(len(protocol['shared_tasks']), 'task')}: {said}."
 
 
-def _mean_phrase(row: Mapping[str, Any], *, first: bool) -> str:
-    said = f"{row['method']} {_interval(row['mean_score'], row['mean_ci95'])}"
+def _mean_phrase(row: Mapping[str, Any], *, first: bool, once: bool) -> str:
+    said = f"{row['method']} {_interval(row['mean_score'], row['mean_ci95'], once=once)}"
     if first:
         return said
     low, high = row["difference_ci95"]
+    if low == high:
+        alike = "" if once or row["difference"] == 0 else f" [{ALIKE}]"
+        return f"{said}, {more_or_less(1, row['difference']) if row['difference'] else 'as much'}{alike}"
     said += f", {more_or_less(1, row['difference'])} [{more_or_less(1, low)}, {more_or_less(1, high)}]"
     return said if low > 0 or high < 0 else f"{said}, not told apart"
 
@@ -121,8 +136,8 @@ def suite_sentence(table: Table) -> str:
         if scored
         else ""
     )
-    cells = [cell for line in suite_cells(table) for cell in line]
-    alike = f"; {ALIKE_PHRASE}" if any(cell.endswith(f"[{ALIKE}]") for cell in cells) else ""
+    said = [suite_summary(table), *(cell for line in suite_cells(table) for cell in line)]
+    alike = f"; {ALIKE_PHRASE}" if any(f"[{ALIKE}]" in one for one in said) else ""
     shared = f"Mean {unit} [95% interval] from start states that all methods share"
     return f"{shared}. {starts}. {interval_phrase(protocol)}{alike}.{means}"
 
