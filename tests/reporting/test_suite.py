@@ -284,6 +284,21 @@ def test_references_that_fit_nothing_are_refused(runs, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_references_of_other_environments_alone_are_refused(runs, tmp_path):
+    with pytest.raises(UsageError, match=r"references of Boat-v0: the records are of Car-v0\."):
+        write_comparison(runs[:2], tmp_path / "out", references={"Boat-v0": (0.0, 1.0)})
+    assert not (tmp_path / "out").exists()
+
+
+def test_references_are_of_an_environment_however_its_keywords_are_written(tmp_path):
+    names = {"Lake-v0,deep=true,wide=2": "Lake-v0,wide=2,deep=True", "Car-v0": "Car-v0"}
+    runs = [write_run(tmp_path / str(number), records(5, name)) for number, name in enumerate(names)]
+    words = [word for name in names.values() for word in (name, "0", "100")]
+    assert main(["report", *map(str, runs), "--out", str(tmp_path / "out"), "--references", *words]) == 0
+    table = json.loads((tmp_path / "out" / "table.json").read_text())
+    assert [one["expert_score"] for one in table["protocol"]["environments"].values()] == [100, 100]
+
+
 def test_references_by_name_serve_a_single_environment(runs, tmp_path):
     write_comparison(runs[:2], tmp_path / "out", references=ENDS)
     table = json.loads((tmp_path / "out" / "table.json").read_text())

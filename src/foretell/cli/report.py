@@ -76,11 +76,13 @@ class Report:
     def _references(self) -> tuple[float, float] | dict[str, tuple[float, float]] | None:
         if self.references is None:
             return None
+        from foretell.environments.keywords import canonical
+
         words = list(self.references)
         of_one = len(words) == 2
         given = [("", *words)] if of_one else list(zip(words[::3], words[1::3], words[2::3], strict=False))
         try:
-            ends = {name: (float(low), float(high)) for name, low, high in given}
+            ends = {canonical(name): (float(low), float(high)) for name, low, high in given}
         except ValueError:
             ends = {}
         if not ends or len(ends) * 3 != len(words) + of_one:

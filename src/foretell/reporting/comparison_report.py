@@ -74,6 +74,8 @@ def write_comparison(
     environments = environments_of(results) if environment is None else [environment]
     command = report_command(given, folder, environment, references)
     if len(environments) == 1:
+        if isinstance(references, Mapping) and references and environments[0] not in references:
+            raise UsageError(f"references of {', '.join(references)}: the records are of {environments[0]}.")
         return _write_one(results, folder, environments[0], references, command)
     if references is not None and not isinstance(references, Mapping):
         raise UsageError(
