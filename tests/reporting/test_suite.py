@@ -19,6 +19,7 @@ from foretell.reporting.comparison_report import write_comparison
 from foretell.reporting.run_results import read_results
 from foretell.reporting.statistics import interquartile_mean, resampled
 from foretell.reporting.suite import build_suite
+from foretell.reporting.suite_report import folders_of
 from foretell.reporting.suite_statistics import Sample, estimate_suite
 from foretell.reporting.suite_text import render_suite, suite_cells, suite_columns, suite_summary
 
@@ -327,6 +328,28 @@ def test_the_files_and_the_page(runs, tmp_path):
     assert len(rows) == 5
     assert {"environment", "dataset", "method", "normalized_score", "normalized_ci95_low"} <= {*rows[0]}
     assert r"decision-transformer (told nothing) \\" in (out / "table.tex").read_text()
+
+
+@pytest.mark.parametrize(
+    ("environments", "folders"),
+    [
+        (["a-b-2", "a/b", "a-b"], ["a-b-2", "a-b", "a-b-3"]),
+        (["Figures", "table.json", "a", "A"], ["Figures-2", "table.json-2", "a", "A-2"]),
+        (["...", "環境"], ["environment", "environment-2"]),
+        ([f"a-v0,b={'x' * 247}", f"a-v0,b={'x' * 246}"], ["a-v0-b-" + "x" * 193, "a-v0-b-" + "x" * 193 + "-2"]),
+    ],
+)
+def test_every_environment_has_a_folder_of_its_own(environments, folders):
+    assert folders_of(environments) == dict(zip(environments, folders, strict=True))
+
+
+def test_the_report_of_an_experiment_stays(runs, tmp_path):
+    own = tmp_path / "out" / "Boat-v0"
+    own.mkdir(parents=True)
+    (own / "experiment.json").write_text("{}")
+    with pytest.raises(UsageError, match=r"Boat-v0: holds an experiment's own report"):
+        write_comparison(runs, tmp_path / "out", references=ENDS)
+    assert [path.name for path in (tmp_path / "out").rglob("*.*")] == ["experiment.json"]
 
 
 def test_figures_of_an_earlier_report_go(runs, tmp_path):

@@ -69,9 +69,11 @@ def write_comparison(
         raise UsageError("no runs; expected at least one run folder, folder of seeds or file of evaluation records.")
     given, folder = [path_of("run", run) for run in runs], path_of("out", out)
     results = read_results(given)
-    if (folder / "experiment.json").exists():
-        raise UsageError(f"{folder}: holds an experiment's own report; choose another --out.")
     environments = environments_of(results) if environment is None else [environment]
+    inside = folders_of(environments) if len(environments) > 1 else {}
+    for one in (folder, *(folder / within for within in inside.values())):
+        if (one / "experiment.json").exists():
+            raise UsageError(f"{one}: holds an experiment's own report; choose another --out.")
     command = report_command(given, folder, environment, references)
     if len(environments) == 1:
         if isinstance(references, Mapping) and references and environments[0] not in references:
@@ -85,7 +87,7 @@ def write_comparison(
     before = _figures_of(folder)
     files = write_suite(results, folder, references, command)
     _remove(folder, before, files)
-    for name, within in folders_of(environments).items():
+    for name, within in inside.items():
         own = [one for one in results if is_of(one, name)]
         ends = (references or {}).get(name)
         command = report_command([one.path for one in own], folder / within, name, ends)

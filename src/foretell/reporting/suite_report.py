@@ -27,6 +27,11 @@ from foretell.reporting.suite_text import (
 )
 from foretell.reporting.table_files import write_tables
 
+FILES = ("table.json", "table.md", "table.csv", "table.tex", "report.html")
+"""Beside the environments' folders."""
+LONGEST_FOLDER = 200
+"""Letters of a folder's name; file systems take 255 of them, and names with keywords may have as many."""
+
 
 def write_suite(
     results: Sequence[RunResults], folder: Path, references: Mapping[str, tuple[float, float]] | None, command: str
@@ -61,10 +66,14 @@ def folders_of(environments: Iterable[str]) -> dict[str, str]:
     {'Pendulum-v1': 'Pendulum-v1', 'ALE/Pong-v5': 'ALE-Pong-v5', 'ALE-Pong-v5': 'ALE-Pong-v5-2'}
     """
     found: dict[str, str] = {}
-    for number, name in enumerate(environments):
-        folder = re.sub(r"[^A-Za-z0-9._-]+", "-", name).lstrip(".-") or "environment"
-        taken = {one.casefold() for one in (*found.values(), FIGURES)}
-        found[name] = f"{folder}-{number}" if folder.casefold() in taken else folder
+    taken = {FIGURES, *FILES}
+    for name in environments:
+        plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name).lstrip(".-")[:LONGEST_FOLDER] or "environment"
+        folder, number = plain, 2
+        while folder.casefold() in taken:
+            folder, number = f"{plain}-{number}", number + 1
+        taken.add(folder.casefold())
+        found[name] = folder
     return found
 
 
