@@ -48,6 +48,10 @@ def test_every_name_that_is_written_is_read_as_it_was(keywords):
         ('Car-v0,a="4x4"', "Car-v0,a=4x4"),
         ('Car-v0,a="3"', 'Car-v0,a="3"'),
         ("Car-v0,a=[[1, 0], [0,1]]", "Car-v0,a=[[1,0],[0,1]]"),
+        ("Car-v0,a=FALSE,b=TRUE", "Car-v0,a=false,b=true"),
+        ("Car-v0,a=.5,b=5.,c=+5,d=-.5e1,e=+1e1", "Car-v0,a=0.5,b=5.0,c=5,d=-5.0,e=10.0"),
+        ("Car-v0,a=007,b=1.2.3,c=.,d=+,e=1e,f=1_0", "Car-v0,a=007,b=1.2.3,c=.,d=+,e=1e,f=1_0"),
+        ('Car-v0,a=".5",b="FALSE"', 'Car-v0,a=".5",b="FALSE"'),
         ("Car-v0,a=", 'Car-v0,a=""'),
     ],
 )
@@ -97,6 +101,37 @@ def test_what_it_takes_is_said():
         make_environment("FrozenLake-v1,map_name=9x9")
 
 
+def test_keywords_that_it_needs_are_said_too():
+    def make(size, color="red", **kwargs):
+        raise AssertionError("never made")
+
+    gymnasium.register("Sized-v0", entry_point=make)
+    try:
+        with pytest.raises(UsageError, match=r"'size'.*It takes size, color\.$"):
+            make_environment("Sized-v0,color=blue")
+    finally:
+        gymnasium.registry.pop("Sized-v0")
+
+
+def test_an_environment_may_be_made_of_another(cartpole_inside):
+    """Gymnasium says of it that it is the other, once somebody has asked the other what it is."""
+    env = make_environment(cartpole_inside)
+    assert env.spec.id == "CartPole-v1"
+    env.close()
+
+
+@pytest.fixture
+def cartpole_inside():
+    def make():
+        env = gymnasium.wrappers.TransformReward(gymnasium.make("CartPole-v1"), lambda reward: 2 * reward)
+        assert env.spec is not None
+        return env
+
+    gymnasium.register("Doubled-v0", entry_point=make)
+    yield "Doubled-v0"
+    gymnasium.registry.pop("Doubled-v0")
+
+
 def test_an_environment_s_own_mistake_goes_through():
     def wrong():
         raise RuntimeError("mine")
@@ -126,7 +161,8 @@ def test_pendulum_with_keywords_is_not_the_array_of_pendulum():
     ("name", "limit"),
     [
         ("Pendulum-v1", 200), ("Pendulum-v1,g=3", 200), ("Pendulum-v1,max_episode_steps=50", 50),
-        ("Pendulum-v1,max_episode_steps=null", 200), ("Pendulum-v1,in a hurry", None),
+        ("Pendulum-v1,max_episode_steps=-1", None), ("Pendulum-v1,max_episode_steps=null", 200),
+        ("Pendulum-v1,in a hurry", None),
         ("Nope-v0,max_episode_steps=5", None), ("os:Pendulum-v1,max_episode_steps=5", None), (None, None),
     ],
 )  # fmt: skip

@@ -70,4 +70,6 @@ def time_limit(environment: str | None) -> int | None:
     if spec is None:
         return None
     given = keywords.get("max_episode_steps")
+    if given == -1:  # Gymnasium's word for none
+        return None
     return given if isinstance(given, int) and given > 0 else spec.max_episode_steps

@@ -13,6 +13,9 @@ from gymnasium.envs.registration import load_env_creator
 LOOKS = ("render_mode",)
 """Keywords that change what is to be seen of an environment, and nothing else."""
 
+BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+"""Parameters that are given by name; the others stand for any."""
+
 
 def instead_of(name: str, error: Exception, keywords: Collection[str]) -> str:
     """Return what to do about an environment that Gymnasium could not make, by its id and with these keywords."""
@@ -37,7 +40,7 @@ def instead_of(name: str, error: Exception, keywords: Collection[str]) -> str:
     if isinstance(error, ImportError):
         return " It is registered; install the module that it is made by."
     if keywords:
-        takes = [one for one in maker_defaults(spec) if one not in LOOKS]
+        takes = [one.name for one in _parameters(spec) if one.kind in BY_NAME and one.name not in LOOKS]
         return f" It takes {', '.join(takes)}." if takes else ""
     return (
         " It is registered, but does not start without arguments; give those that it needs behind the id "
@@ -50,13 +53,16 @@ def maker_defaults(registered: Any) -> dict[str, Any]:
 
     `registered` is Gymnasium's `EnvSpec` of it.
     """
+    return {one.name: one.default for one in _parameters(registered) if one.default is not inspect.Parameter.empty}
+
+
+def _parameters(registered: Any) -> list[inspect.Parameter]:
     entry = registered.entry_point
     try:
         maker = load_env_creator(entry) if isinstance(entry, str) else entry
-        parameters = inspect.signature(maker).parameters.values()
-        return {one.name: one.default for one in parameters if one.default is not inspect.Parameter.empty}
+        return list(inspect.signature(maker).parameters.values())
     except (gymnasium.error.Error, ImportError, AttributeError, TypeError, ValueError):
-        return {}
+        return []
 
 
 def _can_be_made(name: str) -> bool:

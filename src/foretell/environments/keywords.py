@@ -13,7 +13,9 @@ from foretell.core.forms import LONGEST_NAME
 
 PLAIN = re.compile(r"[A-Za-z0-9_.+-]*")
 """What words may be made of: a name may come from a stranger's file, so it holds no path and no module."""
-_WORDS = {"True": True, "False": False, "None": None}
+_WORDS = {"True": True, "TRUE": True, "False": False, "FALSE": False, "None": None}
+_POINT = re.compile(r"[+-]?([0-9]+\.|[0-9]*\.[0-9]+)([eE][+-]?[0-9]+)?|\+[1-9][0-9]*([eE][+-]?[0-9]+)?")
+"""Numbers as they are typed but JSON has them not, which are no words either: `.5`, `5.` and `+5`."""
 _FORM = (
     "expected KEY=VALUE behind the id, with commas between them, as in FrozenLake-v1,is_slippery=false,map_name=8x8; a "
     "value is a number, true, false, null, a word of letters, digits and _ . + -, or a list of these as JSON has it. "
@@ -91,6 +93,8 @@ def _value(text: str) -> Any:
         value = json.loads(text)
     except json.JSONDecodeError:
         value = text
+        if _POINT.fullmatch(text):
+            value = float(text) if {*".eE"} & {*text} else int(text)
     if not _is_plain(value):
         raise ValueError
     return value

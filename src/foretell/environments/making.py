@@ -88,7 +88,7 @@ def make_environment(name: str) -> gymnasium.Env:
             reason = f"{type(error).__name__}: {reason}"
         advice = instead_of(registered, error, keywords)
         raise UsageError(f"environment {name!r} cannot be made ({reason}).{advice}") from None
-    if env.spec is not None and env.spec.id != registered:
+    if env.spec is not None and registered not in gymnasium.registry:
         env.close()
         raise UsageError(
             f"environment {registered!r} is, today, the newest of several versions; expected {env.spec.id}, so that "
