@@ -200,6 +200,7 @@ def test_our_part_of_the_metadata_is_plain_json(dataset, tmp_path):
     [
         ({"g": 2.0}, "Pendulum-v1,g=2.0"),
         ({"max_episode_steps": 50}, "Pendulum-v1,max_episode_steps=50"),
+        ({"max_episode_steps": -1}, "Pendulum-v1,max_episode_steps=-1"),
         ({}, "Pendulum-v1"),
         ({"render_mode": "rgb_array"}, "Pendulum-v1"),  # changes no number
     ],

@@ -77,7 +77,7 @@ def _given(spec: Any, registered: Any) -> dict[str, Any]:
     usual = _defaults(registered) if given else {}
     given = {name: value for name, value in given.items() if name in here or usual.get(name, _NOTHING) != value}
     if spec.max_episode_steps != registered.max_episode_steps:
-        given["max_episode_steps"] = spec.max_episode_steps
+        given["max_episode_steps"] = spec.max_episode_steps or -1  # Gymnasium's word for none: null is the id's own
     return given
 
 
