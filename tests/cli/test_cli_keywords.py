@@ -25,3 +25,8 @@ def test_data_runs_and_records_carry_it(tmp_path, foretell):
                       "FrozenLake-v1,map_name=8x8,is_slippery=false")  # fmt: skip
     assert report.code == 0
     assert json.loads((tmp_path / "out" / "table.json").read_text())["protocol"]["environment"] == name
+
+
+def test_a_colon_among_the_keywords_is_no_module(tmp_path, foretell):
+    refused = foretell("evaluate", "random", "--environment", "Pendulum-v1,g=os:path", "--out", tmp_path / "x.jsonl")
+    refused.refusal(2, "'g=os:path' behind the id", "expected KEY=VALUE")

@@ -26,7 +26,8 @@ def with_own_environments(verb: Any) -> Any:
     Raises `UsageError` where a module cannot be imported.
     """
     typed = getattr(verb, "environment", None) or ""
-    module, colon, name = typed.rpartition(":")
+    known, comma, keywords = typed.partition(",")
+    module, colon, name = known.rpartition(":")
     if colon and not (module and name):
         raise UsageError(f"--environment {typed}; expected an id such as Pendulum-v1, or module:Id.")
     wanted = [one.strip() for one in os.environ.get(MODULES, "").split(",") if one.strip()] + [module] * bool(colon)
@@ -34,7 +35,7 @@ def with_own_environments(verb: Any) -> Any:
         _import(one)
     if colon:
         os.environ[MODULES] = ",".join(dict.fromkeys(wanted))
-    return replace(verb, environment=canonical(name)) if typed else verb
+    return replace(verb, environment=canonical(name + comma + keywords)) if typed else verb
 
 
 def to_paste(*words: str) -> str:
