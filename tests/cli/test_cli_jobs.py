@@ -5,6 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import queue
 import shlex
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -182,6 +184,28 @@ def test_jobs_of_one_kin_go_to_one_worker_while_there_are_others():
     # when b1 is done nothing but worker 0's kin is left, and worker 1 does not wait for it
     assert seen == [["a0", "b0"], [None, "b1"], [None, "a1"], ["a2", None], [None, None]]
     assert dispatcher.done == {job.name for job in given}
+
+
+JOB = """
+from foretell.cli.jobs import Job, run_jobs
+if __name__ == "__main__":
+    words = ("collect", "random", "--steps", "200", "--out", "data.hdf5")
+    run_jobs([Job(name="collect", arguments=words)], 1, quiet=True)
+"""
+
+
+def test_no_process_imports_what_lies_in_the_folder_that_one_works_in(tmp_path):
+    """It may be a stranger's: what Python starts with `-c` would take the folder's files for its own modules."""
+    script = tmp_path / "elsewhere" / "job.py"
+    script.parent.mkdir()
+    script.write_text(JOB)
+    (folder := tmp_path / "downloaded").mkdir()
+    for name in ("struct", "signal", "selectors"):  # of a worker, and of what looks after semaphores
+        (folder / f"{name}.py").write_text(f"open('{name}-was-run', 'w')")
+    ended = subprocess.run([sys.executable, str(script)], cwd=folder, capture_output=True, text=True, check=False)
+    assert not [*folder.glob("*-was-run")]
+    assert ended.returncode == 0, ended.stderr
+    assert (folder / "data.hdf5").exists()
 
 
 def test_a_failed_job_ends_the_work_with_its_own_error(tmp_path):

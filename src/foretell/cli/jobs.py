@@ -37,8 +37,9 @@ WORKER_ENVIRONMENT = {
     # glibc gives arrays of megabytes back to the system after each use, and fetching them again costs a third of
     # the time of batched acting (docs/performance.md).
     **dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(1 << 30)),
+    "PYTHONSAFEPATH": "1",  # else modules would be looked for in the current folder first, which may be a stranger's
 }
-"""What a worker finds in its environment before it loads any numerical library."""
+"""What a worker finds in its environment before it loads anything."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,9 +69,9 @@ def run_jobs(jobs: Sequence[Job], workers: int, *, quiet: bool = False) -> None:
     done = {job.name for job in jobs if job.done_when and all(path.exists() for path in job.done_when)}
     waiting = [job for job in jobs if job.name not in done]
     context = multiprocessing.get_context("spawn")
-    requests, messages = [context.SimpleQueue() for _ in range(min(workers, len(waiting)))], context.Queue()
-    enough = context.Semaphore(0)
-    with _environment(WORKER_ENVIRONMENT):
+    with _environment(WORKER_ENVIRONMENT):  # the first semaphore starts a process, too
+        requests, messages = [context.SimpleQueue() for _ in range(min(workers, len(waiting)))], context.Queue()
+        enough = context.Semaphore(0)
         processes = [context.Process(target=_work, args=(one, messages, enough), daemon=True) for one in requests]
         for process in processes:
             process.start()
@@ -288,13 +289,11 @@ def _end_when_told(enough: Any) -> None:
 
 @contextlib.contextmanager
 def _environment(values: dict[str, str]) -> Any:
-    before = {key: os.environ.get(key) for key in values}
+    before = {key: os.environ[key] for key in values if key in os.environ}
     os.environ.update(values)
     try:
         yield
     finally:
-        for key, value in before.items():
-            if value is None:
-                del os.environ[key]
-            else:
-                os.environ[key] = value
+        for key in values:
+            del os.environ[key]
+        os.environ.update(before)
