@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 import sys
+from contextlib import contextmanager
 
+from faults.commands import run
+from faults.folders import without_privileges
 from foretell.core.locks import folder_lock, output_lock
 
 TELL = """
@@ -54,3 +58,39 @@ def test_what_a_link_leads_to_is_written(tmp_path):
         assert "0" in told, said
         assert (tmp_path / name).is_symlink()
     assert {"data.hdf5", "records.jsonl"} <= set(os.listdir(tmp_path / "scratch"))
+
+
+@contextmanager
+def _new_files_are(mask):
+    before = os.umask(mask)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def test_a_lock_can_be_opened_by_whom_the_umask_lets(tmp_path):
+    """Else a run folder that a group shares is trained in by whoever began it alone."""
+    with _new_files_are(0o002), folder_lock(tmp_path):
+        pass
+    assert stat.S_IMODE((tmp_path / ".lock").stat().st_mode) == 0o664
+
+
+def test_what_others_left_and_may_not_be_opened_is_in_nobodys_way(tmp_path):
+    """In a folder that several people share: what one was killed over is not the other's to open for writing."""
+    for name in (".data.hdf5.lock", ".data.hdf5.0a0a0a0a.hdf5"):
+        (tmp_path / name).touch(mode=0o444)
+    (tmp_path / ".data.hdf5.0b0b0b0b.hdf5").symlink_to("nowhere")
+    (tmp_path / ".data.hdf5.0c0c0c0c.hdf5").mkdir()
+    words = "collect", "random", "--environment", "Pendulum-v1", "--steps", "200", "--out", tmp_path / "data.hdf5"
+    ended = run(words, tmp_path, without_privileges)
+    assert ended.code == 0, ended.said
+    assert (tmp_path / "data.hdf5").exists()
+
+
+def test_a_lock_that_may_only_be_read_is_held_all_the_same(tmp_path):
+    (tmp_path / ".data.hdf5.lock").touch(mode=0o444)
+    words = "collect", "random", "--environment", "Pendulum-v1", "--steps", "200", "--out", tmp_path / "data.hdf5"
+    with output_lock(tmp_path / "data.hdf5"):
+        ended = run(words, tmp_path, without_privileges)
+    assert ended.code == 7, ended.said

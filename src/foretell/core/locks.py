@@ -106,7 +106,8 @@ def _remove_empty(folders: list[Path]) -> None:
 
 def _let_go(handle: int, path: Path, *, remove: bool) -> None:
     if remove:
-        system.close_and_remove(handle, path)
+        with contextlib.suppress(PermissionError):  # another person's, in a folder where each removes his own (/tmp)
+            system.close_and_remove(handle, path)
     else:
         os.close(handle)
 
@@ -116,13 +117,24 @@ def _identity(file: int | Path) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 
+def _opened(path: Path) -> int:
+    """Open a lock file, made where it is missing; another person's to read, which is enough to lock it."""
+    flags = getattr(os, "O_NOFOLLOW", 0)
+    try:
+        return os.open(path, flags | os.O_RDWR | os.O_CREAT, 0o666)  # less the umask
+    except PermissionError:
+        if not path.exists():
+            raise
+        return os.open(path, flags | os.O_RDONLY)
+
+
 def _locked(path: Path, held: Path) -> tuple[int, bool]:
     """Return the open lock file, and whether it was made for this lock; `held` is what it stands for."""
     while True:
         with resource_errors(held):
             make_folder(path.parent)
             ours = not path.exists()
-            handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
+            handle = _opened(path)
         if early := _EARLY.pop(_identity(handle), None):
             os.close(handle)
             return early

@@ -43,8 +43,8 @@ _CUTS = frozenset("&|<>^();,")
 """Characters that a shell of Windows reads as its own, outside of quotation marks."""
 _LOCKED_BYTE = 1 << 40
 """Windows locks bytes, and nobody else may read or write those: one far behind the end of any file."""
-_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
-"""What a network's file system says that was mounted without them."""
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EBADF)
+"""What a network's file system says that was mounted without them, or has none for files that may only be read."""
 _SECONDS, _LOOKS = 0.05, 60
 """Between two looks at a file that somebody else has open, a virus scanner say, and how many until it counts."""
 

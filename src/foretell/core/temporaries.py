@@ -12,13 +12,16 @@ from foretell.core import system
 def make_temporary(path: Path) -> tuple[int, Path]:
     """Make a file beside `path`; return its handle, whose lock lasts until it is closed, and where it lies.
 
-    Those of earlier writers of `path` that were killed are removed. Raises `OSError`.
+    Those of earlier writers of `path` that were killed are removed; other people's, where they may not be written to,
+    stay. Raises `OSError`.
     """
     beginning = f".{path.name[:40]}."
-    for entry in os.listdir(path.parent):
-        as_long = len(entry) == len(beginning) + 8 + len(path.suffix)
-        if as_long and entry.startswith(beginning) and entry.endswith(path.suffix):
-            _remove_if_abandoned(path.parent / entry)
+    with os.scandir(path.parent) as entries:
+        there = [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
+    for name in there:
+        as_long = len(name) == len(beginning) + 8 + len(path.suffix)
+        if as_long and name.startswith(beginning) and name.endswith(path.suffix):
+            _remove_if_abandoned(path.parent / name)
     while True:
         handle, made = system.make_file(path.parent, beginning, path.suffix)
         try:
@@ -33,8 +36,7 @@ def make_temporary(path: Path) -> tuple[int, Path]:
 
 
 def _remove_if_abandoned(path: Path) -> None:
-    taken = (FileNotFoundError, BlockingIOError, *((PermissionError,) if system.OPEN_FILES_STAY else ()))
-    with contextlib.suppress(*taken):
+    with contextlib.suppress(FileNotFoundError, BlockingIOError, PermissionError):  # taken, or another person's
         handle = system.open_at_once(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
         try:
             locked = system.lock(handle, wait=False)
