@@ -18,7 +18,7 @@ from foretell.cli import main as command_line
 from foretell.cli.collect import Collect
 from foretell.cli.evaluate import Evaluate, _summaries
 from foretell.cli.inspect import Inspect
-from foretell.cli.progress import Meter
+from foretell.cli.progress import Meter, _bar
 from foretell.cli.report import Report
 from foretell.cli.reproduce import Reproduce
 from foretell.cli.train import Train
@@ -161,6 +161,13 @@ def test_a_line_of_progress(monkeypatch):
     assert meter.line() == "train dt: 30/100 (30%), 5/s, 14 s left, loss 0.25, mean return -150"
     meter.update(100, 100, {})
     assert "done" in meter.line()
+
+
+def test_a_bar_calls_a_folder_by_its_name(capsys):
+    """Rich would take brackets for a colour, and leave it to the terminal what else is in it."""
+    with _bar("train a[red]\x1b[2Jb") as progress:
+        progress(1, 1)
+    assert "train a[red]\\x1b[2Jb" in capsys.readouterr().err
 
 
 def test_work_that_was_done_in_one_piece_has_no_rate():

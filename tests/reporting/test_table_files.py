@@ -7,7 +7,7 @@ import io
 
 import pytest
 
-from foretell.reporting.table_files import aligned_table, short_columns, tex_text, write_tables
+from foretell.reporting.table_files import aligned_table, csv_text, short_columns, tex_text, write_tables
 
 HEAD = ("run", "asked", "mean return [95% interval]", "difference to a_b [95%]", "IQM")
 ROWS = [
@@ -29,6 +29,29 @@ def test_a_table_comes_back_from_its_file(tmp_path):
         "training_seeds": "0 2", "settings.model.width": "", "settings.values": "",
     }  # fmt: skip
     assert (float(second["mean_return"]), second["settings.values"], second["report"]) == (1e-07, "4 4", "")
+
+
+@pytest.mark.parametrize("name", ["=cmd|' /C calc'!A0", "+1", "@SUM(1)", "-2+3", "\t=1"])
+def test_a_spreadsheet_computes_no_text_of_a_strangers_records(name):
+    """Each of these ran a command, or anything else, when the file was opened."""
+    [row] = csv.DictReader(io.StringIO(csv_text([{"label": name, "settings": {"values": [name]}, "iqm": -1.5}])))
+    assert row == {"label": f"'{name}", "settings.values": f"'{name}", "iqm": "-1.5"}
+
+
+def test_lists_of_numbers_and_dashes_inside_stay_as_they_are():
+    [row] = csv.DictReader(io.StringIO(csv_text([{"label": "a-b = c", "values": [-0.5, 3], "x": "-1"}])))
+    assert row == {"label": "a-b = c", "values": "-0.5 3", "x": "-1"}
+
+
+def test_what_would_steer_a_terminal_is_spelled_out(tmp_path):
+    name = "a\x1b[2J\u202eb"
+    paths = write_tables(
+        tmp_path, {"rows": [{"label": name}]}, ("run", "n"), [(name, "1")], text_columns=1, caption=name
+    )
+    table, tex = (path.read_text() for path in paths)
+    assert table == "label\na\\x1b[2J\\u202eb\n"
+    assert r"a\textbackslash{}x1b{[}2J\textbackslash{}u202eb & 1" in tex
+    assert (table + tex).replace("\n", "").isprintable()
 
 
 def test_a_table_for_tex_has_minus_signs_and_names_as_they_are():

@@ -23,7 +23,7 @@ from foretell.cli.evaluate import Evaluate
 from foretell.cli.flags import wait_briefly
 from foretell.cli.inspect import Inspect
 from foretell.cli.own_environments import with_own_environments
-from foretell.cli.progress import printable, tell
+from foretell.cli.progress import tell
 from foretell.cli.report import Report
 from foretell.cli.reproduce import Reproduce
 from foretell.cli.train import Train
@@ -31,6 +31,7 @@ from foretell.core.errors import DatasetError, ForetellError, ResourceError, Usa
 from foretell.core.files import UNFIT
 from foretell.core.launching import launch
 from foretell.core.memory import keep_within_the_container, memory_errors
+from foretell.core.printing import printable
 from foretell.core.signals import noted
 from foretell.core.stopping import nothing_to_save
 from foretell.core.system import has_left

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import sys
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
 
+from foretell.core.printing import printable
 from foretell.core.progress import Progress
 from foretell.core.stopping import heeding
 
@@ -16,18 +16,6 @@ PLAIN_SECONDS = 5.0
 """Between plain lines, where there is no terminal."""
 BAR_SECONDS = 0.1
 """Between redraws of a bar."""
-
-_STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-"""Control characters but tabs and ends of lines."""
-
-
-def printable(text: str) -> str:
-    r"""Return a text in which what would steer a terminal, as names in files by others may, is spelled out.
-
-    >>> printable("a\x1b[31mb")
-    'a\\x1b[31mb'
-    """
-    return _STEERING.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 def tell(line: str) -> None:
@@ -113,7 +101,7 @@ def _plain(title: str) -> Progress:
 @contextmanager
 def _bar(title: str) -> Generator[Progress]:
     with bars() as display:
-        task = display.add_task(title, total=1.0, text="starting")
+        task = display.add_task(printable(title), total=1.0, text="starting")
         meter, last = Meter(title), [0.0]
 
         def progress(done: int, total: int, **measurements: float) -> None:
@@ -137,6 +125,7 @@ def bars():
     from rich.progress import Progress as RichProgress
 
     return RichProgress(
-        TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[text]}"),
+        TextColumn("{task.description}", markup=False), BarColumn(bar_width=24),
+        TextColumn("{task.fields[text]}", markup=False),
         console=Console(stderr=True), transient=False,
     )  # fmt: skip

@@ -9,6 +9,7 @@ from typing import Any
 
 from foretell.core.errors import CheckpointError, UsageError
 from foretell.core.files import read_json, write_json, write_text
+from foretell.core.printing import printable
 from foretell.core.settings import path_of
 from foretell.reporting.asked import Support, asked_achieved, draw_asked
 from foretell.reporting.comparison import (
@@ -111,8 +112,8 @@ def _write_one(
     outputs = [folder / file for file in ("table.json", "table.md", "report.html")]
     paths = [path for figure in figures for path in figure.paths]
     write_json(outputs[0], {**table, FIGURES: sorted(path.name for path in paths)})
-    write_text(outputs[1], render_comparison(table))
-    write_text(outputs[2], render_comparison_page(results, table, figures, command))
+    write_text(outputs[1], printable(render_comparison(table)))
+    write_text(outputs[2], printable(render_comparison_page(results, table, figures, command)))
     outputs += write_tables(
         folder, table, comparison_columns(table), comparison_cells(table), text_columns=TEXT_COLUMNS,
         caption=comparison_sentence(table),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from foretell.core.files import write_json, write_text
+from foretell.core.printing import printable
 from foretell.reporting.asked import asked_achieved, draw_asked
 from foretell.reporting.figures import DrawnFigure, draw_headline, draw_learning_curve, draw_sac_learning, series
 from foretell.reporting.inputs import ExperimentInputs, read_experiment, support_of
@@ -50,8 +51,8 @@ def write_report(folder: Path) -> list[Path]:
     )
     outputs = [inputs.folder / name for name in ("table.json", "table.md", "report.html")]
     write_json(outputs[0], table)
-    write_text(outputs[1], render_markdown(table))
-    write_text(outputs[2], page)
+    write_text(outputs[1], printable(render_markdown(table)))
+    write_text(outputs[2], printable(page))
     outputs += write_tables(
         inputs.folder, table, COLUMNS, table_cells(table), text_columns=TEXT_COLUMNS,
         caption=caption_of(table["protocol"]),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from foretell.core.errors import CheckpointError
 from foretell.core.files import read_json_lines, write_json, write_text
+from foretell.core.printing import printable
 from foretell.reporting.inputs import read_experiment
 from foretell.reporting.league_figure import draw_league, draw_regret
 from foretell.reporting.league_table import SOURCE, build_league, render_league
@@ -33,5 +34,5 @@ def write_league(folder: Path) -> list[Path]:
     ]
     outputs = [inputs.folder / "league.json", inputs.folder / "league.md"]
     write_json(outputs[0], {"protocol": league.protocol, "rows": league.rows})
-    write_text(outputs[1], render_league(league))
+    write_text(outputs[1], printable(render_league(league)))
     return [*outputs, *(path for figure in figures for path in figure.paths)]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from foretell.core.files import write_json, write_text
+from foretell.core.printing import printable
 from foretell.core.versions import versions
 from foretell.reporting.comparison_page import settings_html, source_of_scores
 from foretell.reporting.figures import DrawnFigure
@@ -46,8 +47,8 @@ def write_suite(
     drawn = [path for figure in figures for path in figure.paths]
     outputs = [folder / file for file in ("table.json", "table.md", "report.html")]
     write_json(outputs[0], {**table, FIGURES: sorted(path.name for path in drawn)})
-    write_text(outputs[1], render_suite(table))
-    write_text(outputs[2], _page(results, table, figures, command))
+    write_text(outputs[1], printable(render_suite(table)))
+    write_text(outputs[2], printable(_page(results, table, figures, command)))
     outputs += write_tables(
         folder,
         table,

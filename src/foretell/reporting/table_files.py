@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from foretell.core.files import write_text
+from foretell.core.printing import printable
 
 Rows = Sequence[Sequence[str]]
 
@@ -20,6 +21,8 @@ _TEX = {
     "]": "{]}", "—": "---", "×": r"$\times$", "…": r"\dots{}",
 }  # fmt: skip
 """What stands for letters that TeX takes for something else; brackets would be an argument of the row before."""
+_FORMULA = re.compile(r"[=+@\t]|-(?![0-9. ]*$)")
+"""How a text begins that a spreadsheet would take for a formula, and compute."""
 SHORTEST = 16
 """Letters that a name keeps at least on a narrow terminal."""
 
@@ -39,6 +42,7 @@ def write_tables(
 
 def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return rows of `table.json` separated by commas: an interval is two columns, a setting one, nothing is empty.
+    An apostrophe stands before a text that a spreadsheet would compute.
 
     >>> csv_text([{"iqm": 1.5, "ci95": [1.0, 2.0], "training_seeds": [0, 1], "report": None}]).splitlines()
     ['iqm,ci95_low,ci95_high,training_seeds,report', '1.5,1.0,2.0,0 1,']
@@ -58,13 +62,18 @@ def _columns(row: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, An
         elif key.endswith("ci95"):
             yield from zip((f"{before}{key}_low", f"{before}{key}_high"), value or (None, None), strict=True)
         else:
-            yield before + key, " ".join(map(str, value)) if isinstance(value, list | tuple) else value
+            found = " ".join(map(str, value)) if isinstance(value, list | tuple) else value
+            yield before + key, _as_text(printable(found)) if isinstance(found, str) else found
+
+
+def _as_text(words: str) -> str:
+    return f"'{words}" if _FORMULA.match(words) else words
 
 
 def tex_text(head: Sequence[str], rows: Rows, *, text_columns: int, caption: str) -> str:
     """Return the cells as a table of LaTeX's package booktabs, the caption before it as a comment."""
     lines = [
-        f"% {' '.join(caption.split())}",
+        f"% {printable(' '.join(caption.split()))}",
         r"% \usepackage{booktabs}",
         r"\begin{tabular}{" + "l" * text_columns + "r" * (len(head) - text_columns) + "}",
         r"\toprule",
@@ -84,7 +93,7 @@ def _tex_line(cells: Sequence[str], text_columns: int) -> str:
 
 
 def _escaped(text: str) -> str:
-    return "".join(_TEX.get(letter, letter) for letter in text)
+    return "".join(_TEX.get(letter, letter) for letter in printable(text))
 
 
 def aligned_table(head: Sequence[str], rows: Rows, *, width: int, text_columns: int) -> str:
