@@ -51,6 +51,47 @@ def test_a_cache_folder_that_others_may_write_to_is_said(source, tmp_path):
         shared_library(source)
 
 
+def test_only_this_user_may_write_what_is_loaded_whatever_the_umask(source, tmp_path):
+    (tmp_path / "cache").mkdir(0o755)
+    before = os.umask(0)
+    try:
+        library = shared_library(source)
+    finally:
+        os.umask(before)
+    assert [one.stat().st_mode & 0o777 for one in (library, library.parent)] == [0o700, 0o700]
+
+
+def test_the_folder_above_is_not_made_for_others_to_write_to(source, tmp_path, monkeypatch):
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    before = os.umask(0)
+    try:
+        shared_library(source)
+    finally:
+        os.umask(before)
+    assert (tmp_path / ".cache").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_library_that_others_could_write_is_made_again(source):
+    """The checksum at its end is anybody's to compute."""
+    library = shared_library(source)
+    whole = library.read_bytes()
+    other = b"another's program"
+    library.write_bytes(other + hashlib.sha256(other).digest())
+    library.chmod(0o770)
+    assert loaded(source).seven() == 7
+    assert library.read_bytes() == whole
+    assert library.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_library_that_is_no_file_is_not_waited_for(source):
+    library = shared_library(source)
+    library.unlink()
+    os.mkfifo(library)
+    with pytest.warns(UserWarning, match="not a regular file"):
+        assert loaded(source) is None
+
+
 def test_nothing_is_compiled_or_said_where_it_is_switched_off(source, monkeypatch, recwarn):
     monkeypatch.setenv("FORETELL_NATIVE", "0")
     source.write_text("this is no C")

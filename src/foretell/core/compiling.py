@@ -16,6 +16,7 @@ from collections.abc import Generator, Sequence
 from functools import cache
 from pathlib import Path
 
+from foretell.core.files import open_file
 from foretell.core.system import flush
 from foretell.core.warning import warn_caller
 
@@ -101,15 +102,21 @@ def _built(compiler: str, source: Path, beside: Sequence[Path], flags: Sequence[
             subprocess.run(command, capture_output=True, timeout=BUILD_SECONDS, check=True)
             with made.open("ab") as handle:  # the loader looks at nothing behind the end of the program
                 handle.write(hashlib.sha256(made.read_bytes()).digest())
+            made.chmod(0o700)  # whatever the umask: who can write it has this user run what he likes
             flush(made)
             made.replace(library)  # whole or absent, however many build at a time
     return library
 
 
 def _is_whole(library: Path) -> bool:
-    """Whether a library is there and as it was when it was made: one that is cut short ends whoever loads it."""
-    content = library.read_bytes() if library.exists() else b""
-    return hashlib.sha256(content[:-DIGEST_BYTES]).digest() == content[-DIGEST_BYTES:]
+    """Whether a library is there, this user's alone, and as it was when it was made: one that is cut short ends whoever
+    loads it."""
+    try:
+        with open_file(library) as handle:
+            found, content = os.fstat(handle.fileno()), handle.read()
+    except FileNotFoundError:
+        return False
+    return _is_ours_alone(found) and hashlib.sha256(content[:-DIGEST_BYTES]).digest() == content[-DIGEST_BYTES:]
 
 
 def _reason(error: OSError | subprocess.SubprocessError) -> str:
@@ -152,11 +159,15 @@ def _cache_folder() -> Path:
         folder = (Path(root) if Path(root).is_absolute() else Path.home() / ".cache") / "foretell"
     except RuntimeError as error:  # a user without a name or a home
         raise FileNotFoundError(f"{str(error).rstrip('.')}; set HOME or XDG_CACHE_HOME") from None
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    found = folder.stat()
-    if found.st_uid != os.getuid() or found.st_mode & 0o022:
+    folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)  # as XDG has it: who may write there may put another
+    folder.mkdir(exist_ok=True, mode=0o700)
+    if not _is_ours_alone(folder.stat()):
         raise PermissionError(f"{folder} belongs to or can be written by others; nothing is loaded from there")
     return folder
+
+
+def _is_ours_alone(found: os.stat_result) -> bool:
+    return found.st_uid == os.getuid() and not found.st_mode & 0o022
 
 
 @cache
