@@ -183,6 +183,32 @@ def test_a_dataset_that_wants_code_imported_is_refused(dataset, tmp_path):
         read_minari("bad-v0")
 
 
+NESTED = '{"type": "Tuple", "subspaces": [' * 400 + '{"type": "Discrete", "n": 2, "start": 0}' + "]}" * 400
+ARRAY = {"dtype": "<f4", "shape": [7], "base64": ""}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        "[" * 100_000, {"env_spec": "[" * 100_000}, {"env_spec": "1"}, {"observation_space": NESTED},
+        {"data_format": "arrow"}, {"dataset_id": "../../elsewhere-v0"}, {"author": [1, "a"], "foretell": None},
+        {"foretell": "x"}, {"foretell": {"a": 1}}, {"foretell": {"next_observations": "infos", "metadata": {}}},
+        {"foretell": {"next_observations": "repeat", "metadata": {"a": ARRAY}}},
+        {"foretell": {"next_observations": "repeat", "metadata": {"a": {**ARRAY, "dtype": "O", "shape": [0]}}}},
+        {"foretell": {"next_observations": "repeat", "metadata": {}, "extras": [1]}},
+    ],
+    ids=lambda changes: f"{changes!s:.60}",
+)  # fmt: skip
+def test_metadata_that_nobody_could_read_are_refused_in_a_sentence(dataset, tmp_path, changes, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)  # as where it is not installed
+    write_minari(dataset, "odd-v0")
+    path = tmp_path / "minari/odd-v0/data/metadata.json"
+    stored = json.loads(path.read_text())
+    path.write_text(changes if isinstance(changes, str) else json.dumps(stored | changes))
+    with pytest.raises(DatasetError, match=r"^minari:odd-v0: .*cannot be read"):
+        read_minari("odd-v0")
+
+
 def test_without_minari_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "minari", None)
     with pytest.raises(UsageError, match=r'pip install "minari>=0\.5\.4"'):

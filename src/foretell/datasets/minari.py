@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from foretell.core.errors import DatasetError, UsageError
+from foretell.core.errors import DatasetError, ForetellError, UsageError
 from foretell.datasets import stored_metadata
 from foretell.datasets.d4rl import convert, with_episodes
 from foretell.datasets.dataset import Dataset, DatasetMetadata
@@ -50,8 +50,7 @@ def read_minari(dataset_id: str) -> Dataset:
     minari = _minari(dataset_id)
     with _unreadable(dataset_id):
         _check_spaces(minari, dataset_id)
-        source = minari.load_dataset(dataset_id)
-    return read_minari_dataset(source)
+        return read_minari_dataset(minari.load_dataset(dataset_id))
 
 
 def read_minari_dataset(source: MinariDataset) -> Dataset:
@@ -61,10 +60,14 @@ def read_minari_dataset(source: MinariDataset) -> Dataset:
     """
     dataset_id = source.spec.dataset_id
     with _unreadable(dataset_id):
-        stored = source.storage.metadata
-        described(source.spec.observation_space)
-        notes = Notes(space=source.spec.observation_space, actions=parts_or_none(source.spec.action_space))
-        episodes = [episode_columns(episode, dataset_id, notes) for episode in source.iterate_episodes()]
+        return _read(source, dataset_id)
+
+
+def _read(source: MinariDataset, dataset_id: str) -> Dataset:
+    stored = source.storage.metadata
+    described(source.spec.observation_space)
+    notes = Notes(space=source.spec.observation_space, actions=parts_or_none(source.spec.action_space))
+    episodes = [episode_columns(episode, dataset_id, notes) for episode in source.iterate_episodes()]
     if not episodes:
         raise DatasetError(f"minari:{dataset_id}: 0 episodes; expected at least 1.")
     names = set(episodes[0])
@@ -90,12 +93,14 @@ def read_minari_dataset(source: MinariDataset) -> Dataset:
 
 @contextlib.contextmanager
 def _unreadable(dataset_id: str) -> Generator[None]:
-    """Have what Minari raises for data that it cannot read told with their id."""
+    """Have whatever is raised for data that cannot be read told with their id; metadata may hold anything."""
     try:
         yield
     except UsageError as error:
         raise DatasetError(f"minari:{dataset_id}: {error}") from None
-    except (OSError, KeyError, ValueError, TypeError, AssertionError) as error:
+    except (ForetellError, MemoryError):
+        raise
+    except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DatasetError(
             f"minari:{dataset_id}: cannot be read ({reason}). To fetch it: minari download {dataset_id}"
