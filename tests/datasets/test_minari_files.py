@@ -183,6 +183,37 @@ def test_a_dataset_that_wants_code_imported_is_refused(dataset, tmp_path):
         read_minari("bad-v0")
 
 
+def _external_storage(file, secret):
+    file.create_dataset("episode_0/infos/secret", (5,), "u1", external=[(str(secret), 0, 5)])
+
+
+def _external_link(file, secret):
+    file["episode_0/infos/secret"] = h5py.ExternalLink(str(secret), "/rewards")
+
+
+def _virtual_array(file, secret):
+    layout = h5py.VirtualLayout((5,), "<f4")
+    layout[:] = h5py.VirtualSource(str(secret), "rewards", (5,))
+    file.create_virtual_dataset("episode_0/infos/secret", layout)
+
+
+def _soft_link(file, secret):
+    file["episode_0/infos/secret"] = h5py.SoftLink("/episode_0/rewards")
+
+
+@pytest.mark.parametrize("build", [_external_storage, _external_link, _virtual_array, _soft_link])
+def test_data_that_lead_to_another_file_are_refused(dataset, tmp_path, build):
+    """Minari would read whatever the user may read, and the data would hold it."""
+    write_minari(dataset, "elsewhere-v0")
+    read_minari("elsewhere-v0")
+    with h5py.File(tmp_path / "secret.hdf5", "w") as file:
+        file["rewards"] = np.arange(5, dtype=np.float32)
+    with h5py.File(tmp_path / "minari/elsewhere-v0/data/main_data.hdf5", "a") as file:
+        build(file, tmp_path / "secret.hdf5")
+    with pytest.raises(DatasetError, match="'episode_0/infos/secret' leads elsewhere"):
+        read_minari("elsewhere-v0")
+
+
 NESTED = '{"type": "Tuple", "subspaces": [' * 400 + '{"type": "Discrete", "n": 2, "start": 0}' + "]}" * 400
 ARRAY = {"dtype": "<f4", "shape": [7], "base64": ""}
 

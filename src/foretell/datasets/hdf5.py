@@ -16,7 +16,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-from h5py import h5g, h5pl
+from h5py import h5d, h5g, h5l, h5o, h5pl
 
 from foretell.core import system
 from foretell.core.errors import DatasetError
@@ -74,6 +74,26 @@ def load_small(array: h5py.Dataset | np.ndarray) -> np.ndarray:
         return array
     values = array[()]
     return np.asarray(values if array.dtype != object else np.bytes_(values))
+
+
+def refuse_other_files(path: Path) -> None:
+    """Raise `DatasetError` where a file that another library will read leads to others: by links, storage outside of
+    itself, or virtual arrays. What HDF5 raises goes through."""
+    with h5py.File(path, "r", locking=False) as file:
+
+        def leading(name: bytes, link: h5l.LinkInfo) -> bytes | None:
+            if link.type != h5l.TYPE_HARD:
+                return name
+            if not isinstance(found := h5o.open(file.id, name), h5d.DatasetID):
+                return None
+            properties = found.get_create_plist()
+            return name if properties.get_layout() == h5d.VIRTUAL or properties.get_external_count() else None
+
+        if name := file.id.links.visit(leading, info=True):  # ends at the first that is not None
+            raise DatasetError(
+                f"{path}: {name.decode(errors='replace')!r:.100} leads elsewhere; expected everything inside the file. "
+                "Copy the data into it."
+            )
 
 
 @contextlib.contextmanager

@@ -23,6 +23,7 @@ from foretell.datasets.d4rl import convert, with_episodes
 from foretell.datasets.dataset import Dataset, DatasetMetadata
 from foretell.datasets.findings import inside
 from foretell.datasets.fingerprint import unchanged
+from foretell.datasets.hdf5 import refuse_other_files
 from foretell.datasets.minari_episodes import Notes, episode_columns
 from foretell.datasets.recorded_environment import changes_of_environment, registered_alike, with_keywords
 from foretell.environments.action_flattening import ActionParts, parts_or_none
@@ -179,12 +180,15 @@ def _minari(dataset_id: str) -> ModuleType:
 
 
 def _check_spaces(minari: ModuleType, dataset_id: str) -> None:
-    """Refuse metadata without spaces: Minari would make the environment named there, importing what it says."""
+    """Refuse metadata without spaces: Minari would make the environment named there, importing what it says; and data
+    that lead to other files, which it would read."""
     folder = minari.storage.datasets_root_dir.get_dataset_path(dataset_id) / "data"
     stored = minari.dataset.minari_storage.MinariStorage.read_raw_metadata(folder)
     for key in ("observation_space", "action_space"):
         if key not in stored:
             raise DatasetError(f"minari:{dataset_id}: keeps no {key}; expected it beside the data. Write it again.")
+    for path in folder.glob("*.hdf5"):
+        refuse_other_files(path)
 
 
 def _buffers(dataset: Dataset, parts: ActionParts | None) -> Iterator[dict[str, Any]]:
