@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from foretell.core.episode import Episode
 from foretell.core.errors import DatasetError, ResourceError, UsageError
-from foretell.datasets import d4rl_writer
+from foretell.datasets import d4rl_writer, fingerprint
 from foretell.datasets import dataset as dataset_module
 from foretell.datasets.d4rl import read_d4rl
 from foretell.datasets.d4rl_writer import D4RLWriter, layout_of, write_d4rl, write_dataset
@@ -120,7 +120,7 @@ def test_round_trip_loses_nothing(tmp_path_factory, make_episode, same, metadata
     if not known:
         episodes[0] = replace(episodes[0], final_observation_known=False)
     with pytest.MonkeyPatch.context() as patch:
-        for module in (d4rl_writer, dataset_module):
+        for module in (fingerprint, dataset_module):
             patch.setattr(module, "BLOCK_ROWS", block)
         write_d4rl(folder / "one.hdf5", episodes, metadata)
         first = read_d4rl(folder / "one.hdf5")

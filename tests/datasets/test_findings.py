@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from foretell.core.errors import DatasetError
-from foretell.datasets import columns, dataset, findings
+from foretell.datasets import columns, dataset, fingerprint
 from foretell.datasets.doctor import diagnose
 from foretell.datasets.doctor_episodes import duplicates, timesteps
 from foretell.datasets.findings import deviation, inside, spread, spread_rows
@@ -40,7 +40,7 @@ def test_actions_of_short_episodes_tell_nothing():
 @pytest.mark.parametrize("block", [1, 4, 1000])
 def test_deviations_and_returns_do_not_depend_on_blocks(monkeypatch, block):
     data = make_dataset(LENGTHS)
-    monkeypatch.setattr(findings, "BLOCK_ROWS", block)
+    monkeypatch.setattr(fingerprint, "BLOCK_ROWS", block)
     monkeypatch.setattr(dataset, "BLOCK_ROWS", block)
     np.testing.assert_allclose(
         deviation(data.observations), data.observations.std(axis=0, dtype=np.float64), rtol=1e-12
@@ -60,7 +60,7 @@ def test_a_flag_is_found_in_any_block(monkeypatch, block):
 
 
 def test_counts_of_timesteps_are_held_against_the_starts(monkeypatch):
-    monkeypatch.setattr(findings, "BLOCK_ROWS", 4)
+    monkeypatch.setattr(fingerprint, "BLOCK_ROWS", 4)
     counted = np.concatenate([np.arange(length) for length in LENGTHS])
     for begin in (0, 1):
         good = replace(make_dataset(LENGTHS), extras={"timesteps": counted + begin})

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Int64
 
 from foretell.core.errors import DatasetError, UsageError
-from foretell.datasets.fingerprint import BLOCK_ROWS
+from foretell.datasets.fingerprint import block_rows
 from foretell.environments.keywords import parsed
 
 SPOT_CHECKS = 1000
@@ -36,8 +36,9 @@ def truncations_at_breaks(
 ) -> Bool[np.ndarray, " steps"]:
     """Return True where the next row does not go on from this one and the task did not end: an unrecorded timeout."""
     breaks = np.zeros(len(observations), bool)
-    for start in range(0, len(observations) - 1, BLOCK_ROWS):
-        stop = min(start + BLOCK_ROWS, len(observations) - 1)
+    rows = block_rows(observations)
+    for start in range(0, len(observations) - 1, rows):
+        stop = min(start + rows, len(observations) - 1)
         differs = next_observations[start:stop] != observations[start + 1 : stop + 1]
         breaks[start:stop] = differs.reshape(stop - start, -1).any(axis=1)
     return breaks & ~np.asarray(terminations)

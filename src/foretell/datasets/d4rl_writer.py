@@ -23,7 +23,7 @@ from foretell.datasets import hdf5, stored_metadata
 from foretell.datasets.boundaries import ends_of
 from foretell.datasets.columns import as_columns
 from foretell.datasets.dataset import Dataset, DatasetMetadata
-from foretell.datasets.fingerprint import BLOCK_ROWS, ColumnHasher, checksum_of, unchanged
+from foretell.datasets.fingerprint import ColumnHasher, block_rows, checksum_of, unchanged
 from foretell.datasets.hdf5_sink import Sink
 
 FILE_KEYS = {"terminations": "terminals", "truncations": "timeouts"}
@@ -250,11 +250,11 @@ def _columns_of(episode: Episode, with_next: bool) -> dict[str, np.ndarray]:
 
 def _groups(episodes: list[Episode]) -> Iterator[list[Episode]]:
     group: list[Episode] = []
-    steps = 0
+    steps, most = 0, block_rows(episodes[0].observations)
     for episode in episodes:
         group.append(episode)
         steps += len(episode)
-        if steps >= BLOCK_ROWS:
+        if steps >= most:
             yield group
             group, steps = [], 0
     if group:

@@ -35,6 +35,8 @@ DROWNING = {
 """How severe that is, what the others are divided by then, and how to mend it. A rare reward may be the goal."""
 SAMPLE = 50_000
 """Rows, evenly spread, from which the usual size of a column's numbers is taken."""
+SAMPLE_NUMBERS = 10_000_000
+"""Numbers at most in those rows, for the sake of memory and time: of wide observations fewer rows are read."""
 
 
 def magnitudes(dataset: Dataset, spec: EnvironmentSpec | None = None) -> Iterator[Finding]:
@@ -78,9 +80,11 @@ def _drowned(dataset: Dataset, key: str, values: np.ndarray) -> Iterator[Finding
     Of several dimensions it is an error where the number is as huge beside the widest of them. Where only its own is
     that narrow, it may be a contact that is rarely made: a few such rows are warned of, of more nothing is said.
     """
-    sample = values[spread(len(values), SAMPLE)].reshape(-1, int(np.prod(values.shape[1:]))).astype(np.float64)
-    middle = np.median(sample, axis=0)
-    usual = np.quantile(np.abs(sample - middle), 0.99, axis=0)
+    width = int(np.prod(values.shape[1:]))
+    rows = values[spread(len(values), min(SAMPLE, max(1, SAMPLE_NUMBERS // width)))].reshape(-1, width)
+    sample = np.array(rows.T, np.float64, order="C")  # a dimension in one piece: sorted in half the time
+    middle = np.median(sample, axis=1)
+    usual = np.quantile(np.abs(sample - middle[:, None]), 0.99, axis=1)
     huge = max(DROWNED, 10 * np.sqrt(len(values)))
     limit = np.where(usual > 0, usual * huge, np.inf)
 

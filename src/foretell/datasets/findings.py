@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from foretell.datasets.dataset import Dataset
-from foretell.datasets.fingerprint import BLOCK_ROWS
+from foretell.datasets.fingerprint import block_rows
 
 WIDEST = 64
 """Numbers of an observation that are looked at, evenly spread over wider ones."""
@@ -42,8 +42,9 @@ def place(dataset: Dataset, row: int) -> str:
 
 def blocks(dataset: Dataset) -> Iterator[slice]:
     """Yield all rows in pieces, so that a mapped file need not fit into memory."""
-    for start in range(0, dataset.num_steps, BLOCK_ROWS):
-        yield slice(start, min(start + BLOCK_ROWS, dataset.num_steps))
+    rows = block_rows(dataset.observations)
+    for start in range(0, dataset.num_steps, rows):
+        yield slice(start, min(start + rows, dataset.num_steps))
 
 
 def first(dataset: Dataset, bad: Callable[[slice], np.ndarray]) -> int | None:
@@ -64,7 +65,7 @@ def inside(dataset: Dataset) -> np.ndarray:
 
 def deviation(values: np.ndarray) -> np.ndarray:
     """Return the standard deviation of each number of a row, `(...)` float64, from pieces of the rows."""
-    parts = [slice(start, start + BLOCK_ROWS) for start in range(0, len(values), BLOCK_ROWS)]
+    parts = [slice(start, start + block_rows(values)) for start in range(0, len(values), block_rows(values))]
     middle = sum(values[rows].sum(axis=0, dtype=np.float64) for rows in parts) / len(values)
     squares = sum(((values[rows] - middle) ** 2).sum(axis=0) for rows in parts)
     return np.asarray(np.sqrt(squares / len(values)))

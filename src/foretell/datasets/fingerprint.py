@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ REPLACED = (
 """What to do about columns that are not those that were written."""
 BLOCK_ROWS = 1 << 16
 """Rows hashed at a time, so that a mapped file larger than memory can be hashed too."""
+BLOCK_NUMBERS = 1 << 22
+"""Numbers of a column that are computed with at a time, at most: of images that is fewer rows."""
 
 
 class ColumnHasher:
@@ -55,6 +58,11 @@ def fingerprint(columns: Mapping[str, np.ndarray]) -> str:
     for start in range(0, rows, BLOCK_ROWS):
         hasher.update({name: values[start : start + BLOCK_ROWS] for name, values in columns.items()})
     return hasher.hexdigest()
+
+
+def block_rows(values: np.ndarray) -> int:
+    """Return how many rows of a column to compute with at a time: `BLOCK_ROWS`, or as many as have `BLOCK_NUMBERS`."""
+    return max(1, min(BLOCK_ROWS, BLOCK_NUMBERS // max(1, math.prod(values.shape[1:]))))
 
 
 def checksum_of(arrays: Mapping[str, np.ndarray]) -> str:
