@@ -15,6 +15,7 @@ from foretell.datasets.d4rl import OPTIONAL, REQUIRED
 from foretell.datasets.dataset import Dataset
 from foretell.datasets.doctor_dynamics import dynamics
 from foretell.datasets.doctor_episodes import duplicates, flags, lengths, seams, starts, timesteps
+from foretell.datasets.doctor_images import images
 from foretell.datasets.doctor_order import order, terminations_run_on
 from foretell.datasets.doctor_resets import resets
 from foretell.datasets.doctor_values import actions, constants, environment, magnitudes
@@ -46,6 +47,7 @@ def diagnose(dataset: Dataset, spec: EnvironmentSpec | None = None) -> list[Find
         ends = () if begun_anew else (seams, terminations_run_on)
         for check in (flags, *ends, order, _fingerprint, timesteps, constants, duplicates, starts, lengths, actions):
             findings += check(dataset)
+        findings += images(dataset, spec)
         if not begun_anew:
             findings += environment(dataset, spec) if spec is not None else ()
             findings += dynamics(dataset, spec)

@@ -119,6 +119,8 @@ def constants(dataset: Dataset) -> Iterator[Finding]:
     for key in ("observations", "actions"):
         values = getattr(dataset, key).reshape(dataset.num_steps, -1)
         constant = np.flatnonzero(values.min(axis=0) == values.max(axis=0))
+        if key == "observations" and len(dataset.observation_shape) == 3 and len(constant) < values.shape[1]:
+            continue  # a picture has a background
         if len(constant):
             where = f" in {len(constant)} of {values.shape[1]} dimensions (first: {constant[0]})"
             yield warning("constant", f"{key} never change{where if values.shape[1] > 1 else ''}.")
