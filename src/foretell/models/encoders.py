@@ -9,6 +9,8 @@ from foretell.core.errors import UsageError
 
 SMALLEST_IMAGE = 36
 """Pixels a side below which the three convolutions leave nothing."""
+AS_VECTOR = "reshape(len(observations), -1), and gymnasium.wrappers.FlattenObservation around the environment."
+"""How what is no image is given."""
 
 
 class ConvolutionalEncoder(nn.Module):
@@ -27,7 +29,8 @@ class ConvolutionalEncoder(nn.Module):
         if min(height, across) < SMALLEST_IMAGE or channels > 4:
             raise UsageError(
                 f"images of shape {observation_shape}; expected at least {SMALLEST_IMAGE} pixels a side and at most "
-                "4 channels. Resize them when recording."
+                "4 channels. Resize them when recording, or stack fewer frames; of a grid of few cells make a vector: "
+                f"{AS_VECTOR}"
             )
         self.convolutions = nn.Sequential(
             nn.Conv2d(channels, 32, 8, stride=4), nn.ReLU(),
@@ -56,4 +59,7 @@ def observation_encoder(observation_shape: tuple[int, ...], width: int) -> nn.Mo
         return nn.Linear(observation_shape[0], width)
     if len(observation_shape) == 3:
         return ConvolutionalEncoder(observation_shape, width)
-    raise UsageError(f"observations of shape {observation_shape}; expected a vector or an image of three axes.")
+    raise UsageError(
+        f"observations of shape {observation_shape}; expected a vector or an image of three axes. Of an image without "
+        f"colours, add an axis of one channel, in the environment as well; of other arrays, make a vector: {AS_VECTOR}"
+    )
