@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -59,6 +60,20 @@ def test_images_lie_as_bytes_and_come_scaled():
     without = WindowSampler(data, sampler.normalization, context_length=3, seed=0)
     assert resident_bytes(without) == 7 * (12 + 8 + 4 + 4 + 1)
     assert resident_bytes(sampler) == resident_bytes(without) + 7 * 12
+
+
+def test_images_of_floats_are_copied_a_few_at_a_time(monkeypatch):
+    shape = SequenceShape(observation_shape=(3, 40, 40), action_dim=2, discrete=True, max_timesteps=20)
+    seen = np.random.default_rng(0).random((600, 3, 40, 40), np.float32)
+    data = make_dataset([20] * 30, shape=shape, observations=seen)
+    sampler = WindowSampler(data, Normalization.fit(data, None), context_length=3, seed=0)
+    monkeypatch.setattr(resident, "COPIED_BYTES", 1 << 18)
+    tracemalloc.start()
+    windows = ResidentWindows(sampler, CPU)  # what PyTorch keeps itself is not counted
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < seen.nbytes / 8
+    assert_equal(windows.batch(0, 6), sampler.batch(0, 6), rtol=1e-6)
 
 
 def test_parts_of_a_batch_are_the_batch():

@@ -13,7 +13,9 @@ from foretell.sequences.windows import WindowSampler
 CHUNK = 64
 """Updates whose rows are drawn, and copied to the device, at one time."""
 COPIED_ROWS = 65_536
-"""Rows that are normalised and copied at one time."""
+"""Rows that are normalised and copied at one time, at most."""
+COPIED_BYTES = 1 << 26
+"""Bytes of a column in those rows, at most: of images that is fewer."""
 
 
 class ResidentWindows:
@@ -26,8 +28,10 @@ class ResidentWindows:
         """Copy every column that batches are made of; see `resident_bytes` for how much that is."""
         self.sampler, self.device = sampler, device
         self._columns: dict[str, Tensor] = {}
-        for start in range(0, sampler.num_steps, COPIED_ROWS):
-            rows = slice(start, min(start + COPIED_ROWS, sampler.num_steps))
+        widest = max(values.nbytes for values in sampler.columns(slice(0, 1)).values())
+        together = max(1, min(COPIED_ROWS, COPIED_BYTES // widest))
+        for start in range(0, sampler.num_steps, together):
+            rows = slice(start, min(start + together, sampler.num_steps))
             for name, values in sampler.columns(rows).items():
                 part = torch.from_numpy(values)
                 if name not in self._columns:
