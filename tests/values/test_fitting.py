@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from foretell.agents.networks import EnsembleMLP
+from foretell.values import fitting
 from foretell.values.fitting import TOGETHER, batches, fit
 
 UPDATES, RATE = 40, 1e-2
@@ -62,3 +63,18 @@ def test_batches_read_together_are_those_drawn(updates):
     numbers = torch.arange(1_000)
     found = list(batches(lambda update: np.arange(update, update + 3), lambda rows: (numbers[rows],), updates))
     assert [batch.tolist() for (batch,) in found] == [[n, n + 1, n + 2] for n in range(updates)]
+
+
+@pytest.mark.parametrize(("most", "read_at_once"), [(1, 1), (5 * 3 * 40, 5), (1 << 20, TOGETHER)])
+def test_of_wide_rows_fewer_are_read_at_once(monkeypatch, most, read_at_once):
+    monkeypatch.setattr(fitting, "TOGETHER_BYTES", most)  # a batch is three rows of ten floats
+    numbers, sizes = torch.arange(10_000, dtype=torch.float32).reshape(-1, 10), []
+
+    def read(rows):
+        sizes.append(len(rows) // 3)
+        return (numbers[rows],)
+
+    found = list(batches(lambda update: np.arange(update, update + 3), read, 200))
+    assert max(sizes) == read_at_once
+    for update, (batch,) in enumerate(found):
+        assert torch.equal(batch, numbers[update : update + 3])

@@ -16,6 +16,8 @@ from foretell.agents.networks import EnsembleMLP
 
 TOGETHER = 64
 """Updates whose rows are read at once: reading takes as long as computing where it is done batch by batch."""
+TOGETHER_BYTES = 1 << 26
+"""Bytes read at once, at most: of wide observations that is fewer updates, down to one."""
 
 
 @torch.no_grad()
@@ -57,7 +59,12 @@ def batches(
     >>> list(batches(lambda update: np.array([update, 5]), lambda rows: (torch.from_numpy(rows),), 2))
     [(tensor([0, 5]),), (tensor([1, 5]),)]
     """
-    for first in range(0, updates, TOGETHER):
-        drawn = [draw(update) for update in range(first, min(first + TOGETHER, updates))]
+    first, together = 0, 1
+    while first < updates:
+        drawn = [draw(update) for update in range(first, min(first + together, updates))]
         columns = [column.split([len(rows) for rows in drawn]) for column in read(np.concatenate(drawn))]
+        if first == 0:  # which says how much one is
+            one = sum(column[0].nbytes for column in columns)
+            together = max(1, min(TOGETHER, TOGETHER_BYTES // max(1, one)))
+        first += len(drawn)
         yield from zip(*columns, strict=True)
