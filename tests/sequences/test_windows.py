@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from foretell.core.errors import UsageError
 from foretell.models.configs import SequenceShape
+from foretell.sequences.normalization import Normalization
 from foretell.sequences.windows import WindowSampler
 from reference.making import CHOICES, IDENTITY, VECTOR, make_dataset, scaled
 from reference.windows import as_rows, windows_slowly
@@ -200,3 +201,24 @@ def test_goals_are_a_function_of_seed_and_update_and_change_nothing_else():
 def test_context_length_below_one_is_refused():
     with pytest.raises(UsageError, match="at least 1"):
         WindowSampler(make_dataset([2]), scaled(), context_length=0, seed=0)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_images_are_scaled_in_one_piece_of_memory(dtype):
+    shape = SequenceShape(observation_shape=(3, 40, 40), action_dim=2, discrete=True, max_timesteps=20)
+    seen = np.random.default_rng(0).integers(0, 256, (200, 3, 40, 40)).astype(dtype)
+    data = make_dataset([20] * 10, shape=shape, observations=seen)
+    normalization = Normalization.fit(data, None)
+    sampler = WindowSampler(data, normalization, context_length=15, seed=0)
+    sampler.batch(0, 8)
+    tracemalloc.start()
+    found = sampler.batch(100, 8)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert not found.mask.all()
+    assert most < 1.5 * found.observations.nbytes
+    by_hand = (seen.astype(np.float32) - np.float32(0)) / np.float32(255 if dtype == np.uint8 else 1)
+    ends = sampler.draw(100, 8)[0]
+    for window, mask, last in zip(found.observations.numpy(), found.mask.numpy(), ends, strict=True):
+        np.testing.assert_array_equal(window[mask], by_hand[last + 1 - mask.sum() : last + 1], strict=True)
+        assert not window[~mask].any()

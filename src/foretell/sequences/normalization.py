@@ -53,7 +53,8 @@ class Normalization:
     def observations(self, raw: np.ndarray) -> np.ndarray:
         """Environment units to zero mean and unit deviation, float32."""
         mean, std = self._observation_moments
-        return (raw.astype(np.float32, copy=False) - mean) / std
+        found = np.subtract(raw, mean, dtype=np.float32, casting="unsafe")  # of images a copy takes longer than a sum
+        return np.divide(found, std, out=found)
 
     def from_units_of(
         self, other: Normalization, observations: Float[Tensor, "rows observation_dim"]
