@@ -215,6 +215,17 @@ def test_environments_of_policies_without_data_are_tasks_too(tmp_path):
     assert [cells[1] for cells in suite_cells(table)] == ["—", "—", "2 tasks", "2 tasks"]
 
 
+def test_where_start_states_are_not_shared_is_said(runs, tmp_path):
+    fewer = write_run(tmp_path / "fewer", records(60, "Boat-v0", policy="fewer")[2:])
+    with pytest.warns(UserWarning, match=r"Boat-v0: only 8 start states .* of up to 10"):
+        write_comparison([*runs, fewer], tmp_path / "out", references=ENDS)
+    table = json.loads((tmp_path / "out" / "table.json").read_text())
+    assert "Car-v0: 10 start states; Boat-v0: 8 start states, 2 left out that some lack." in render_suite(table)
+    none = [{**one, "start": one["start"] + 50} for one in records(60, "Boat-v0", policy="none")]
+    with pytest.raises(UsageError, match=r"records of Boat-v0 share no start state"):
+        write_comparison([*runs, write_run(tmp_path / "none", none)], tmp_path / "out", references=ENDS)
+
+
 def test_methods_are_called_as_they_were_named_else_by_what_they_are_told(tmp_path):
     made = [
         (records(1, "Car-v0"), "advantage", 1.0),
@@ -273,6 +284,22 @@ def test_where_no_task_has_all_methods_there_is_no_mean(runs):
     assert table["methods"] == []
     assert "No task has all of them" in suite_summary(table)
     assert "—" in suite_cells(table)[0]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"Car-v0": 5}, {"Car-v0": "ab"}, {"Car-v0": None, 1: (2.0, 3.0)}, {"Car-v0": (1.0, "x")}, "ab", 5]
+)
+def test_references_that_are_no_numbers_are_refused_in_words(runs, tmp_path, wrong):
+    for some in (runs, runs[:2]):
+        if some == runs or isinstance(wrong, dict):
+            with pytest.raises(UsageError, match=r"reference"):
+                write_comparison(some, tmp_path / "out", references=wrong)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_environment_that_is_no_text_is_refused_in_words(runs, tmp_path):
+    with pytest.raises(UsageError, match=r"--environment 3: the records are of Car-v0"):
+        write_comparison(runs[:2], tmp_path / "out", environment=3)
 
 
 def test_references_that_fit_nothing_are_refused(runs, tmp_path):
@@ -375,6 +402,8 @@ def test_on_the_command_line(runs, tmp_path, capsys):
     for wrong in (["1"], ["Car-v0", "0"], ["Car-v0", "0", "200", "Boat-v0"], ["Car-v0", "a", "1"], ["x", "1"]):
         assert main([*words, "--references", *wrong]) == 2
         assert "expected two mean returns" in capsys.readouterr().err
+    assert main(["report", *references, *words[1:]]) == 2
+    assert "Folders come before it." in capsys.readouterr().err
 
 
 def test_a_terminal_has_a_line_for_each_method(runs, tmp_path, monkeypatch, capsys):

@@ -88,7 +88,7 @@ class Report:
         if not ends or len(ends) * 3 != len(words) + of_one:
             raise UsageError(
                 f"--references {' '.join(words)}: expected two mean returns, random's and an expert's, or three words "
-                "for each environment: its id and these."
+                "for each environment: its id and these. Folders come before it."
             )
         return ends[""] if of_one else ends
 

@@ -69,14 +69,14 @@ def build_comparison(
     environments and `environment` names none of them, or share no start state, and for references that are no two
     numbers apart.
     """
-    name = _environment_of(results, environment)
+    name = environment_of(results, environment)
     low, high = references_of(name, references)
     measured, left_out = measure(results, name)
     if left_out:
         kept = len(measured[0].scores.starts)
         warn_caller(
-            f"only {counted(kept, 'start state')} that all have are compared, of up to {kept + left_out}; `foretell "
-            "evaluate` with the same --episodes for all makes it more."
+            f"{name}: only {counted(kept, 'start state')} that all have are compared, of up to {kept + left_out}; "
+            "`foretell evaluate` with the same --episodes for all makes it more."
         )
     first, apart = measured[0], told_apart(results)
     settings = [apart[place] for place in places(results, name)]
@@ -141,16 +141,19 @@ def references_of(environment: str, references: References | None) -> tuple[floa
     if isinstance(references, Mapping):
         references = references.get(environment)
     if references is not None:
-        if not isinstance(references, list | tuple) or len(references) != 2:
-            raise UsageError(f"references {references!r}; expected two mean returns, random's and an expert's.")
-        low, high = number("random's reference", references[0]), number("the expert's reference", references[1])
-        if not (math.isfinite(low) and math.isfinite(high) and low < high):
-            raise UsageError(
-                f"references {low:g} and {high:g}; expected finite mean returns, random's, the lower, first."
-            )
-        return low, high
+        return checked_ends(references)
     task = TASKS.get(environment)
     return (None, None) if task is None else (task.random_score, task.expert_score)
+
+
+def checked_ends(ends: Any) -> tuple[float, float]:
+    """Return the mean returns of random acting and of an expert. Raises `UsageError` for what are no two apart."""
+    if not isinstance(ends, list | tuple) or len(ends) != 2:
+        raise UsageError(f"references {ends!r}; expected two mean returns, random's and an expert's.")
+    low, high = number("random's reference", ends[0]), number("the expert's reference", ends[1])
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise UsageError(f"references {low:g} and {high:g}; expected finite mean returns, random's, the lower, first.")
+    return low, high
 
 
 def environments_of(results: Sequence[RunResults]) -> list[str]:
@@ -169,7 +172,8 @@ def _names(results: Sequence[RunResults]) -> list[str]:
     return list(dict.fromkeys(str(record["environment"]) for one in results for record in one.records))
 
 
-def _environment_of(results: Sequence[RunResults], environment: str | None) -> str:
+def environment_of(results: Sequence[RunResults], environment: str | None) -> str:
+    """Return the environment that is meant. Raises `UsageError` where the records are of several, or not of it."""
     found = environments_of(results) if environment is None else [environment]
     if len(found) == 1 and found[0] in _names(results):
         return found[0]
@@ -187,8 +191,8 @@ def measure(results: Sequence[RunResults], environment: str) -> tuple[list[Measu
     longest = max(len({record["start"] for record in records}) for *_, records in groups)
     if not shared:
         raise UsageError(
-            "the records share no start state; expected policies that acted from the same ones. Run `foretell "
-            "evaluate` for all with the same --root-seed and --episodes."
+            f"the records of {environment} share no start state; expected policies that acted from the same ones. Run "
+            "`foretell evaluate` for all with the same --root-seed and --episodes."
         )
     order = list(dict.fromkeys(record["start"] for record in groups[0][-1] if record["start"] in shared))
     return [_measured(*group, order) for group in groups], longest - len(shared)

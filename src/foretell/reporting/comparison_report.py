@@ -16,6 +16,8 @@ from foretell.reporting.comparison import (
     ROOT_SEED,
     References,
     build_comparison,
+    checked_ends,
+    environment_of,
     environments_of,
     is_of,
     places,
@@ -70,30 +72,42 @@ def write_comparison(
         raise UsageError("no runs; expected at least one run folder, folder of seeds or file of evaluation records.")
     given, folder = [path_of("run", run) for run in runs], path_of("out", out)
     results = read_results(given)
-    environments = environments_of(results) if environment is None else [environment]
+    environments = environments_of(results) if environment is None else [environment_of(results, environment)]
     inside = folders_of(environments) if len(environments) > 1 else {}
     for one in (folder, *(folder / within for within in inside.values())):
         if (one / "experiment.json").exists():
             raise UsageError(f"{one}: holds an experiment's own report; choose another --out.")
+    _check_references(references, environments)
     command = report_command(given, folder, environment, references)
     if len(environments) == 1:
-        if isinstance(references, Mapping) and references and environments[0] not in references:
-            raise UsageError(f"references of {', '.join(references)}: the records are of {environments[0]}.")
         return _write_one(results, folder, environments[0], references, command)
-    if references is not None and not isinstance(references, Mapping):
-        raise UsageError(
-            f"references of one environment: the records are of {', '.join(environments)}; expected the two mean "
-            "returns by each environment's name."
-        )
+    by_name = references if isinstance(references, Mapping) else {}
     before = _figures_of(folder)
-    files = write_suite(results, folder, references, command)
+    files = write_suite(results, folder, by_name, command)
     _remove(folder, before, files)
     for name, within in inside.items():
         own = [one for one in results if is_of(one, name)]
-        ends = (references or {}).get(name)
+        ends = by_name.get(name)
         command = report_command([one.path for one in own], folder / within, name, ends)
         files += _write_one(own, folder / within, name, ends, command)
     return files
+
+
+def _check_references(references: Any, environments: Sequence[str]) -> None:
+    if isinstance(references, Mapping):
+        # Those of others beside it serve several reports; alone they are a slip.
+        unknown = [str(name) for name in references if name not in environments]
+        if unknown and (len(environments) > 1 or len(unknown) == len(references)):
+            raise UsageError(f"references of {', '.join(unknown)}: the records are of {', '.join(environments)}.")
+        for ends in references.values():
+            checked_ends(ends)
+    elif references is not None:
+        checked_ends(references)
+        if len(environments) > 1:
+            raise UsageError(
+                f"references of one environment: the records are of {', '.join(environments)}; expected the two mean "
+                "returns by each environment's name."
+            )
 
 
 def _write_one(

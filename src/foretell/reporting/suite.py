@@ -55,11 +55,9 @@ def build_suite(results: Sequence[RunResults], references: Mapping[str, tuple[fl
     episodes that they learn from. A policy that learned from no data stands in every task of its environment.
 
     Raises `UsageError` where two runs are one method on one task, where one was asked for several returns and not
-    evaluated by its own rule, for references of no environment that is there, and as `build_comparison` does.
+    evaluated by its own rule, and as `build_comparison` does.
     """
     names = environments_of(results)
-    if unknown := [name for name in references or {} if name not in names]:
-        raise UsageError(f"references of {', '.join(unknown)}: the records are of {', '.join(names)}.")
     environments, cells = {}, {}
     for name in names:
         own = [one for one in results if is_of(one, name)]
