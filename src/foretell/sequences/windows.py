@@ -289,7 +289,7 @@ def gathered(values: np.ndarray, rows: Int[np.ndarray, "*batch"]) -> np.ndarray:
 
 
 def _padded(values: np.ndarray, mask: Bool[np.ndarray, "batch time"] | None) -> np.ndarray:
-    """Return the values, which are nobody else's, with zeros where the mask is not True; without a mask, as they are."""
+    """Return the values, which are nobody else's, with zeros where the mask is not True; without one, as they are."""
     if mask is None:
         return values
     return np.multiply(values, mask.reshape(*mask.shape, *[1] * (values.ndim - 2)).astype(values.dtype), out=values)
