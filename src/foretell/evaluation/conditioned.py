@@ -20,6 +20,7 @@ from foretell.core.stepping import (
     checked_where,
     sizes_in_words,
 )
+from foretell.models.encoders import ConvolutionalEncoder
 from foretell.models.interface import SequenceModel
 from foretell.sequences.batch import SequenceBatch
 from foretell.sequences.defaults import usual_defaults
@@ -58,6 +59,8 @@ class ConditionedPolicy(Generic[Model]):
         self._by_rule = np.zeros(0, bool)
         self._read: Callable[[SequenceBatch], Tensor] | None = None
         self._unrewarded = False
+        encoder = getattr(model, "embed_observation", None)
+        self._encoder = encoder if isinstance(encoder, ConvolutionalEncoder) else None
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy reads with its own network."""
@@ -119,7 +122,8 @@ class ConditionedPolicy(Generic[Model]):
         self._began = np.zeros(num_envs, np.int64)
         self._timestep, self._unrewarded = 0, False
         self._read = None
-        self._observations = np.zeros((num_envs, length, *shape.observation_shape), np.float32)
+        kept = (self.model.config.width,) if self._encoder else shape.observation_shape
+        self._observations = np.zeros((num_envs, length, *kept), np.float32)
         actions = (num_envs, length) if shape.discrete else (num_envs, length, shape.action_dim)
         self._actions = np.zeros(actions, np.int64 if shape.discrete else np.float32)
         self._returns = np.zeros((num_envs, length, 1), np.float32)
@@ -154,7 +158,7 @@ class ConditionedPolicy(Generic[Model]):
             self._target[first] = self.asking.at_start(observations[first])
         for context in (self._observations, self._actions, self._returns, self._rewards):
             context[:, :-1] = context[:, 1:]
-        self._observations[:, -1] = self.normalization.observations(observations)
+        self._observations[:, -1] = self._kept(self.normalization.observations(observations))
         self._actions[:, -1] = 0
         self._rewards[:, -1] = 0
         self._returns[:, -1, 0] = self.asking.told(self._target, elapsed)
@@ -166,6 +170,13 @@ class ConditionedPolicy(Generic[Model]):
         self._timestep += 1
         self._unrewarded = True
         return actions if action_range is None else action_range.to_environment(actions)
+
+    def _kept(self, observations: np.ndarray) -> np.ndarray:
+        """Return what windows keep of normalised observations: of images what is encoded, once for all windows."""
+        if self._encoder is None:
+            return observations
+        images = torch.from_numpy(observations)[:, None].split(TOGETHER)
+        return torch.cat([self._encoder(some) for some in images])[:, 0].numpy()
 
     def observe(self, rewards: Rewards) -> None:
         """Take the rewards (environment units) off the return still asked for; an advantage stays as it is.

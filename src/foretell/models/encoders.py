@@ -40,7 +40,9 @@ class ConvolutionalEncoder(nn.Module):
         self.output = nn.Linear(64 * _left(height) * _left(across), width)
 
     def forward(self, observations: Float[Tensor, "batch time ..."]) -> Float[Tensor, "batch time width"]:
-        """Encode each image on its own."""
+        """Encode each image on its own; what is encoded already, `(batch, time, width)`, stays as it is."""
+        if observations.ndim == 3:
+            return observations
         images = observations.flatten(0, 1)
         if self.channels_last:
             images = images.permute(0, 3, 1, 2)
