@@ -51,7 +51,7 @@ def registered():
             "Needs-v0",
             r"without arguments; give those that it needs behind the id \(Needs-v0,KEY=VALUE\), or register it",
         ),
-        ("Needs-v0,size=3", r"\(AssertionError\)\.$"),
+        ("Needs-v0,size=3", r"\(AssertionError\)\. It takes size\.$"),
         ("Needs-v0,width=3", "unexpected keyword"),
         ("MovedFar-v11", "It is registered; install the module that it is made by"),
         ("Silent-v0", r"cannot be made \(ImportError\)"),
