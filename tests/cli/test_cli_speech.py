@@ -78,7 +78,7 @@ def test_a_warning_of_a_library_comes_without_its_colours(foretell):
     answer = foretell("collect", "random", "--environment", "CartPole-v0", "--steps", 20, "--out", "old.hdf5")
     assert answer.code == 0
     assert "foretell: warning: The environment CartPole-v0 is out of date." in answer.err
-    assert "x1b" not in answer.err
+    assert "\x1b" not in answer.err
 
 
 def test_the_card_for_people(foretell, data):
