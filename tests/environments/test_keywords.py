@@ -78,6 +78,13 @@ def test_what_no_name_says_has_none(value):
     assert named("Car-v0", value) is None
 
 
+@pytest.mark.parametrize("key", ["render_mode", "disable_env_checker"])
+def test_what_changes_no_number_is_in_no_name(key):
+    with pytest.raises(UsageError, match=f"{key} changes no number, so no name has it; leave it out"):
+        make_environment(f"CartPole-v1,{key}=human")
+    assert named("CartPole-v1", {key: "human"}) is None
+
+
 def test_no_module_is_imported_by_what_stands_behind_an_id():
     with pytest.raises(UsageError, match="names a module to import"):
         make_environment("antigravity:CartPole-v1,max_episode_steps=3")
