@@ -17,7 +17,7 @@ DEFAULT = (
 LONG = ("sac_scores", "league", "rollouts", "tasks", "targets", "imagination", "optimizers",
         "locomotion", "gpu")  # fmt: skip
 """Run by name: the first two take an hour and a quarter of one of every core, rollouts some minutes of one core, tasks
-ten; the three after those read results/pendulum, locomotion needs MuJoCo and an hour and a half of two
+ten; the three after those read results/pendulum, locomotion needs MuJoCo and an hour of two
 cores, and gpu needs a GPU."""
 RESULTS = Path(__file__).parent / "results"
 

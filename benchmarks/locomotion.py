@@ -6,7 +6,7 @@
 SAC learns 100,000 timesteps of each robot; these are the data, its first falls with the rest. Decision Transformers
 and imitation learn from them, three seeds each, and act from 100 shared start states. Normalised scores: random acting
 is 0, that agent at its end is 100, both measured from the same starts. Everything is done by commands of `foretell`,
-an hour and a half of each of two cores; the table and the figure are those of its report.
+an hour of each of two cores; the table and the figure are those of its report.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ METHODS = {
     "told advantages": ("--condition", "advantage", "--values.updates", "20000", *ONE, *NETWORK),
 }
 AGENT = "SAC, which made the data"
+WRITTEN = "\nWritten by `python -m benchmarks locomotion`.\n"
 
 
 def rows(options: Options) -> Iterator[Row]:
@@ -49,8 +50,9 @@ def rows(options: Options) -> Iterator[Row]:
         folder = (Path(temporary) if options.out == Options().out or options.quick else options.out) / "locomotion"
         table = read_json(_made(folder, quick=options.quick) / "table.json")
         if not options.quick:
-            for name in ("table.md", "figures/scores.png"):
-                shutil.copyfile(folder / "report" / name, RESULTS / f"locomotion{Path(name).suffix}")
+            shutil.copyfile(folder / "report" / "figures" / "scores.png", RESULTS / "locomotion.png")
+            text = (folder / "report" / "table.md").read_text(encoding="utf-8")
+            (RESULTS / "locomotion.md").write_text(text + WRITTEN, encoding="utf-8")
     for row in table["rows"]:
         yield Row(
             benchmark="locomotion", name=f"{row['environment']}, {row['method']}", unit="mean return",
