@@ -441,18 +441,18 @@ def test_any_name_of_a_folder_can_be_drawn(tmp_path, name):
 
 
 def test_labels_take_two_lines_at_most_and_keep_dollars():
-    (label,) = comparison_figures._in_lines(["word " * 40], [""])
+    (label,) = comparison_figures.in_lines(["word " * 40], [""])
     assert label.count("\n") == 1
-    assert comparison_figures._in_lines(["lr$10^{-3}$"], [""]) == [r"lr\$10^{-3}\$"]
+    assert comparison_figures.in_lines(["lr$10^{-3}$"], [""]) == [r"lr\$10^{-3}\$"]
 
 
 def test_labels_keep_what_tells_them_apart():
     """What was asked stands at the end of a long name; of long paths the middle may be all that differs."""
-    long = comparison_figures._in_lines(["a-long-name-of-a-run" * 4] * 2, [", asked 10", ", asked 20"])
+    long = comparison_figures.in_lines(["a-long-name-of-a-run" * 4] * 2, [", asked 10", ", asked 20"])
     assert [label.endswith(asked) for label, asked in zip(long, (", asked 10", ", asked 20"))] == [True, True]
     assert all(label.count("\n") == 1 for label in long)
     paths = [f"/experiments/2026/a-sweep-of-{name}/with-all-the-other-settings/final" for name in ("rates", "widths")]
-    labels = comparison_figures._in_lines([*paths, "short"], [""] * 3)
+    labels = comparison_figures.in_lines([*paths, "short"], [""] * 3)
     assert len(set(labels)) == 3
     assert ["rates" in labels[0], "widths" in labels[1]] == [True, True]
 

@@ -15,6 +15,7 @@ from foretell.core.checksums import sealed
 from foretell.core.errors import UsageError
 from foretell.core.files import write_json, write_json_lines
 from foretell.core.seeding import stream
+from foretell.reporting import suite_figure
 from foretell.reporting.comparison_report import write_comparison
 from foretell.reporting.run_results import read_results
 from foretell.reporting.statistics import interquartile_mean, resampled
@@ -456,3 +457,14 @@ def test_means_over_tasks_of_one_episode_have_no_interval(tmp_path):
     table = _mean_over_tasks(tmp_path, {"one|": 10.0, "two": 15.0}, episodes=1)
     assert [line[2:] for line in suite_cells(table)] == [("10.0", "15.0")] * 4
     assert r"Mean score over 2 tasks: one\| 10.0; two 15.0, 5.0 more." in render_suite(table)
+
+
+def test_keywords_are_not_broken_in_the_figure_and_tasks_are_told_apart(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(suite_figure, "finish_rows", lambda axes, labels: seen.extend(labels))
+    names = ["FrozenLake-v1,is_slippery=false", *(f"Car-v0,a_long_keyword_of_it={n * 'x'}" for n in (29, 30))]
+    runs = [write_run(tmp_path / str(n), records(n, name)) for n, name in enumerate(names)]
+    table = build_suite(read_results(runs), dict.fromkeys(names, (0.0, 1.0)))
+    suite_figure.draw_scores(tmp_path / "scores", table)
+    assert seen[0] == "FrozenLake-v1,\nis_slippery=false, data"
+    assert len({*seen}) == len(seen) == 4

@@ -6,8 +6,8 @@ import json
 from typing import Any
 
 from foretell.datasets.dataset import Dataset
-from foretell.environments.instead import LOOKS, maker_defaults
-from foretell.environments.keywords import named
+from foretell.environments.instead import maker_defaults
+from foretell.environments.keywords import LOOKS, named
 from foretell.environments.making import EnvironmentSpec
 
 HARMLESS = (

@@ -10,8 +10,7 @@ from typing import Any
 import gymnasium
 from gymnasium.envs.registration import load_env_creator
 
-LOOKS = ("render_mode",)
-"""Keywords that change what is to be seen of an environment, and nothing else."""
+from foretell.environments.keywords import LOOKS
 
 BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 """Parameters that are given by name; the others stand for any."""

@@ -13,8 +13,8 @@ from foretell.core.forms import LONGEST_NAME
 
 PLAIN = re.compile(r"[A-Za-z0-9_.+-]*")
 """What words may be made of: a name may come from a stranger's file, so it holds no path and no module."""
-NOT_NAMED = ("render_mode", "disable_env_checker")
-"""Keywords of every environment by which a stranger's file would open a window, and nothing else would change."""
+LOOKS = ("render_mode", "disable_env_checker")
+"""Keywords of every environment that change no number; a stranger's file would open a window by them."""
 _WORDS = {"True": True, "TRUE": True, "False": False, "FALSE": False, "None": None}
 _POINT = re.compile(r"[+-]?([0-9]+\.|[0-9]*\.[0-9]+)([eE][+-]?[0-9]+)?|\+[1-9][0-9]*([eE][+-]?[0-9]+)?")
 """Numbers as they are typed but JSON has them not, which are no words either: `.5`, `5.` and `+5`."""
@@ -43,7 +43,7 @@ def parsed(name: str) -> tuple[str, dict[str, Any]]:
         key, equals, text = word.partition("=")
         if not (equals and key.isidentifier() and key.isascii()) or key in keywords:
             raise UsageError(f"environment {name!r}: {word!r} behind the id; {_FORM}.")
-        if key in NOT_NAMED:
+        if key in LOOKS:
             raise UsageError(f"environment {name!r}: {key} changes no number, so no name has it; leave it out.")
         try:
             keywords[key] = _value(text)

@@ -47,7 +47,7 @@ def draw_returns(stem: Path, table: Mapping[str, Any], places: Sequence[int]) ->
     """Draw each row's mean return with its 95% interval, the first one's mean as a line through all. `places` are those
     of the rows' runs in the report, by which they have their colours."""
     rows, name = table["rows"], table["protocol"]["environment"]
-    labels = _in_lines([row["label"] for row in rows], [_asked(row) for row in rows])
+    labels = in_lines([row["label"] for row in rows], [_asked(row) for row in rows])
     title, digits = f"What each run earns on {name}", mean_decimals(rows)
 
     def paint(figure: Figure, axes: Axes) -> None:
@@ -84,7 +84,7 @@ def _asked(row: Mapping[str, Any]) -> str:
     return "" if row["target_return"] is None else f", asked {asked_phrase(row['target_return'])}"
 
 
-def _in_lines(names: Sequence[str], behind: Sequence[str]) -> list[str]:
+def in_lines(names: Sequence[str], behind: Sequence[str]) -> list[str]:
     """Return names, with what stands behind each, on two lines each; longer ones lose their middle, unless it is what
     tells them apart."""
     whole = [" ".join(name.split()) + rest for name, rest in zip(names, behind, strict=True)]
@@ -159,7 +159,7 @@ def draw_curves(stem: Path, results: Sequence[RunResults], environment: str) -> 
 def _curves(results: Sequence[RunResults], environment: str) -> list[_Curve]:
     """Return the curves there are; each has its look by the place of its run in the report."""
     drawn = [(place, one, found) for place, one in enumerate(results) if (found := _places_and_means(one)) is not None]
-    labels = _in_lines([one.label for _, one, _ in drawn], [_elsewhere(one, environment) for _, one, _ in drawn])
+    labels = in_lines([one.label for _, one, _ in drawn], [_elsewhere(one, environment) for _, one, _ in drawn])
     return [
         _Curve(run=one.label, label=label, look=look_of(place), axis=AXES[_place_key(one)], places=places, means=means)
         for label, (place, one, (places, means)) in zip(labels, drawn, strict=True)

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from foretell.core.decimals import written
+from foretell.reporting.comparison_figures import in_lines
 from foretell.reporting.figures import DrawnFigure
 from foretell.reporting.style import (
     INK,
@@ -34,7 +35,8 @@ SPREAD = 0.7
 def draw_scores(stem: Path, table: Mapping[str, Any]) -> DrawnFigure:
     """Draw the normalised score of each method on each task with its 95% interval, and the mean over tasks below."""
     tasks, methods = table["protocol"]["tasks"], methods_of(table)
-    labels = [_label(environment, dataset) for environment, dataset in tasks]
+    names = [environment.replace(",", ", ") for environment, _ in tasks]  # keywords begin lines, and are not broken
+    labels = in_lines(names, ["" if dataset is None else f", {dataset}" for _, dataset in tasks])
     points = [
         (tasks.index([row["environment"], row["dataset"]]), row["method"], score, row["normalized_ci95"])
         for row in table["rows"]
@@ -65,7 +67,8 @@ def draw_scores(stem: Path, table: Mapping[str, Any]) -> DrawnFigure:
         figure.legend(loc="outside lower left", ncols=2)
         set_title(figure, title, width=60)
 
-    per_row = max(2 * LINE_HEIGHT, BAR_HEIGHT * len(methods) / SPREAD)
+    most = max(2, *(label.count("\n") + 1 for label in labels))
+    per_row = max(most * LINE_HEIGHT, BAR_HEIGHT * len(methods) / SPREAD)
     legend = sum(0.06 + LINE_HEIGHT * len(wrapped(method, LABEL_WIDTH)) for method in methods[::2])
     paths = write_figure(stem, (6.4, 1.4 + len(labels) * per_row + legend), paint)
     means = [f"{row['method']} {written(1, row['mean_score'])}" for row in table["methods"]]
@@ -74,8 +77,3 @@ def draw_scores(stem: Path, table: Mapping[str, Any]) -> DrawnFigure:
         caption="Normalised score with its 95% interval; dashed: random acting, 0, and the expert, 100.",
         shows=f"Mean scores: {'; '.join(means)}." if means else "",
     )  # fmt: skip
-
-
-def _label(environment: str, dataset: str | None) -> str:
-    name = environment if dataset is None else f"{environment}, {dataset}"
-    return literal("\n".join(wrapped(name, LABEL_WIDTH)[:2]))
