@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from foretell.evaluation.configs import PlanningConfig as PlanningConfig
     from foretell.evaluation.protocol import Policy as Policy
     from foretell.facade import collect_imagined as collect_imagined
+    from foretell.facade import collect_policy as collect_policy
     from foretell.facade import collect_sac as collect_sac
     from foretell.facade import evaluate as evaluate
     from foretell.facade import load_policy as load_policy
@@ -53,6 +54,7 @@ _HOMES = {
     "ActionRange": "sequences.scaling",
     "ChunkingConfig": "evaluation.configs",
     "collect_imagined": "facade",
+    "collect_policy": "facade",
     "collect_random": "collection.recipes",
     "collect_sac": "facade",
     "ComputeConfig": "training.configs",

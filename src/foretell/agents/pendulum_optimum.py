@@ -19,7 +19,7 @@ from foretell.agents.pendulum_backup import (
 from foretell.core.errors import UsageError
 from foretell.core.progress import Progress, silent
 from foretell.core.settings import check_not_negative, check_settings
-from foretell.core.stepping import Rewards, TargetReturn, Where, checked_numbers, checked_where, untold_count
+from foretell.core.stepping import Actions, Rewards, TargetReturn, Where, checked_numbers, checked_where, untold_count
 from foretell.environments.pendulum import HORIZON, MAX_SPEED, MAX_TORQUE, STEP_SECONDS, VELOCITY_COST
 
 
@@ -137,7 +137,7 @@ class OptimumPolicy:
         self._elapsed += 1
         return torques[:, None]
 
-    def observe(self, rewards: Rewards) -> None:
+    def observe(self, rewards: Rewards, actions: Actions = None) -> None:
         """Nothing to do."""
 
 

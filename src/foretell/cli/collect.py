@@ -22,8 +22,10 @@ from foretell.values.configs import DynamicsConfig
 if TYPE_CHECKING:
     from foretell.datasets.dataset import Dataset
 
-DEFAULT_STEPS = {"random": 1_000_000, "sac-agent": 200_000, "imagined": 200_000}
+DEFAULT_STEPS = {"random": 1_000_000, "sac-agent": 200_000, "policy": 100_000, "imagined": 200_000}
 """Timesteps of a recording without --steps; of a replay, all that there are."""
+NAMED = ("optimum", "random")
+"""In the place of a run folder: the best that Pendulum-v1 allows; the other has a recipe of its own, and is told so."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,36 +33,46 @@ class Collect:
     """Record experience as a D4RL dataset.
 
     Recipes: random (uniform actions, any Gymnasium environment with a Box or Discrete action space), sac-agent
-    (a trained agent acting), sac-replay (the steps that an agent took while it learned; all without --steps), imagined
-    (uniform actions in a world that is learned from few recorded steps).
+    (a trained agent acting), sac-replay (the steps that an agent took while it learned; all without --steps), policy
+    (any finished run acting, with noise if asked), imagined (uniform actions in a world that is learned from few
+    recorded steps).
 
     To try it:
       foretell collect random --steps 1000000 --out data/pendulum-random.hdf5
       foretell collect sac-agent --agent runs/sac --steps 200000 --out data/pendulum-medium.hdf5
       foretell collect sac-replay --agent runs/sac --steps 1000 --keep first --out data/few.hdf5
+      foretell collect policy --agent runs/dt --target-returns -400 -200 --noise 0.1 --out data/more.hdf5
       foretell collect imagined --source data/few.hdf5 --steps 200000 --out data/imagined.hdf5
     """
 
-    recipe: Annotated[Literal["random", "sac-agent", "sac-replay", "imagined"], tyro.conf.Positional]
+    recipe: Annotated[Literal["random", "sac-agent", "sac-replay", "policy", "imagined"], tyro.conf.Positional]
     """Who acts."""
     out: Path
     """File to write, .hdf5; an existing one is kept if it is the same recording, and refused if not."""
     environment: str | None = None
     """Gymnasium id, keywords behind it (FrozenLake-v1,is_slippery=false). Default: the agent's, or Pendulum-v1."""
     steps: int | None = None
-    """Timesteps to record. Default: 1,000,000 (random), 200,000 (sac-agent, imagined), all (sac-replay)."""
+    """Timesteps to record. Default: 1,000,000 (random), 200,000 (sac-agent, imagined), 100,000 (policy), all
+    (sac-replay)."""
     keep: Literal["last", "first"] = "last"
     """sac-replay with --steps: the last steps (a ring buffer of that capacity when training ends) or the first."""
     agent: Path | None = None
-    """Run folder of a SAC agent (foretell train --algorithm sac). Without it one is trained beside --out first."""
+    """policy: the run folder that acts, or optimum. Else that of a SAC agent (foretell train --algorithm sac), without
+    which one is trained beside --out first."""
+    target_returns: tuple[float, ...] = ()
+    """policy: what the run is asked for; of several, episodes ask for one after the other, in turn. Default: what its
+    own rule chooses."""
+    noise: float = 0.0
+    """policy: added to every action, normal, of so many times half the action range; of choices the share that is drawn
+    uniformly."""
     source: str | None = None
     """imagined: the dataset that the world is learned from."""
     dynamics: DynamicsConfig = field(default_factory=DynamicsConfig)
     seed: int = 0
     """Seed of start states and actions."""
     num_envs: int | None = None
-    """random, sac-agent: environments that step together; another number gives another recording. Default: many of
-    Pendulum-v1, 16 of others."""
+    """random, sac-agent, policy: environments that step together; another number gives another recording. Default:
+    many of Pendulum-v1, 16 of others."""
     threads: int | None = None
     """Threads of the arithmetic, where networks or worlds are asked. Default: one a core."""
     json: bool = False
@@ -76,10 +88,11 @@ class Collect:
             raise UsageError(f"--steps {self.steps}; expected at least 1.")
         require_threads(self.threads)
         require_one("num-envs", self.num_envs)
-        if self.num_envs is not None and self.recipe not in ("random", "sac-agent"):
-            raise UsageError(f"--num-envs {self.num_envs}: is for random and sac-agent, which step environments.")
-        if self.agent and (self.environment or self.recipe == "random"):
-            raise UsageError("--agent brings its own environment, and is for sac-agent and sac-replay.")
+        if self.num_envs is not None and self.recipe not in ("random", "sac-agent", "policy"):
+            raise UsageError(
+                f"--num-envs {self.num_envs}: is for random, sac-agent and policy, which step environments."
+            )
+        self._require_who_acts()
         imagined = self.recipe == "imagined"
         if imagined != (self.source is not None) or (imagined and (self.agent or self.environment)):
             raise UsageError("--source is for the recipe imagined, which needs it, and neither agent nor environment.")
@@ -88,9 +101,11 @@ class Collect:
         if self.keep != "last" and (self.recipe != "sac-replay" or self.steps is None):
             raise UsageError(f"--keep {self.keep}: is for sac-replay with --steps; all of it is recorded otherwise.")
         request = {
-            "recipe": self.recipe, "environment": None if self.agent or self.source else self._environment,
+            "recipe": self.recipe,
+            "environment": self.environment if self.agent or self.source else self._environment,
             "steps": self.steps, "keep": self.keep, "seed": self.seed, "agent": self._agent_identity(),
             **self._source_identity(), **({} if self.num_envs is None else {"num_envs": self.num_envs}),
+            **({"target_returns": list(self.target_returns), "noise": self.noise} if self.recipe == "policy" else {}),
         }  # fmt: skip
         with output_lock(self.out):
             dataset = self._recorded_before(request) or self._record(self.out)
@@ -100,6 +115,19 @@ class Collect:
             "path": str(self.out), "steps": dataset.num_steps, "episodes": dataset.num_episodes,
             "mean_return": float(dataset.episode_returns().mean()), "fingerprint": fingerprint,
         }  # fmt: skip
+
+    def _require_who_acts(self) -> None:
+        """Raise `UsageError` where the flags of who acts are not those of the recipe."""
+        if self.recipe == "policy":
+            if self.agent is None:
+                raise UsageError("--agent is missing; the recipe policy needs the run folder that is to act.")
+            return
+        if self.agent and (self.environment or self.recipe == "random"):
+            raise UsageError(
+                "--agent brings its own environment, and is for sac-agent and sac-replay; policy takes both."
+            )
+        if self.target_returns or self.noise:
+            raise UsageError(f"--target-returns and --noise are for the recipe policy, not for {self.recipe}.")
 
     @property
     def _environment(self) -> str:
@@ -118,13 +146,16 @@ class Collect:
         """Return the SHA-256 of the weights that are to act, None where no agent was named."""
         if self.agent is None:
             return None
+        if self.recipe == "policy" and str(self.agent) in NAMED:
+            return str(self.agent)
         if seeds := runs_of_seeds(self.agent):
             raise CheckpointError(
                 f"{self.agent}: holds runs of several seeds; expected one of them, for example {seeds[0]}."
             )
         weights = self.agent / "model.safetensors"
         if not weights.exists():
-            raise CheckpointError(f"{weights}: no such file; expected a finished run of SAC (foretell train --help).")
+            kind = "" if self.recipe == "policy" else " of SAC"
+            raise CheckpointError(f"{weights}: no such file; expected a finished run{kind} (foretell train --help).")
         return sha256_of(weights)
 
     def _source_identity(self) -> dict[str, Any]:
@@ -170,7 +201,7 @@ class Collect:
                 return collect_random(
                     self._environment, self._steps, self.seed, path, progress, num_envs=self.num_envs
                 )  # fmt: skip
-            from foretell.facade import collect_imagined, collect_sac, train_sac
+            from foretell.facade import collect_imagined, collect_policy, collect_sac, train_sac
 
             use_threads(self.threads)
             if self.source:
@@ -178,6 +209,13 @@ class Collect:
                     self.source, path, num_steps=self._steps, seed=self.seed, config=self.dynamics, progress=progress
                 )  # fmt: skip
 
+            if self.recipe == "policy":
+                assert self.agent is not None
+                return collect_policy(
+                    str(self.agent), path, num_steps=self._steps, environment=self.environment,
+                    target_returns=self.target_returns or None, noise=self.noise, seed=self.seed,
+                    num_envs=self.num_envs, progress=progress,
+                )  # fmt: skip
             agent = self.agent or self.out.with_name(f"{self.out.stem}-sac")
             if self.agent is None:
                 train_sac(self._environment, agent, seed=self.seed, progress=progress)

@@ -6,7 +6,7 @@ import contextlib
 import math
 from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -31,11 +31,25 @@ ObservationTransform = Callable[[np.ndarray], np.ndarray]
 class BehaviourPolicy(Protocol):
     """Whoever acts while we record."""
 
-    def act(self, observations: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def act(self, observations: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray | None]:
         """Return actions for `(n, *observation_shape)` observations, and their log-probabilities `(n,)` float32.
 
-        Actions are in the environment's own units, `(n, action_dim)` float32, or `(n,)` integers.
+        Actions are in the environment's own units, `(n, action_dim)` float32, or `(n,)` integers. Log-probabilities
+        are None, at every timestep, where they are not known.
         """
+        ...
+
+
+@runtime_checkable
+class RememberingPolicy(BehaviourPolicy, Protocol):
+    """One that acts on more than the newest observation."""
+
+    def begin(self, num_envs: int) -> None:
+        """Begin an episode in each of so many environments; those before are over."""
+        ...
+
+    def observe(self, rewards: np.ndarray) -> None:
+        """Take note of the rewards that followed; of an environment that has ended they are 0."""
         ...
 
 
@@ -123,16 +137,22 @@ def _batch(
     observations = environments.reset(seeds)
     recorded = [_recorded(observations, transform)]
     running = np.ones(len(seeds), bool)
+    remembering = policy if isinstance(policy, RememberingPolicy) else None
+    if remembering:
+        remembering.begin(len(seeds))
     steps: list[Columns] = []
     while running.any() and len(steps) < most:
         state = environments.simulator_state()
         actions, log_probs = policy.act(observations, rng)
         observations, rewards, terminations, truncations = environments.step(actions)
+        if remembering:
+            remembering.observe(rewards)
         recorded.append(_recorded(observations, transform))
         steps.append(
             {
                 "actions": actions, "rewards": as_float32(np.asarray(rewards)), "terminations": terminations,
-                "truncations": truncations, "infos/action_log_probs": log_probs, "running": running.copy(),
+                "truncations": truncations, "running": running.copy(),
+                **({} if log_probs is None else {"infos/action_log_probs": log_probs}),
                 **{f"infos/{name}": values for name, values in state.items()},
             }
         )  # fmt: skip

@@ -21,6 +21,9 @@ Rewards = Sequence[SupportsFloat] | np.ndarray
 TargetReturn = float | Sequence[float] | np.ndarray | None
 """What policies are asked for: one for all environments or one for each, reward units; None for their own rule."""
 
+Actions = Sequence[Any] | np.ndarray | None
+"""What an environment took in the place of what `act` said, one for each; None where it took just that."""
+
 Where = Sequence[bool] | np.ndarray
 """Which of several environments: one bool for each."""
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from foretell.core.errors import UsageError
 from foretell.core.stepping import (
+    Actions,
     Rewards,
     TargetReturn,
     Where,
@@ -165,8 +166,7 @@ class ConditionedPolicy(Generic[Model]):
         predicted = self._decide(elapsed)
         actions = predicted.argmax(-1).numpy() if self.model.shape.discrete else predicted.numpy()
         action_range = self.normalization.action_range
-        taken = actions if action_range is None else np.minimum(np.maximum(actions, -1), 1)
-        self._actions[:, -1] = taken
+        self._actions[:, -1] = actions if action_range is None else np.minimum(np.maximum(actions, -1), 1)
         self._timestep += 1
         self._unrewarded = True
         return actions if action_range is None else action_range.to_environment(actions)
@@ -178,19 +178,34 @@ class ConditionedPolicy(Generic[Model]):
         images = torch.from_numpy(observations)[:, None].split(TOGETHER)
         return torch.cat([self._encoder(some) for some in images])[:, 0].numpy()
 
-    def observe(self, rewards: Rewards) -> None:
+    def observe(self, rewards: Rewards, actions: Actions = None) -> None:
         """Take the rewards (environment units) off the return still asked for; an advantage stays as it is.
 
-        Raises `UsageError` for rewards of another shape, and for some that no action earned; `DatasetError` for some
+        `actions` are those that the environments took, in their units, where these were not what `act` said: of
+        exploring, a safeguard, a person at the controls. The windows hold them then, as those of the data do.
+        Raises `UsageError` for numbers of another shape, and for rewards that no action earned; `DatasetError` for some
         that are not finite.
         """
         rewards = self._checked("rewards", rewards, ())
+        taken = None if actions is None else self._units_of_taken(actions)
         if not self._unrewarded:
             raise UsageError("observe was called before act: no action has earned these rewards. Call act first.")
         self._unrewarded = False
         self._rewards[:, -1] = rewards
+        if taken is not None:
+            self._actions[:, -1] = taken
         if self.asking.telling.spent:
             self._target -= rewards
+
+    def _units_of_taken(self, actions: Any) -> np.ndarray:
+        """Return actions of the environment as windows have them: in [-1, 1], or choices."""
+        shape = self.model.shape
+        taken = self._checked("actions", actions, () if shape.discrete else (shape.action_dim,))
+        if not shape.discrete:
+            return np.clip(self.normalization.actions(taken), -1, 1)
+        if taken.dtype.kind not in "iu" or taken.min() < 0 or taken.max() >= shape.action_dim:
+            raise UsageError(f"actions {taken.tolist()}; expected whole numbers, 0 to {shape.action_dim - 1}.")
+        return taken
 
     def _elapsed(self) -> int | Int[np.ndarray, " num_envs"]:
         """Return the timestep of each environment's own episode; one number where they are at the same."""

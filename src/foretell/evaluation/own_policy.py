@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from foretell.core.errors import UsageError
-from foretell.core.stepping import Rewards, TargetReturn, Where
+from foretell.core.stepping import Actions, Rewards, TargetReturn, Where
 from foretell.evaluation.protocol import Policy
 
 OWN = "own"
@@ -37,9 +37,9 @@ class FunctionPolicy:
         """Return what the function says; the protocol checks it."""
         return self._function(observations)
 
-    def observe(self, rewards: Rewards) -> None:
-        """Rewards are not asked for."""
-        del rewards
+    def observe(self, rewards: Rewards, actions: Actions = None) -> None:
+        """Neither is asked for."""
+        del rewards, actions
 
 
 def own_policy(given: Any) -> Policy | None:

@@ -18,7 +18,7 @@ from foretell.agents.random_policy import RandomPolicy
 from foretell.core.errors import CheckpointError, UsageError
 from foretell.core.memory import asked_for
 from foretell.core.seeding import derive_seed, stream
-from foretell.core.stepping import Rewards, TargetReturn, Where, checked_numbers, sizes_in_words, untold_count
+from foretell.core.stepping import Actions, Rewards, TargetReturn, Where, checked_numbers, sizes_in_words, untold_count
 from foretell.environments.making import EnvironmentSpec
 from foretell.evaluation.acting import acting_policy
 from foretell.evaluation.configs import ACTING, ActingConfig, PlanningConfig, ValueActingConfig
@@ -62,7 +62,7 @@ class AgentPolicy:
         rows = checked_numbers("observations", observations, self.observation_shape)
         return self.policy.best(np.ascontiguousarray(rows.reshape(len(rows), -1), np.float32))
 
-    def observe(self, rewards: Rewards) -> None:
+    def observe(self, rewards: Rewards, actions: Actions = None) -> None:
         """Nothing to do."""
 
 
@@ -87,7 +87,7 @@ class UniformPolicy:
         """Draw one action for each environment."""
         return self.policy.act(observations, self._rng)[0]
 
-    def observe(self, rewards: Rewards) -> None:
+    def observe(self, rewards: Rewards, actions: Actions = None) -> None:
         """Nothing to do."""
 
 

@@ -41,7 +41,11 @@ class Policy(Protocol):
         ...
 
     def observe(self, rewards: Rewards) -> None:
-        """Take note of the rewards that followed."""
+        """Take note of the rewards that followed.
+
+        A policy that remembers its actions may take `actions` as well, `observe(rewards, actions=None)`: those that the
+        environment took, where others than its own were (`foretell.collect_policy` with noise).
+        """
         ...
 
 
@@ -137,7 +141,7 @@ def _episodes(
                 f"{environment} has no time limit, and {int(running.sum())} of {count} episodes have not ended after "
                 f"{limit:,} timesteps. Name a limit: {environment},max_episode_steps=N."
             )
-        actions = _checked(policy.act(observations), shape, spec.num_actions)
+        actions = checked_actions(policy.act(observations), shape, spec.num_actions)
         observations, rewards, terminations, truncations = environments.step(actions)
         policy.observe(rewards)
         returns += np.where(running, rewards, 0.0)
@@ -148,7 +152,7 @@ def _episodes(
     return returns, lengths
 
 
-def _checked(actions: Any, shape: tuple[int, ...], num_actions: int | None) -> np.ndarray:
+def checked_actions(actions: Any, shape: tuple[int, ...], num_actions: int | None) -> np.ndarray:
     """Return what a policy does as an array. Raises `UsageError` for what NumPy would stretch, and for no actions."""
     found = as_read("actions of act", actions)
     if found.shape != shape:

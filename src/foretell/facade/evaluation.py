@@ -110,7 +110,7 @@ def _evaluate(
     policy, facts, where = subject.policy, subject.facts, subject.environment
     if target_returns is None:
         return records_of(_outcome(policy, where, starts, None, num_envs or len(starts), progress), facts, None)
-    records, targets = [], _checked_targets(target_returns, subject.config)
+    records, targets = [], checked_targets(target_returns, subject.config)
     together = num_envs or len(starts) * max(1, AT_ONCE // len(starts))
     asked = np.repeat(targets, len(starts))
     outcome = _outcome(policy, where, starts * len(targets), asked, together, progress)
@@ -142,7 +142,8 @@ def validation_level(run: str | Path, environment: str, *, episodes: int, root_s
     return run_episodes(policy, environment, validation_starts(root_seed, episodes)).mean_return
 
 
-def _checked_targets(target_returns: Sequence[float] | np.ndarray | float, config: Mapping[str, Any]) -> list[float]:
+def checked_targets(target_returns: Sequence[float] | np.ndarray | float, config: Mapping[str, Any]) -> list[float]:
+    """Return what a run is asked for, each once. Raises `UsageError` for what it cannot be; warns of what is unseen."""
     try:
         several = np.atleast_1d(np.asarray(target_returns, np.float64)).tolist()
         targets = list(dict.fromkeys(map(float, several)))  # one asked for twice is asked for once

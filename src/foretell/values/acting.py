@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from foretell.core.stepping import Rewards, TargetReturn, Where, checked_numbers, sizes_in_words, untold_count
+from foretell.core.stepping import Actions, Rewards, TargetReturn, Where, checked_numbers, sizes_in_words, untold_count
 from foretell.sequences.defaults import usual_defaults
 from foretell.values.candidates import candidate_actions, q_of_candidates
 from foretell.values.functions import ValueFunctions
@@ -27,7 +27,7 @@ class _Memoryless:
         """Nothing to do. Raises `UsageError` for no environments, or a target."""
         untold_count(num_envs, target_return, where)
 
-    def observe(self, rewards: Rewards) -> None:
+    def observe(self, rewards: Rewards, actions: Actions = None) -> None:
         """Nothing to do."""
 
     def _inputs(self, observations: np.ndarray) -> Tensor:

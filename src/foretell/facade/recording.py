@@ -1,0 +1,180 @@
+"""Recording what a finished run does, or a policy of one's own."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from foretell.collection.recipes import collect_with_policy
+from foretell.core.errors import CheckpointError, UsageError
+from foretell.core.files import sha256_of
+from foretell.core.progress import Progress, silent
+from foretell.core.settings import check_kinds, check_progress, number, path_of, seed_of, whole
+from foretell.core.stepping import LARGEST, TargetReturn
+from foretell.core.versions import versions
+from foretell.datasets.d4rl_writer import check_name
+from foretell.datasets.dataset import Dataset, DatasetMetadata
+from foretell.environments.making import EnvironmentSpec, environment_spec
+from foretell.evaluation.own_policy import own_policy
+from foretell.evaluation.protocol import Policy, checked_actions
+from foretell.facade.evaluation import checked_targets
+from foretell.facade.subjects import NAMED, Subject, subjects
+from foretell.sequences.defaults import usual_defaults
+
+
+@usual_defaults
+def collect_policy(
+    run: str | Path | Policy | Callable[[np.ndarray], Any],
+    path: str | Path,
+    *,
+    num_steps: int,
+    environment: str | None = None,
+    target_returns: TargetReturn = None,
+    noise: float = 0.0,
+    acting: Mapping[str, Any] | None = None,
+    name: str | None = None,
+    seed: int = 0,
+    num_envs: int | None = None,
+    progress: Progress = silent,
+) -> Dataset:
+    """Record what a finished run does, or a policy of your own; return the dataset.
+
+    `run`, `environment`, `acting` and `name` are those of `foretell.evaluate`: a run folder, an object with `reset`,
+    `act` and `observe` (`foretell.Policy`), or a function from observations `(num_envs, ...)` to actions, the last two
+    with `environment` and `name`. `num_steps` timesteps go to the file `path` in D4RL's form, whole episodes but for
+    the last. Start states and noise follow from `seed`, and from `num_envs`, how many environments step together
+    (default: many of Pendulum-v1, 16 of others).
+
+    `target_returns` is what the run is asked for (reward units, or quantiles of the advantage from 0 to 1); of several,
+    episodes ask for one after the other, in turn. None asks by the run's own rule. `noise` is added to every action:
+    normal, of so many times half the action range, and clipped to the range; of choices it is the share of timesteps at
+    which one is drawn uniformly. The policy is told what was taken, by `observe(rewards, actions)`.
+
+    Raises `UsageError` where run and environment do not fit, the file is there already, and where a policy of your own
+    remembers and is not told what was taken; `CheckpointError` where the run is not finished, `ResourceError` where the
+    file cannot be written.
+    """
+    check_kinds(name=(name, str))
+    check_progress(progress)
+    num_steps, seed, path = whole("num_steps", num_steps), seed_of("seed", seed), path_of("path", path)
+    check_name(path)
+    noise = number("noise", noise)
+    subject = _only(run, environment, acting, name)
+    spec = environment_spec(subject.environment)
+    choices = spec.num_actions is not None
+    if not 0 <= noise <= (1.0 if choices else LARGEST):
+        raise UsageError(
+            f"noise is {noise:g}; expected {'0 to 1, the share of actions that are drawn' if choices else '0 or more'}."
+        )
+    _require_a_limit(subject, spec)
+    targets = None if target_returns is None else checked_targets(target_returns, subject.config)
+    recorded = _Recorded(subject.policy, spec, targets, noise)
+    return collect_with_policy(
+        recorded, _metadata(subject, _weights(run), targets, noise, acting), num_steps=num_steps, seed=seed, path=path,
+        num_envs=num_envs, progress=progress,
+    )  # fmt: skip
+
+
+def _only(run: Any, environment: str | None, acting: Mapping[str, Any] | None, name: str | None) -> Subject:
+    """Return the one who acts. Raises `UsageError` for uniform actions, `CheckpointError` for runs of several seeds."""
+    if str(run) == "random":
+        raise UsageError(
+            "random: uniform actions are what foretell.collect_random records (`foretell collect random`)."
+        )
+    found = subjects(run, environment=environment, acting=acting, name=name, seed=None, root_seed=0)
+    if len(found) > 1:
+        raise CheckpointError(f"{run}: holds runs of several seeds; expected one of them, {run}/seed-0 for example.")
+    return found[0]()
+
+
+def _weights(run: Any) -> str | None:
+    """Return the fingerprint of a run's weights; None of a policy that is no run."""
+    if own_policy(run) is not None or str(run) in NAMED:
+        return None
+    return sha256_of(Path(run) / "model.safetensors")
+
+
+def _require_a_limit(subject: Subject, spec: EnvironmentSpec) -> None:
+    """Raise `UsageError` where episodes may go on for longer than the policy can act."""
+    most = getattr(subject.policy, "most_timesteps", None)
+    if spec.horizon is None and most is not None:
+        raise UsageError(
+            f"{spec.name} has no time limit, and the run was trained for episodes of {most:,} timesteps. Record in "
+            f"{spec.name},max_episode_steps={most} (environment)."
+        )
+
+
+def _metadata(
+    subject: Subject, weights: str | None, targets: list[float] | None, noise: float,
+    acting: Mapping[str, Any] | None,
+) -> DatasetMetadata:  # fmt: skip
+    facts, told = subject.facts, ""
+    who, of_run = facts["policy"], dict[str, Any]()
+    if weights is not None:
+        who = f"a run of {facts['algorithm']}" + (f" on {facts['dataset']}" if facts["dataset"] else "")
+        of_run = {"training_seed": facts["seed"], "weights": weights, "data": facts["data"]}
+    if targets:
+        told = f", asked for {', '.join(f'{target:g}' for target in targets)}{' in turn' * (len(targets) > 1)}"
+    return DatasetMetadata(
+        environment=subject.environment,
+        algorithm=facts["policy"] if weights is None else facts["algorithm"],
+        hyperparameters={
+            **of_run, "noise": noise, **({"target_returns": targets} if targets else {}),
+            **({"acting": dict(acting)} if acting else {}),
+        },
+        versions=versions("torch") if of_run else versions(),
+        description=f"Recorded by {who}{told}{f', with noise of {noise:g}' if noise else ''}.",
+    )  # fmt: skip
+
+
+class _Recorded:
+    """A policy as what acts while we record: `collection.recorder.RememberingPolicy`."""
+
+    def __init__(self, policy: Policy, spec: EnvironmentSpec, targets: list[float] | None, noise: float):
+        self.policy, self.spec, self.noise = policy, spec, noise
+        self._targets, self._episodes = targets, 0
+        self._taken: np.ndarray = np.zeros(0)
+        self._told = "actions" in inspect.signature(policy.observe).parameters
+        if noise and not self._told:
+            raise UsageError(
+                "noise changes what the policy does, and its observe(rewards) is not told; expected "
+                "observe(rewards, actions), with the actions that were taken."
+            )
+
+    def begin(self, num_envs: int) -> None:
+        """Ask each episode for the next of the targets."""
+        asked = None
+        if self._targets:
+            turns = np.arange(self._episodes, self._episodes + num_envs) % len(self._targets)
+            asked = np.asarray(self._targets)[turns]
+        self._episodes += num_envs
+        self.policy.reset(num_envs, asked)
+
+    def act(self, observations: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, None]:
+        """Return what the policy does, with the noise."""
+        count, choices = len(observations), self.spec.num_actions
+        shape = (count,) if choices is not None else (count, self.spec.action_dim)
+        actions = checked_actions(self.policy.act(observations), shape, choices)
+        self._taken = actions.astype(np.int64 if choices is not None else np.float32)
+        if self.noise:
+            self._taken = self._with_noise(self._taken, rng)
+        return self._taken, None
+
+    def _with_noise(self, actions: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        if self.spec.num_actions is not None:
+            drawn = rng.integers(self.spec.num_actions, size=actions.shape)
+            return np.where(rng.random(actions.shape) < self.noise, drawn, actions)
+        low, high = np.asarray(self.spec.action_low, np.float32), np.asarray(self.spec.action_high, np.float32)
+        drawn = rng.standard_normal(actions.shape, np.float32)
+        return np.clip(actions + np.float32(self.noise) * (high - low) / 2 * drawn, low, high)
+
+    def observe(self, rewards: np.ndarray) -> None:
+        """Pass on what was earned, and what was done where that is not what the policy said."""
+        if self.noise:
+            self.policy.observe(rewards, self._taken)  # type: ignore[call-arg]  # __init__ has seen to it
+        else:
+            self.policy.observe(rewards)
