@@ -232,11 +232,21 @@ def test_runs_of_several_seeds_are_refused(pendulum_random, tmp_path):
         foretell.collect_policy(tmp_path / "none", tmp_path / "a.hdf5", num_steps=10)
 
 
-def test_an_environment_without_a_limit_is_named_with_one(cartpole_run, tmp_path):
+def test_without_a_time_limit_episodes_are_as_long_as_the_run_can_act(cartpole_run, tmp_path, monkeypatch):
     gymnasium.register("EndlessCart-v0", entry_point="gymnasium.envs.classic_control:CartPoleEnv")
     try:
-        with pytest.raises(UsageError, match=r"Record in EndlessCart-v0,max_episode_steps=500"):
-            foretell.collect_policy(cartpole_run, tmp_path / "a.hdf5", num_steps=10, environment="EndlessCart-v0")
+        from foretell.evaluation.conditioned import ConditionedPolicy
+
+        monkeypatch.setattr(ConditionedPolicy, "most_timesteps", 6)
+        with pytest.warns(UserWarning, match="EndlessCart-v0 has no time limit: .* after 6 timesteps"):
+            cut = foretell.collect_policy(
+                cartpole_run, tmp_path / "c.hdf5", num_steps=100, environment="EndlessCart-v0"
+            )
+        assert cut.episode_lengths.max() == 6
+        assert (cut.episode_lengths == 6).sum() > 10
+        ends = cut.episode_ends - 1
+        assert (cut.terminations[ends] ^ cut.truncations[ends]).all()
+        assert cut.truncations.sum() + cut.terminations.sum() == cut.num_episodes
         data = foretell.collect_policy(
             cartpole_run, tmp_path / "a.hdf5", num_steps=10, environment="EndlessCart-v0,max_episode_steps=5"
         )

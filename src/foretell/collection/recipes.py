@@ -63,11 +63,13 @@ def collect_random(
 
 def collect_with_policy(
     policy: BehaviourPolicy, metadata: DatasetMetadata, *, num_steps: int, seed: int, path: str | Path,
-    policy_weights: Mapping[str, np.ndarray] | None = None, num_envs: int | None = None, progress: Progress = silent,
+    policy_weights: Mapping[str, np.ndarray] | None = None, num_envs: int | None = None,
+    most_timesteps: int | None = None, progress: Progress = silent,
 ) -> Dataset:  # fmt: skip
     """Record `num_steps` timesteps of a trained agent in `metadata.environment`; return the dataset, opened.
 
-    `policy_weights` by tensor name are kept, as float32, under `metadata/policy/`. The seed and the versions of this
+    `policy_weights` by tensor name are kept, as float32, under `metadata/policy/`. No episode is followed beyond
+    `most_timesteps`. The seed and the versions of this
     recording replace those of `metadata`. Raises `UsageError` where the metadata name no environment, or the file is
     there already.
     """
@@ -85,7 +87,7 @@ def collect_with_policy(
     )  # fmt: skip
     record(
         policy, environment, path, num_steps=num_steps, seed=seed, metadata=metadata, num_envs=num_envs,
-        progress=progress,
+        most_timesteps=most_timesteps, progress=progress,
     )  # fmt: skip
     return read_d4rl(path)
 

@@ -56,7 +56,7 @@ class RememberingPolicy(BehaviourPolicy, Protocol):
 def record(
     policy: BehaviourPolicy, environment: str, path: str | Path, *, num_steps: int, seed: int,
     metadata: DatasetMetadata, num_envs: int | None = None, observation_transform: ObservationTransform | None = None,
-    progress: Progress = silent,
+    most_timesteps: int | None = None, progress: Progress = silent,
 ) -> None:  # fmt: skip
     """Record exactly `num_steps` timesteps of `policy` to a D4RL file, whole or not at all.
 
@@ -70,6 +70,7 @@ def record(
         seed=seed,
         num_envs=num_envs,
         observation_transform=observation_transform,
+        most_timesteps=most_timesteps,
     )
     write_blocks(path, blocks, num_steps=num_steps, metadata=metadata, progress=progress)
 
@@ -94,33 +95,35 @@ def write_blocks(
 
 def record_blocks(
     policy: BehaviourPolicy, environment: str, *, num_steps: int, seed: int, num_envs: int | None = None,
-    observation_transform: ObservationTransform | None = None,
+    observation_transform: ObservationTransform | None = None, most_timesteps: int | None = None,
 ) -> Generator[Columns]:  # fmt: skip
     """Yield blocks of whole episodes, `num_steps` timesteps in all; columns as `D4RLWriter` takes them.
 
     Every batch of episodes starts together, each from its own start state, and each is recorded up to its own end; the
-    order is that of the start states. Where `num_steps` cuts the last episode, it ends there in a truncation.
+    order is that of the start states. Where `num_steps` cuts the last episode, it ends there in a truncation; so does
+    one that has not ended after `most_timesteps`, for which the policy can act.
     `observation_transform` changes what is recorded, not what the policy sees. `infos/qpos` and `infos/qvel`, where the
     simulator tells them, belong to the observation of the same row. Raises `UsageError` where `num_steps` is below 1.
     """
     if num_steps < 1:
         raise UsageError(f"{num_steps} timesteps to record; expected at least 1.")
     horizon = environment_spec(environment).horizon
-    most = num_envs or (NUM_ENVS if environment == "Pendulum-v1" else NUM_LOOPED_ENVS)
+    together = num_envs or (NUM_ENVS if environment == "Pendulum-v1" else NUM_LOOPED_ENVS)
     starts, rng = stream(seed, "collection-starts"), stream(seed, "collection-actions")
     environments: Environments | None = None
     width = steps = episodes = 0
     try:
         while steps < num_steps:
             typical = steps / episodes if episodes else horizon or 1
-            wanted = min(most, math.ceil((num_steps - steps) / typical))
+            wanted = min(together, math.ceil((num_steps - steps) / typical))
             if environments is None or wanted != width:
                 if environments is not None:
                     environments.close()
                 environments, width = make_environments(environment, wanted), wanted
             seeds = starts.integers(2**31 - 1, size=width).tolist()
             left = num_steps - steps
-            block = _cut(_batch(policy, environments, seeds, rng, observation_transform, left), left)
+            most = min(left, most_timesteps or left)
+            block = _cut(_batch(policy, environments, seeds, rng, observation_transform, most), left)
             steps += len(block["rewards"])
             episodes += int(np.count_nonzero(block["terminations"] | block["truncations"]))
             yield block
@@ -133,7 +136,7 @@ def _batch(
     policy: BehaviourPolicy, environments: Environments, seeds: list[int], rng: np.random.Generator,
     transform: ObservationTransform | None, most: int,
 ) -> Columns:  # fmt: skip
-    """One episode from each seed, in the order of the seeds; none is followed beyond `most` timesteps."""
+    """One episode from each seed, in the order of the seeds; those that go on after `most` timesteps end there."""
     observations = environments.reset(seeds)
     recorded = [_recorded(observations, transform)]
     running = np.ones(len(seeds), bool)
@@ -157,6 +160,7 @@ def _batch(
             }
         )  # fmt: skip
         running &= ~(terminations | truncations)
+    steps[-1]["truncations"] = steps[-1]["truncations"] | running
     kept = np.stack([step.pop("running") for step in steps], axis=1)
     columns = {name: _rows(np.stack([step[name] for step in steps], axis=1), kept) for name in steps[0]}
     seen = np.stack(recorded, axis=1)  # laid out once for both: of all that is done here it takes longest

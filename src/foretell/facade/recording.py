@@ -16,6 +16,7 @@ from foretell.core.progress import Progress, silent
 from foretell.core.settings import check_kinds, check_progress, number, path_of, seed_of, whole
 from foretell.core.stepping import LARGEST, TargetReturn
 from foretell.core.versions import versions
+from foretell.core.warning import warn_caller
 from foretell.datasets.d4rl_writer import check_name
 from foretell.datasets.dataset import Dataset, DatasetMetadata
 from foretell.environments.making import EnvironmentSpec, environment_spec
@@ -70,12 +71,11 @@ def collect_policy(
         raise UsageError(
             f"noise is {noise:g}; expected {'0 to 1, the share of actions that are drawn' if choices else '0 or more'}."
         )
-    _require_a_limit(subject, spec)
     targets = None if target_returns is None else checked_targets(target_returns, subject.config)
     recorded = _Recorded(subject.policy, spec, targets, noise)
     return collect_with_policy(
         recorded, _metadata(subject, _weights(run), targets, noise, acting), num_steps=num_steps, seed=seed, path=path,
-        num_envs=num_envs, progress=progress,
+        num_envs=num_envs, most_timesteps=_limit(subject, spec), progress=progress,
     )  # fmt: skip
 
 
@@ -98,14 +98,16 @@ def _weights(run: Any) -> str | None:
     return sha256_of(Path(run) / "model.safetensors")
 
 
-def _require_a_limit(subject: Subject, spec: EnvironmentSpec) -> None:
-    """Raise `UsageError` where episodes may go on for longer than the policy can act."""
+def _limit(subject: Subject, spec: EnvironmentSpec) -> int | None:
+    """Return after how many timesteps an episode is left, as in an evaluation: None where the environment says it."""
     most = getattr(subject.policy, "most_timesteps", None)
-    if spec.horizon is None and most is not None:
-        raise UsageError(
-            f"{spec.name} has no time limit, and the run was trained for episodes of {most:,} timesteps. Record in "
-            f"{spec.name},max_episode_steps={most} (environment)."
-        )
+    if spec.horizon is not None or most is None:
+        return None
+    warn_caller(
+        f"{spec.name} has no time limit: an episode that has not ended after {most:,} timesteps, which is as long as "
+        "the run was trained for, is truncated there."
+    )
+    return most
 
 
 def _metadata(
