@@ -149,5 +149,5 @@ def test_the_verbs_take_it(tmp_path, capsys):
     assert Counted.most == 3
     with pytest.raises(UsageError, match="--num-envs 0; expected at least 1"):
         run_verb(("evaluate", "random", "--out", records, *of, "0"))
-    with pytest.raises(UsageError, match="--num-envs 2: is for random and sac-agent"):
+    with pytest.raises(UsageError, match="--num-envs 2: is for random, sac-agent and policy"):
         run_verb(("collect", "sac-replay", "--out", str(tmp_path / "b.hdf5"), *of, "2"))
