@@ -17,6 +17,7 @@ from foretell.presets.pendulum import pendulum, quick
 
 VERBS = {
     "collect an agent": ("collect", "sac-agent", "--agent", "agent", "--steps", 200, "--out", "more.hdf5"),
+    "collect a run": ("collect", "policy", "--agent", "run", "--steps", 200, "--out", "more.hdf5"),
     "imagine": ("collect", "imagined", "--source", "data.hdf5", "--steps", 200, "--out", "more.hdf5"),
     "train": ("train", "data.hdf5", "--out", "trained", *SMALL),
     "evaluate": ("evaluate", "run", "--episodes", 1),

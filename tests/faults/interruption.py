@@ -180,14 +180,14 @@ def kill_collect(scale: Scale) -> tuple[int, int]:
     succeed(train_command("sac", scale.folder, agent), scale.folder)
     recipes: dict[str, list[object]] = {
         "random": ["random"], "sac-agent": ["sac-agent", "--agent", agent],
-        "sac-replay": ["sac-replay", "--agent", agent],
+        "sac-replay": ["sac-replay", "--agent", agent], "policy": ["policy", "--agent", agent, "--noise", 0.1],
     }  # fmt: skip
     commands = [
         Command(
             name, scale.folder / name, saves=lambda path: True,
             words=lambda at, start=start: ["collect", *start, "--steps", 600, "--out", at / "data.hdf5", "--json"],
         )
-        for name, start in list(recipes.items())[: scale.pick(1, 3)]
+        for name, start in list(recipes.items())[: scale.pick(1, 4)]
     ]  # fmt: skip
     for number in range(scale.pick(4, 200)):
         command = commands[number // 2 % len(commands)]

@@ -86,7 +86,8 @@ def collect_sac(
     config, tensors = load_run(run)
     if config.get("kind") != "sac":
         raise UsageError(
-            f"{run}: a run of {config.get('algorithm')}; expected one of SAC (`foretell train --algorithm sac`)."
+            f"{run}: a run of {config.get('algorithm')}; expected one of SAC (`foretell train --algorithm sac`). Other "
+            "runs are recorded by foretell.collect_policy (`foretell collect policy`)."
         )
     policy = restore_sac(config, tensors)
     note = NAMED_MEDIUM if path.stem.startswith("pendulum-medium") else ""
