@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from foretell.datasets.d4rl_writer import write_d4rl as write_d4rl
     from foretell.datasets.d4rl_writer import write_dataset as write_dataset
     from foretell.datasets.dataset import Dataset as Dataset
-    from foretell.datasets.dataset import DatasetMetadata as DatasetMetadata
+    from foretell.datasets.metadata import DatasetMetadata as DatasetMetadata
     from foretell.datasets.minari import write_minari as write_minari
     from foretell.datasets.registry import open_dataset as open_dataset
     from foretell.environments.action_flattening import FlattenedActions as FlattenedActions
@@ -60,7 +60,7 @@ _HOMES = {
     "ComputeConfig": "training.configs",
     "concatenate": "datasets.composing",
     "Dataset": "datasets.dataset",
-    "DatasetMetadata": "datasets.dataset",
+    "DatasetMetadata": "datasets.metadata",
     "DecisionTransformerConfig": "models.configs",
     "DynamicsConfig": "values.configs",
     "EncoderDecoderConfig": "models.configs",

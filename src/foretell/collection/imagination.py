@@ -16,8 +16,9 @@ from foretell.core.progress import Progress, silent
 from foretell.core.seeding import stream
 from foretell.core.versions import versions
 from foretell.datasets.d4rl import read_d4rl
-from foretell.datasets.dataset import IMAGINED_FROM, Dataset, DatasetMetadata
+from foretell.datasets.dataset import Dataset
 from foretell.datasets.fingerprint import unchanged
+from foretell.datasets.metadata import IMAGINED_FROM, DatasetMetadata
 from foretell.datasets.recorded_environment import spec_of_data
 from foretell.environments.making import EnvironmentSpec, stored_environment_spec
 from foretell.values.configs import DynamicsConfig

@@ -19,8 +19,9 @@ from foretell.core.stepping import checked_count
 from foretell.core.versions import versions
 from foretell.datasets.d4rl import read_d4rl
 from foretell.datasets.d4rl_writer import check_name, write_dataset
-from foretell.datasets.dataset import Dataset, DatasetMetadata
+from foretell.datasets.dataset import Dataset
 from foretell.datasets.fingerprint import unchanged
+from foretell.datasets.metadata import DatasetMetadata
 from foretell.environments.making import environment_spec
 
 

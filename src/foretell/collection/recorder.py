@@ -15,7 +15,7 @@ from foretell.core.numbers import as_float32
 from foretell.core.progress import Progress, silent
 from foretell.core.seeding import stream
 from foretell.datasets.d4rl_writer import D4RLWriter, layout_of
-from foretell.datasets.dataset import DatasetMetadata
+from foretell.datasets.metadata import DatasetMetadata
 from foretell.environments.making import Environments, environment_spec, make_environments
 
 NUM_ENVS = 1000

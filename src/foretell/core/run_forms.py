@@ -17,6 +17,7 @@ _ENVIRONMENT = {
 }  # fmt: skip
 _DATASET = {
     "name": str, "fingerprint": str, "steps": int, "episodes": int, "lowest_return": float, "highest_return": float,
+    "reference_scores?": [float],
 }  # fmt: skip
 _NORMALIZATION = {
     "observation_mean": [float], "observation_std": [float], "return_scale": float,

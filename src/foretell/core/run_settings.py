@@ -31,12 +31,12 @@ def without_effect(key: str, settings: Mapping[str, Any]) -> bool:
     """Whether this one of the flat settings may differ between starts of one run, and between its seeds: no weight or
     measurement of it follows from that.
 
-    Whether data are the same, their fingerprint says and not their name; a run is the same however often it is saved;
-    start states matter where something is evaluated on the way.
+    Whether data are the same, their fingerprint says and neither their name nor their reference scores; a run is the
+    same however often it is saved; start states matter where something is evaluated on the way.
     """
     if key.startswith("validation."):
         return not any(value for name, value in settings.items() if name.endswith(".evaluate_every"))
-    return key == "dataset.name" or key.endswith(".checkpoint_every")
+    return key in ("dataset.name", "dataset.reference_scores") or key.endswith(".checkpoint_every")
 
 
 def differences(there: Mapping[str, Any], here: Mapping[str, Any], keys: Collection[str] | None = None) -> str:

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from foretell.core.scores import normalized_score
-from foretell.datasets.dataset import Dataset, DatasetMetadata
+from foretell.datasets.dataset import Dataset
 from foretell.datasets.doctor import diagnose
+from foretell.datasets.metadata import DatasetMetadata
 from foretell.environments.making import EnvironmentSpec
 from foretell.environments.tasks import TASKS
 
@@ -23,9 +24,9 @@ def dataset_card(dataset: Dataset, spec: EnvironmentSpec | None = None) -> dict[
 
     Keys: name, environment, steps, episodes, episode_lengths and returns (mean, sd, min, max; returns also quantiles
     and histogram), observations and actions (shape, dtype, min, max for each dimension), behaviour_policy,
-    terminations, truncations, normalized_score (0 is random, 100 the reference; null without a row in the task
-    table), fingerprint, metadata, warnings (`{severity, check, message}`). Linear in the size of the dataset. Where
-    the data name no environment, it is that of `spec`.
+    terminations, truncations, normalized_score (0 is random, 100 the reference: those of the metadata, else of the
+    task table; null without either), fingerprint, metadata, warnings (`{severity, check, message}`). Linear in the size
+    of the dataset. Where the data name no environment, it is that of `spec`.
     """
     returns = dataset.episode_returns()
     metadata = dataset.metadata
@@ -42,7 +43,7 @@ def dataset_card(dataset: Dataset, spec: EnvironmentSpec | None = None) -> dict[
         "behaviour_policy": {"algorithm": metadata.algorithm, "description": metadata.description},
         "terminations": int(np.count_nonzero(dataset.terminations)),
         "truncations": int(np.count_nonzero(~np.asarray(dataset.terminations)[dataset.episode_ends - 1])),
-        "normalized_score": _normalized(float(returns.mean()), environment),
+        "normalized_score": _normalized(float(returns.mean()), metadata.reference_scores, environment),
         "fingerprint": dataset.fingerprint(),
         "metadata": _metadata(metadata),
         "warnings": [
@@ -87,11 +88,12 @@ def _ranges(values: np.ndarray) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _normalized(score: float, environment: str | None) -> float | None:
-    task = TASKS.get(environment or "")
-    if task is None or not np.isfinite(score):
+def _normalized(score: float, ends: tuple[float, float] | None, environment: str | None) -> float | None:
+    if ends is None and (task := TASKS.get(environment or "")) is not None:
+        ends = task.random_score, task.expert_score
+    if ends is None or not np.isfinite(score):
         return None
-    return normalized_score(score, random=task.random_score, expert=task.expert_score)
+    return normalized_score(score, random=ends[0], expert=ends[1])
 
 
 def _metadata(metadata: DatasetMetadata) -> dict[str, Any]:

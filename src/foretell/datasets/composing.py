@@ -13,8 +13,9 @@ from foretell.core.errors import DatasetError, UsageError
 from foretell.core.forms import LONGEST_NAME
 from foretell.core.numbers import as_array
 from foretell.core.settings import check_kinds
-from foretell.datasets.dataset import Dataset, DatasetMetadata
+from foretell.datasets.dataset import Dataset
 from foretell.datasets.fingerprint import unchanged
+from foretell.datasets.metadata import DatasetMetadata
 
 PARTS = "parts"
 """Of the metadata's hyperparameters: name, fingerprint and episodes of what a dataset was composed of."""
@@ -125,7 +126,7 @@ def _in_common(metadata: Sequence[DatasetMetadata]) -> DatasetMetadata:
         return first
     same: dict[str, Any] = {
         name: value for name, value in vars(first).items()
-        if isinstance(value, str | int) and all(getattr(one, name) == value for one in metadata)
+        if isinstance(value, str | int | tuple) and all(getattr(one, name) == value for one in metadata)
     }  # fmt: skip
     shared: dict[str, Any] = {
         name: {

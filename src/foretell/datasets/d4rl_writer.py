@@ -22,9 +22,10 @@ from foretell.core.files import atomic_path
 from foretell.datasets import hdf5, stored_metadata
 from foretell.datasets.boundaries import ends_of
 from foretell.datasets.columns import as_columns
-from foretell.datasets.dataset import Dataset, DatasetMetadata
+from foretell.datasets.dataset import Dataset
 from foretell.datasets.fingerprint import ColumnHasher, block_rows, checksum_of, unchanged
 from foretell.datasets.hdf5_sink import Sink
+from foretell.datasets.metadata import DatasetMetadata
 
 FILE_KEYS = {"terminations": "terminals", "truncations": "timeouts"}
 """Foretell's word -> D4RL's key; all other columns have the same name in both."""

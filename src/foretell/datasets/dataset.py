@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -15,38 +14,10 @@ from foretell.core.numbers import as_array
 from foretell.core.settings import whole
 from foretell.datasets.columns import as_columns
 from foretell.datasets.fingerprint import BLOCK_ROWS, fingerprint
+from foretell.datasets.metadata import DatasetMetadata
 
 ROUNDING = 1e-9
 """Relative: by so much two sums of the same rewards may differ, taken in another order."""
-IMAGINED_FROM = "imagined_from"
-"""Of imagined data, the hyperparameter that holds the fingerprint of what their world was learned from."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class DatasetMetadata:
-    """Where the data come from; lies under `metadata/` in the file.
-
-    `seed` is the root seed of the collection. `hyperparameters` and `versions` are stored as JSON. `extra` keeps every
-    other array of that group under its path there: `policy/...` are the weights of the agent that acted.
-    """
-
-    environment: str | None = None
-    algorithm: str | None = None
-    seed: int | None = None
-    description: str = ""
-    hyperparameters: Mapping[str, Any] = field(default_factory=dict)
-    versions: Mapping[str, str] = field(default_factory=dict)
-    extra: Mapping[str, np.ndarray] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        for name in ("environment", "algorithm", "description"):
-            if not isinstance(getattr(self, name), str | None):
-                raise UsageError(f"metadata: {name} is {getattr(self, name)!r}; expected a text.")
-
-    @property
-    def policy_weights(self) -> dict[str, np.ndarray]:
-        """Weights of the behaviour policy by tensor name; empty where the file keeps none."""
-        return {name.removeprefix("policy/"): v for name, v in self.extra.items() if name.startswith("policy/")}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -18,12 +18,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from foretell.core.errors import DatasetError, ForetellError, UsageError
+from foretell.core.scores import checked_references
 from foretell.datasets import stored_metadata
 from foretell.datasets.d4rl import convert, with_episodes
-from foretell.datasets.dataset import Dataset, DatasetMetadata
+from foretell.datasets.dataset import Dataset
 from foretell.datasets.findings import inside
 from foretell.datasets.fingerprint import unchanged
 from foretell.datasets.hdf5 import refuse_other_files
+from foretell.datasets.metadata import DatasetMetadata
 from foretell.datasets.minari_episodes import Notes, episode_columns
 from foretell.datasets.recorded_environment import changes_of_environment, registered_alike, with_keywords
 from foretell.environments.action_flattening import ActionParts, parts_or_none
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
 KEY = "foretell"
 NEXT = "next_observations"
 """Name of the info that keeps `next_observations` where they do not simply repeat the following observations."""
+REFERENCES = ("ref_min_score", "ref_max_score")
+"""What Minari calls the two mean returns that its normalised score calls 0 and 1."""
 
 
 def read_minari(dataset_id: str) -> Dataset:
@@ -155,13 +159,15 @@ def write_minari(dataset: Dataset, dataset_id: str) -> None:
             raise UsageError(f"minari:{dataset_id} cannot be written ({error}); choose a free id.") from None
         shutil.rmtree(folder, ignore_errors=True)  # which Minari has begun
         raise UsageError(f"minari:{dataset_id} cannot be written ({error}).") from None
+    ends = dataset.metadata.reference_scores
     written.storage.update_metadata(
         {
+            **({} if ends is None else dict(zip(REFERENCES, ends, strict=True))),
             KEY: {
                 "metadata": _encode(stored_metadata.to_arrays(dataset.metadata)),
                 "extras": _encode(dataset.extras),
                 "next_observations": state,
-            }
+            },
         }
     )
 
@@ -248,11 +254,21 @@ def _their_metadata(source: Any, stored: Mapping[str, Any], environment: str | N
         algorithm=stored.get("algorithm_name"),
         description=stored.get("description", ""),
         versions={"minari": source.minari_version},
+        reference_scores=_reference_scores(stored),
         extra={
             k: np.asarray(np.bytes_((v if isinstance(v, str) else ", ".join(sorted(v))).encode()))
             for k, v in kept.items()
         },
     )
+
+
+def _reference_scores(stored: Mapping[str, Any]) -> tuple[float, float] | None:
+    """Return the ends of Minari's normalised score, None where there are no two of them apart."""
+    ends = [stored.get(name) for name in REFERENCES]
+    try:
+        return None if None in ends else checked_references(ends)
+    except UsageError:
+        return None
 
 
 def _our_metadata(stored: Mapping[str, Any]) -> DatasetMetadata:

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from foretell.core.errors import UsageError
+from foretell.core.scores import checked_references
 from foretell.core.settings import LARGEST_SEED, seed_of
 from foretell.core.strict_json import parse_json
-from foretell.datasets.dataset import DatasetMetadata
+from foretell.datasets.metadata import DatasetMetadata
 
 
 def to_arrays(metadata: DatasetMetadata) -> dict[str, np.ndarray]:
@@ -31,6 +32,8 @@ def to_arrays(metadata: DatasetMetadata) -> dict[str, np.ndarray]:
             arrays[name] = _text(getattr(metadata, name))
     if metadata.seed is not None:
         arrays["seed"] = np.asarray(_stored_seed(metadata.seed), np.int64)
+    if metadata.reference_scores is not None:
+        arrays["reference_scores"] = np.asarray(metadata.reference_scores, np.float64)
     for name in ("hyperparameters", "versions"):
         if given := getattr(metadata, name):
             try:
@@ -65,12 +68,12 @@ def from_arrays(arrays: Mapping[str, np.ndarray]) -> DatasetMetadata:
     extra = {}
     readers = {
         "environment": _read_text, "algorithm": _read_text, "description": _read_text, "seed": _read_seed,
-        "hyperparameters": _read_json, "versions": _read_json,
+        "hyperparameters": _read_json, "versions": _read_json, "reference_scores": _read_scores,
     }  # fmt: skip
     for name, values in arrays.items():
         try:
             known[name] = readers[name](values)
-        except (KeyError, ValueError, RecursionError):
+        except (KeyError, ValueError, RecursionError, UsageError):
             extra[name] = values
     return DatasetMetadata(**known, extra=extra)
 
@@ -89,6 +92,12 @@ def _read_seed(values: np.ndarray) -> int:
     if values.dtype != np.int64 or values.shape != ():
         raise ValueError("not an integer as Foretell writes it")
     return int(values)
+
+
+def _read_scores(values: np.ndarray) -> tuple[float, float]:
+    if values.dtype != np.float64 or values.shape != (2,):
+        raise ValueError("not two numbers as Foretell writes them")
+    return checked_references(values.tolist())
 
 
 def _read_json(values: np.ndarray) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from foretell.core.errors import UsageError
 from foretell.core.progress import Progress, silent
 from foretell.core.settings import check_kinds, check_progress, path_of, seed_of, whole
 from foretell.datasets.d4rl_writer import check_name
-from foretell.datasets.dataset import Dataset, DatasetMetadata
+from foretell.datasets.dataset import Dataset
+from foretell.datasets.metadata import DatasetMetadata
 from foretell.datasets.registry import open_dataset
 from foretell.environments.making import environment_spec
 from foretell.evaluation.policies import AgentPolicy, restore_sac

@@ -9,7 +9,7 @@ from typing import Any
 from foretell.core.errors import UsageError
 from foretell.core.files import atomic_path, write_json
 from foretell.core.run_settings import as_json
-from foretell.datasets.dataset import IMAGINED_FROM
+from foretell.datasets.metadata import IMAGINED_FROM
 from foretell.facade.source import Source
 from foretell.training.run_folder import load_run
 

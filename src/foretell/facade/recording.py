@@ -18,7 +18,8 @@ from foretell.core.stepping import LARGEST, TargetReturn
 from foretell.core.versions import versions
 from foretell.core.warning import warn_caller
 from foretell.datasets.d4rl_writer import check_name
-from foretell.datasets.dataset import Dataset, DatasetMetadata
+from foretell.datasets.dataset import Dataset
+from foretell.datasets.metadata import DatasetMetadata
 from foretell.environments.making import EnvironmentSpec, environment_spec
 from foretell.evaluation.own_policy import own_policy
 from foretell.evaluation.protocol import Policy, checked_actions
@@ -129,8 +130,17 @@ def _metadata(
             **({"acting": dict(acting)} if acting else {}),
         },
         versions=versions("torch") if of_run else versions(),
+        reference_scores=_reference_scores(subject),
         description=f"Recorded by {who}{told}{f', with noise of {noise:g}' if noise else ''}.",
     )  # fmt: skip
+
+
+def _reference_scores(subject: Subject) -> tuple[float, float] | None:
+    """Return those of the data that a run learned from, where it is recorded in their environment."""
+    config = subject.config
+    ends = (config.get("dataset") or {}).get("reference_scores")
+    there = (config.get("environment") or {}).get("name") == subject.environment
+    return tuple(ends) if ends and there else None
 
 
 class _Recorded:

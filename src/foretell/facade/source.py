@@ -14,8 +14,9 @@ from foretell.core.progress import silent
 from foretell.core.stopping import heeding
 from foretell.core.warning import warn_caller
 from foretell.datasets.d4rl import refuse_ends
-from foretell.datasets.dataset import IMAGINED_FROM, Dataset
+from foretell.datasets.dataset import Dataset
 from foretell.datasets.doctor_values import RANGE_TOLERANCE
+from foretell.datasets.metadata import IMAGINED_FROM
 from foretell.datasets.registry import open_dataset, openable
 from foretell.environments.making import EnvironmentSpec
 from foretell.evaluation.protocol import Policy, evaluate, validation_starts
@@ -65,12 +66,13 @@ class Source:
     def config(self) -> dict[str, Any]:
         """Return what `config.json` says of the data."""
         data, returns = self.data, self.data.episode_returns()
-        origin = data.metadata.hyperparameters.get(IMAGINED_FROM)
+        origin, ends = data.metadata.hyperparameters.get(IMAGINED_FROM), data.metadata.reference_scores
         return {
             "environment": asdict(self.spec),
             "dataset": {"name": data.name, "fingerprint": data.fingerprint(), "steps": data.num_steps,
                         "episodes": data.num_episodes, "lowest_return": float(returns.min()),
-                        "highest_return": float(returns.max()), **({IMAGINED_FROM: origin} if origin else {})},
+                        "highest_return": float(returns.max()), **({IMAGINED_FROM: origin} if origin else {}),
+                        **({"reference_scores": list(ends)} if ends else {})},
             "normalization": self.normalization.to_json(),
         }  # fmt: skip
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from foretell.core.errors import UsageError
 from foretell.core.run_settings import GREEDY, flat, is_of_one_seed, with_what_is_meant, without_effect
-from foretell.core.scores import normalized_score
+from foretell.core.scores import checked_references, normalized_score
 from foretell.core.seeding import stream
-from foretell.core.settings import number
 from foretell.core.warning import warn_caller
 from foretell.environments.tasks import TASKS
 from foretell.reporting.records import PolicyScores, scores_by_policy
@@ -63,14 +61,14 @@ def build_comparison(
     `difference` and `difference_ci95` (to the first row, paired by start state; 0 for that row itself),
     `normalized_score` (random 0, expert 100; None where these are not known), `training_seeds`, `episodes` (start
     states, once a seed), `settings` (`told_apart`). `references` are the mean returns that the score calls 0 and 100,
-    those of `environments.tasks` unless given; `protocol` has them as `random_score` and `expert_score`.
+    those of `references_of` unless given; `protocol` has them as `random_score` and `expert_score`.
 
     Start states that not all have are left out, with a warning. Raises `UsageError` where the records are of several
     environments and `environment` names none of them, or share no start state, and for references that are no two
     numbers apart.
     """
     name = environment_of(results, environment)
-    low, high = references_of(name, references)
+    low, high = references_of(name, references, results)
     measured, left_out = measure(results, name)
     if left_out:
         kept = len(measured[0].scores.starts)
@@ -133,27 +131,36 @@ def asked_phrase(target: float | None) -> str:
     return "—" if target is None else f"{target:.10g}"
 
 
-def references_of(environment: str, references: References | None) -> tuple[float, float] | tuple[None, None]:
+def references_of(
+    environment: str, references: References | None, results: Sequence[RunResults]
+) -> tuple[float, float] | tuple[None, None]:
     """Return the two mean returns that the score calls 0 and 100 in an environment; None where they are not known.
 
-    Raises `UsageError` for what are no two numbers apart.
+    Unless given, those that the data of the runs have for their own environment, where all that have any agree; else
+    those of `environments.tasks`. Raises `UsageError` for what are no two numbers apart.
     """
     if isinstance(references, Mapping):
         references = references.get(environment)
     if references is not None:
-        return checked_ends(references)
+        return checked_references(references)
+    if (of_data := _references_of_data(environment, results)) is not None:
+        return of_data
     task = TASKS.get(environment)
     return (None, None) if task is None else (task.random_score, task.expert_score)
 
 
-def checked_ends(ends: Any) -> tuple[float, float]:
-    """Return the mean returns of random acting and of an expert. Raises `UsageError` for what are no two apart."""
-    if not isinstance(ends, list | tuple) or len(ends) != 2:
-        raise UsageError(f"references {ends!r}; expected two mean returns, random's and an expert's.")
-    low, high = number("random's reference", ends[0]), number("the expert's reference", ends[1])
-    if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise UsageError(f"references {low:g} and {high:g}; expected finite mean returns, random's, the lower, first.")
-    return low, high
+def _references_of_data(environment: str, results: Sequence[RunResults]) -> tuple[float, float] | None:
+    """Return those of the data that runs learned from, None where none has any; where they differ, with a warning."""
+    configs = [one.config for one in results if one.config]
+    own = [config for config in configs if (config.get("environment") or {}).get("name") == environment]
+    found = {tuple(ends) for config in own if (ends := (config.get("dataset") or {}).get("reference_scores"))}
+    if len(found) > 1:
+        said = ", ".join(f"{low:g} to {high:g}" for low, high in sorted(found))
+        warn_caller(
+            f"{environment}: the data of these runs have different reference scores ({said}); none of them is used. "
+            "Give --references."
+        )
+    return checked_references(found.pop()) if len(found) == 1 else None
 
 
 def environments_of(results: Sequence[RunResults]) -> list[str]:

@@ -94,7 +94,7 @@ def source_of_scores(environment: str, low: float, high: float) -> str:
     """Return the ends of an environment's score, and where they come from."""
     task = TASKS.get(environment)
     given = task is None or (task.random_score, task.expert_score) != (low, high)
-    source = "given by --references" if given else task.source
+    source = "given by --references or by the data" if given else task.source
     return f"random {low:.10g} is 0, expert {high:.10g} is 100; {source}"
 
 

@@ -10,13 +10,13 @@ from typing import Any
 from foretell.core.errors import CheckpointError, UsageError
 from foretell.core.files import read_json, write_json, write_text
 from foretell.core.printing import printable
+from foretell.core.scores import checked_references
 from foretell.core.settings import path_of
 from foretell.reporting.asked import Support, asked_achieved, draw_asked
 from foretell.reporting.comparison import (
     ROOT_SEED,
     References,
     build_comparison,
-    checked_ends,
     environment_of,
     environments_of,
     is_of,
@@ -100,9 +100,9 @@ def _check_references(references: Any, environments: Sequence[str]) -> None:
         if unknown and (len(environments) > 1 or len(unknown) == len(references)):
             raise UsageError(f"references of {', '.join(unknown)}: the records are of {', '.join(environments)}.")
         for ends in references.values():
-            checked_ends(ends)
+            checked_references(ends)
     elif references is not None:
-        checked_ends(references)
+        checked_references(references)
         if len(environments) > 1:
             raise UsageError(
                 f"references of one environment: the records are of {', '.join(environments)}; expected the two mean "

@@ -62,7 +62,7 @@ def build_suite(results: Sequence[RunResults], references: Mapping[str, tuple[fl
     for name in names:
         own = [one for one in results if is_of(one, name)]
         measured, left_out = measure(own, name)
-        low, high = references_of(name, references)
+        low, high = references_of(name, references, own)
         environments[name] = {
             "evaluation_starts": len(measured[0].scores.starts), "starts_left_out": left_out,
             "random_score": low, "expert_score": high,

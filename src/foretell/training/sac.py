@@ -21,7 +21,7 @@ from foretell.core.locks import folder_lock
 from foretell.core.progress import Progress, silent
 from foretell.core.seeding import derive_seed
 from foretell.datasets.d4rl_writer import D4RLWriter, layout_of
-from foretell.datasets.dataset import DatasetMetadata
+from foretell.datasets.metadata import DatasetMetadata
 from foretell.environments.making import EnvironmentSpec, environment_spec, make_environments
 from foretell.sequences.scaling import ActionRange
 from foretell.training.checked_sac import CheckedActorCritic, NotFiniteError
