@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from gymnasium import spaces
 
 from foretell.core.errors import UsageError
 from foretell.datasets.dataset import Dataset
 from foretell.datasets.findings import Finding, blocks, warning
-from foretell.environments.making import EnvironmentSpec, make_environment
+from foretell.environments.making import EnvironmentSpec, observation_range
 
 DARK = 15
 """Bytes that never exceed it are no pictures: numbered kinds, or what was divided before."""
@@ -52,14 +51,9 @@ def _given(dataset: Dataset, spec: EnvironmentSpec | None) -> tuple[float, float
     if spec is None or spec.observation_shape != dataset.observation_shape:
         return None
     try:
-        env = make_environment(spec.name)
+        return observation_range(spec.name)
     except UsageError:  # of a spec that somebody made: then there is nothing to hold images against
         return None
-    space = env.observation_space
-    env.close()
-    if not isinstance(space, spaces.Box) or not space.is_bounded():
-        return None
-    return float(space.low.min()), float(space.high.max())
 
 
 def _otherwise(low: float, high: float, least: float, most: float) -> bool:

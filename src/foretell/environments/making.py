@@ -128,6 +128,17 @@ def environment_spec(name: str) -> EnvironmentSpec:
         env.close()
 
 
+def observation_range(name: str) -> tuple[float, float] | None:
+    """Return the least and the largest number of the observations of `name`; None where it has no bounds. Raises as
+    `make_environment`."""
+    env = make_environment(name)
+    space = env.observation_space
+    env.close()
+    if not isinstance(space, spaces.Box) or not space.is_bounded():
+        return None
+    return float(space.low.min()), float(space.high.max())
+
+
 def stored_environment_spec(name: str | None) -> EnvironmentSpec | None:
     """Return the spec of an environment that a file names, None with a warning where it cannot be made here."""
     if not name:

@@ -21,6 +21,7 @@ from foretell.core.stepping import (
     checked_where,
     sizes_in_words,
 )
+from foretell.core.warning import warn_caller
 from foretell.models.encoders import ConvolutionalEncoder
 from foretell.models.interface import SequenceModel
 from foretell.sequences.batch import SequenceBatch
@@ -139,7 +140,8 @@ class ConditionedPolicy(Generic[Model]):
         """Return actions `(num_envs, action_dim)` in environment units, or `(num_envs,)` integers.
 
         Raises `UsageError` past the last timestep that the model has an embedding for, and where the rewards of the
-        last actions were not observed; `DatasetError` for observations that are not finite.
+        last actions were not observed; `DatasetError` for observations that are not finite. Warns of images on another
+        scale than those that the run was trained on.
         """
         if self._unrewarded:
             raise UsageError(
@@ -147,6 +149,8 @@ class ConditionedPolicy(Generic[Model]):
                 "one timestep as two. Call observe(rewards) after each step of the environment, or reset to begin anew."
             )
         observations = self._checked("observations", observations, self.model.shape.observation_shape)
+        if self._timestep == 0 and (doubt := self.normalization.doubt_of_images(observations)):
+            warn_caller(doubt)
         elapsed = self._elapsed()
         if np.max(elapsed) >= self.model.shape.max_timesteps:
             raise UsageError(

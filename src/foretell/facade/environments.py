@@ -11,8 +11,14 @@ from foretell.datasets.dataset import Dataset
 from foretell.datasets.doctor import diagnose
 from foretell.datasets.doctor_values import RANGE_TOLERANCE
 from foretell.datasets.recorded_environment import spec_of_data
-from foretell.environments.making import EnvironmentSpec, environment_spec, stored_environment_spec
+from foretell.environments.making import (
+    EnvironmentSpec,
+    environment_spec,
+    observation_range,
+    stored_environment_spec,
+)
 from foretell.evaluation.protocol import NO_HORIZON_LIMIT
+from foretell.sequences.normalization import Normalization
 
 MANY_TIMESTEPS = 20_000
 """Episodes longer than this are rarely one."""
@@ -41,7 +47,8 @@ def refuse_unfit(data: Dataset, spec: EnvironmentSpec) -> None:
 def fitting_environment(config: dict[str, Any], environment: str | None) -> EnvironmentSpec:
     """Return where a run is to be evaluated.
 
-    Raises `UsageError` where its shapes differ from the run's, or the run acts beyond what it takes.
+    Raises `UsageError` where its shapes differ from the run's, where the run acts beyond what it takes, or where images
+    are on another scale.
     """
     trained = config["environment"]
     name = trained["name"] if environment is None else environment
@@ -60,6 +67,8 @@ def fitting_environment(config: dict[str, Any], environment: str | None) -> Envi
             f"Evaluate it in an environment of these; where the data are of {name}, train with --environment {name}."
         )
     _refuse_other_actions(config, spec)
+    if "shape" in config:
+        refuse_divided_images(Normalization.from_json(config["normalization"]), spec)
     longest = config.get("shape", {}).get("max_timesteps")
     if longest is not None and spec.horizon is not None and spec.horizon > longest:
         warn_caller(
@@ -67,6 +76,18 @@ def fitting_environment(config: dict[str, Any], environment: str | None) -> Envi
             f"cannot act after them. Train it with --environment {name}."
         )
     return spec
+
+
+def refuse_divided_images(normalization: Normalization, spec: EnvironmentSpec) -> None:
+    """Raise `UsageError` where a run divides images by 255, and those of the environment were divided before."""
+    if len(spec.observation_shape) != 3 or (bounds := observation_range(spec.name)) is None:
+        return
+    if normalization.divided_before(*bounds):
+        raise UsageError(
+            f"{spec.name} gives images from {bounds[0]:g} to {bounds[1]:g}; the run was trained on bytes, 0 to 255, "
+            "and divides by 255. Evaluate it in an environment that gives bytes, or train it on images as "
+            f"{spec.name} gives them."
+        )
 
 
 def warn_of_endless_episodes(spec: EnvironmentSpec) -> None:

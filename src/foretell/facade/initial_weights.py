@@ -15,12 +15,16 @@ from foretell.core.files import sha256_of
 from foretell.core.run_settings import as_json, differences
 from foretell.core.warning import warn_caller
 from foretell.datasets.doctor_values import RANGE_TOLERANCE
+from foretell.datasets.findings import some_rows
 from foretell.evaluation.policies import ASKED
 from foretell.facade.source import Source
 from foretell.models.configs import ModelConfig, SequenceShape
 from foretell.models.interface import SequenceModel
 from foretell.sequences.normalization import Normalization
 from foretell.training.run_folder import load_run
+
+LOOKED_AT = 100
+"""Images that tell the scale of all."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -97,6 +101,11 @@ class InitialWeights:
                 f"{acts}; {source.data.name} has actions beyond that, which it will never take. Train a network of its "
                 "own for those."
             )  # fmt: skip
+
+    def check_images(self, source: Source) -> None:
+        """Warn of images on another scale than those whose units the weights keep."""
+        if doubt := self.normalization.doubt_of_images(some_rows(source.data.observations, LOOKED_AT)):
+            warn_caller(f"{self.path}: its weights keep their units. {doubt[0].upper()}{doubt[1:]}")
 
     def load_into(self, network: SequenceModel) -> None:
         """Put the weights in the place of those that were drawn, and of what was measured on the data."""

@@ -20,7 +20,7 @@ from foretell.datasets.metadata import IMAGINED_FROM
 from foretell.datasets.registry import open_dataset, openable
 from foretell.environments.making import EnvironmentSpec
 from foretell.evaluation.protocol import Policy, evaluate, validation_starts
-from foretell.facade.environments import environment_of, refuse_unfit
+from foretell.facade.environments import environment_of, refuse_divided_images, refuse_unfit
 from foretell.sequences.normalization import Normalization
 from foretell.sequences.scaling import ActionRange
 from foretell.training.loop import Evaluate
@@ -89,6 +89,7 @@ class Source:
                 f"{data.name} has observations of shape {data.observation_shape}, {spec.name} of "
                 f"{spec.observation_shape}: nothing can be evaluated there. Give {flag} 0."
             )
+        refuse_divided_images(self.normalization, spec)
 
     def validation(self, policy: Policy, root_seed: int, episodes: int) -> Evaluate:
         """Return what measures a policy on validation starts; a stop ends it, but for processes that stop together."""

@@ -135,6 +135,7 @@ def train(
     if initial:
         shape, normalization = initial.fitted(algorithm, condition, model, shape), initial.normalization
         initial.check_actions(source)
+        initial.check_images(source)
     chosen = None if best_share == 1 else best_among_alike(data, normalization, best_share)
     check_condition(condition, target, model, acting, values, values_from, algorithm, data)
     given = given_values(values_from, source) if values_from else None

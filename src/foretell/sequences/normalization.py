@@ -18,6 +18,10 @@ from foretell.sequences.scaling import ActionRange
 
 STATISTICS_ROWS = 1_000_000
 """Timesteps at most that the observation statistics are taken from, evenly spread over the dataset."""
+BYTES = 255.0
+"""What images of bytes are divided by."""
+DIVIDED = 100
+"""Images so many times smaller than bytes may be were divided before."""
 STATISTICS_NUMBERS = 10_000_000
 """Numbers at most in those timesteps, for the sake of memory: of wide observations fewer timesteps are read."""
 
@@ -41,7 +45,7 @@ class Normalization:
         """Measure `dataset`. A dimension that never changes is only shifted, not scaled."""
         largest = dataset.largest_return_to_go()
         if len(dataset.observation_shape) == 3:  # images: bytes to [0, 1], floats as they are
-            mean, std = (0.0,), (255.0 if dataset.observations.dtype == np.uint8 else 1.0,)
+            mean, std = (0.0,), (BYTES if dataset.observations.dtype == np.uint8 else 1.0,)
         else:
             most = max(1, min(STATISTICS_ROWS, STATISTICS_NUMBERS // int(np.prod(dataset.observation_shape))))
             rows = some_rows(dataset.observations, most).astype(np.float64)
@@ -55,6 +59,31 @@ class Normalization:
         mean, std = self._observation_moments
         found = np.subtract(raw, mean, dtype=np.float32, casting="unsafe")  # of images a copy takes longer than a sum
         return np.divide(found, std, out=found)
+
+    def divided_before(self, low: float, high: float) -> bool:
+        """Whether images from `low` to `high` are none of the bytes that were learned from, but what comes of those
+        divided by 255, or less."""
+        return self.observation_std == (BYTES,) and 0 < max(-low, high) * DIVIDED <= BYTES
+
+    def doubt_of_images(self, images: np.ndarray) -> str:
+        """Say in a sentence that these images are on another scale than those learned from; "" where they need not be.
+
+        Of vectors, whose units nothing tells, it is always "".
+        """
+        if images.ndim != 4 or not images.size:
+            return ""
+        if images.dtype == np.uint8:
+            return "" if self.observation_std == (BYTES,) else (
+                "images are bytes; the run was trained on floats, and takes numbers as they are. Give floats on the "
+                "scale of its data, divided by 255 where those were."
+            )  # fmt: skip
+        low, high = float(images.min()), float(images.max())
+        if not self.divided_before(low, high):
+            return ""
+        return (
+            f"images are {images.dtype} from {low:g} to {high:g}; the run was trained on bytes, and divides by 255. "
+            "Give bytes, 0 to 255."
+        )
 
     def from_units_of(
         self, other: Normalization, observations: Float[Tensor, "rows observation_dim"]
