@@ -30,3 +30,10 @@ def test_data_runs_and_records_carry_it(tmp_path, foretell):
 def test_a_colon_among_the_keywords_is_no_module(tmp_path, foretell):
     refused = foretell("evaluate", "random", "--environment", "Pendulum-v1,g=os:path", "--out", tmp_path / "x.jsonl")
     refused.refusal(2, "'g=os:path' behind the id", "expected KEY=VALUE")
+
+
+def test_a_keyword_of_the_wrong_kind_is_a_sentence(tmp_path, foretell):
+    named = ("--environment", "Pendulum-v1,g=abc")
+    refused = foretell("evaluate", "random", *named, "--episodes", 2, "--out", tmp_path / "x.jsonl")
+    refused.refusal(2, "'Pendulum-v1,g=abc' fails at its first step", "made with g='abc'", "It takes g.")
+    assert not list(tmp_path.iterdir())

@@ -120,6 +120,53 @@ def test_keywords_that_it_needs_are_said_too():
         gymnasium.registry.pop("Sized-v0")
 
 
+class Scaled(gymnasium.Env):
+    """What it gives is multiplied by `factor`, which a word is found not to be at the first step."""
+
+    observation_space = gymnasium.spaces.Box(-9, 9, (1,), np.float32)
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def __init__(self, factor=1.0, start=0.0, fails_at=99):
+        self.factor, self.start, self.steps, self.fails_at = factor, start, 0, fails_at
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.full(1, self.start + 1.0, np.float32), {}
+
+    def step(self, action):
+        self.steps += 1
+        if self.steps >= self.fails_at:
+            raise RuntimeError("mine")
+        return np.full(1, 1.0 / self.factor, np.float32), 1.0, False, False, {}
+
+
+@pytest.fixture
+def scaled():
+    gymnasium.register("Scaled-v0", entry_point=Scaled, max_episode_steps=5)
+    yield "Scaled-v0"
+    gymnasium.registry.pop("Scaled-v0")
+
+
+@pytest.mark.parametrize(("behind", "message"), [
+    ("factor=abc", r"'Scaled-v0,factor=abc' fails at its first step \(TypeError: unsupported operand.*\)\. It was made "
+     r"with factor='abc'; expected what it can begin with\. It takes factor, start, fails_at\.$"),
+    ("start=[]", r"'Scaled-v0,start=\[\]' fails at its first reset \(TypeError: .*\)\. It was made with start=\[\];"),
+    ("fails_at=1", r"fails at its first step \(RuntimeError: mine; test_keywords"),
+])  # fmt: skip
+def test_what_it_raises_as_it_begins_names_its_keywords(behind, message, scaled, tmp_path):
+    with pytest.raises(UsageError, match=message) as raised:
+        foretell.collect_random(f"{scaled},{behind}", 20, seed=0, path=tmp_path / "data.hdf5")
+    assert isinstance(raised.value.__cause__, TypeError | RuntimeError)  # where it was raised is not hidden
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("behind", "fails_at"), [("factor=2.0", 3), ("max_episode_steps=3", 1)])
+def test_what_it_raises_later_is_its_own_and_what_a_time_limit_has_no_part_in(behind, fails_at, scaled, tmp_path):
+    gymnasium.registry[scaled].kwargs["fails_at"] = fails_at
+    with pytest.raises(RuntimeError, match="mine"):
+        foretell.collect_random(f"{scaled},{behind}", 20, seed=0, path=tmp_path / "data.hdf5")
+
+
 def test_an_environment_may_be_made_of_another(cartpole_inside):
     """Gymnasium says of it that it is the other, once somebody has asked the other what it is."""
     env = make_environment(cartpole_inside)

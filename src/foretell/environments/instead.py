@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import inspect
+import traceback
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import gymnasium
 from gymnasium.envs.registration import load_env_creator
 
-from foretell.environments.keywords import LOOKS
+from foretell.core.errors import ForetellError, UsageError
+from foretell.environments.keywords import LOOKS, parsed
 
 BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 """Parameters that are given by name; the others stand for any."""
@@ -39,12 +43,42 @@ def instead_of(name: str, error: Exception, keywords: Collection[str]) -> str:
     if isinstance(error, ImportError):
         return " It is registered; install the module that it is made by."
     if keywords:
-        takes = [one.name for one in _parameters(spec) if one.kind in BY_NAME and one.name not in LOOKS]
-        return f" It takes {', '.join(takes)}." if takes else ""
+        return _what_is_taken(spec)
     return (
         " It is registered, but does not start without arguments; give those that it needs behind the id "
         f"({name},KEY=VALUE), or register it with them (kwargs of gymnasium.register)."
     )
+
+
+@contextmanager
+def keywords_named(name: str, keywords: Mapping[str, Any], when: str) -> Generator[None]:
+    """Raise `UsageError`, which names the keywords, for what an environment raises that was made with some; without
+    any it is a mistake of the environment's own, and goes through. What it raises is the cause."""
+    try:
+        yield
+    except (ForetellError, MemoryError):
+        raise
+    except Exception as error:  # of wrong keywords it may be anything
+        if not keywords:
+            raise
+        there = traceback.extract_tb(error.__traceback__)[-1]
+        given = ", ".join(f"{key}={value!r}" for key, value in keywords.items())
+        takes = _what_is_taken(gymnasium.registry[parsed(name)[0]])
+        raise UsageError(
+            f"environment {name!r} fails at its first {when} ({type(error).__name__}: {first_line(error)}; "
+            f"{Path(there.filename).name}, line {there.lineno}). It was made with {given}; expected what it can begin "
+            f"with.{takes}"
+        ) from error
+
+
+def first_line(error: Exception) -> str:
+    """Return what an error says, its first line; its type where it says nothing."""
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
+def _what_is_taken(spec: Any) -> str:
+    takes = [one.name for one in _parameters(spec) if one.kind in BY_NAME and one.name not in LOOKS]
+    return f" It takes {', '.join(takes)}." if takes else ""
 
 
 def maker_defaults(registered: Any) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from foretell.core.errors import DatasetError, UsageError
 from foretell.core.warning import warn_caller
 from foretell.environments.action_flattening import UNBOUNDED, FlattenedActions, is_flat
 from foretell.environments.flattening import FlattenedObservations, is_array
-from foretell.environments.instead import instead_of
+from foretell.environments.instead import first_line, instead_of, keywords_named
 from foretell.environments.keywords import canonical, parsed
 from foretell.environments.pendulum import BatchedPendulum
 
@@ -83,7 +83,7 @@ def make_environment(name: str) -> gymnasium.Env:
     except Exception as error:
         if not keywords and not isinstance(error, CANNOT):  # a mistake of the environment's own
             raise
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         if isinstance(error, LookupError):  # whose words are the key alone
             reason = f"{type(error).__name__}: {reason}"
         advice = instead_of(registered, error, keywords)
@@ -154,11 +154,14 @@ class GymnasiumLoop:
     """`num_envs` Gymnasium environments stepped one after another; those that have ended rest.
 
     What an environment does otherwise than Gymnasium has it, or a number that is not finite, is said in a sentence
-    (`UsageError`, `DatasetError`); what it raises itself goes through.
+    (`UsageError`, `DatasetError`); what it raises itself goes through, but up to its first step where it was made with
+    keywords (`UsageError`).
     """
 
     def __init__(self, name: str, num_envs: int):
         self.name = name
+        self._keywords = {key: value for key, value in parsed(name)[1].items() if key != "max_episode_steps"}
+        self._began = False
         self.environments: list[gymnasium.Env] = []
         self._close_at_last()
         self.environments += (make_environment(name) for _ in range(num_envs))
@@ -169,6 +172,12 @@ class GymnasiumLoop:
 
     def reset(self, seeds: Sequence[int]) -> np.ndarray:
         """Start each environment from its seed."""
+        if self._began:
+            return self._reset(seeds)
+        with keywords_named(self.name, self._keywords, "reset"):
+            return self._reset(seeds)
+
+    def _reset(self, seeds: Sequence[int]) -> np.ndarray:
         self._ended[:] = False
         first = np.stack([self._first(env, int(s)) for env, s in zip(self.environments, seeds)])
         whole = first.dtype.kind in "iub" and np.issubdtype(self._dtype, np.floating)  # what follows need not be
@@ -193,6 +202,13 @@ class GymnasiumLoop:
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Step the environments that still run; the others repeat their last observation with reward 0."""
+        if self._began:
+            return self._step(actions)
+        with keywords_named(self.name, self._keywords, "step"):
+            found, self._began = self._step(actions), True
+        return found
+
+    def _step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         rewards = np.zeros(len(self.environments))
         terminations, truncations = np.zeros_like(self._ended), np.zeros_like(self._ended)
         for i in np.flatnonzero(~self._ended):
