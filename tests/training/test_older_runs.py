@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 import shutil
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from foretell import facade
-from foretell.core.files import read_json
+from foretell.core.checksums import KEY, sealed
+from foretell.core.errors import UsageError
+from foretell.core.files import read_json, write_json
 from foretell.core.run_settings import NETWORKS_MEANT, VALUES_MEANT, alike, differences
 from foretell.core.versions import NUMERICS
 from foretell.training import run_folder
@@ -106,6 +109,56 @@ def test_a_run_that_goes_on_after_numbers_changed_says_so(there, tmp_path, recwa
     else:
         assert f"numerics fewer there, {NUMERICS} here" in said[0]
         assert "by what CHANGELOG.md says under Numerics" in said[0]
+
+
+UNVERSIONED = "ignore:.*(Using the latest versioned|episodes of CartPole|newest of several versions)"
+
+
+def _named_without_a_version(run):
+    """Have an unfinished run, without events so far, name CartPole alone, as older ones do."""
+    config = read_json(run / "config.json")
+    config["environment"]["name"] = "CartPole"
+    write_json(run / "config.json", sealed(config))
+    for manifest in run.glob("checkpoints/*/manifest.json"):
+        write_json(manifest, sealed({**read_json(manifest), "configuration": sealed(config)[KEY]}))
+
+
+def _of_cartpole(data, out, **changes):
+    given = {"model": small_config("mlp"), "training": TRAINING, "environment": "CartPole-v1", **changes}
+    return facade.train(data, out, algorithm="mlp", **given)
+
+
+@pytest.mark.filterwarnings(UNVERSIONED)
+def test_a_run_that_names_no_version_goes_on_and_is_evaluated_where_one_is_named(tmp_path, cartpole_random):
+    data = replace(cartpole_random, metadata=replace(cartpole_random.metadata, environment="CartPole"))
+    run = tmp_path / "run"
+
+    def stop(done, *_, **__):
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        _of_cartpole(data, run, progress=stop)
+    _named_without_a_version(run)
+    mend = r"expected CartPole-v1.*\. Where a run or data name it so: --environment CartPole-v1, or in Python "
+    with pytest.warns(UserWarning, match=mend), pytest.raises(UsageError, match="name 'CartPole' there"):
+        _of_cartpole(data, run, environment=None)
+    assert _of_cartpole(data, run) == run
+    assert facade.load_policy(run).model.shape.action_dim == 2
+    with pytest.raises(UsageError, match=mend + r'environment="CartPole-v1"\.'):
+        facade.evaluate(run, episodes=2)
+    records = facade.evaluate(run, episodes=2, environment="CartPole-v1")
+    assert [one["environment"] for one in records] == ["CartPole-v1"] * 2
+
+
+@pytest.mark.parametrize(("there", "here", "same"), [
+    ("CartPole", "CartPole-v1", True), ("CartPole,a=1", "CartPole-v1,a=1", True), ("CartPole-v1", "CartPole", False),
+    ("CartPole-v0", "CartPole-v1", False), ("Cart", "CartPole-v1", False), ("CartPole,a=1", "CartPole-v1", False),
+    ("CartPole", "", False),
+])  # fmt: skip
+def test_a_name_without_a_version_meant_one_that_has_it(there, here, same):
+    found = differences({"environment": {"name": there}}, {"environment": {"name": here}})
+    assert found == ("" if same else f"environment.name {there!r} there, {here!r} here")
 
 
 @pytest.mark.parametrize("lacking", ["optimizers", "small_networks"])

@@ -51,9 +51,17 @@ def differences(there: Mapping[str, Any], here: Mapping[str, Any], keys: Collect
     found = [
         f"{key} {before.get(key)!r} there, {after.get(key)!r} here"
         for key in (flat(here) if keys is None else keys)
-        if before.get(key) != after.get(key) and not without_effect(key, before | after)
+        if before.get(key) != after.get(key)
+        and not without_effect(key, before | after)
+        and not (key == "environment.name" and _meant_without_version(before.get(key), after.get(key)))
     ]
     return "; ".join(found[:SHOWN])
+
+
+def _meant_without_version(there: Any, here: Any) -> bool:
+    """Whether a run that names an environment without its version, as some did, may have meant the one `here`."""
+    known, _, keywords = str(here).partition(",")
+    return f"{known.rpartition('-v')[0]}{',' * bool(keywords)}{keywords}" == there
 
 
 def with_what_is_meant(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -90,9 +90,11 @@ def make_environment(name: str) -> gymnasium.Env:
         raise UsageError(f"environment {name!r} cannot be made ({reason}).{advice}") from None
     if env.spec is not None and registered not in gymnasium.registry:
         env.close()
+        versioned = name.replace(registered, env.spec.id, 1)
         raise UsageError(
             f"environment {registered!r} is, today, the newest of several versions; expected {env.spec.id}, so that "
-            "data and runs say which."
+            f"data and runs say which. Where a run or data name it so: --environment {versioned}, or in Python "
+            f'environment="{versioned}".'
         )
     try:
         if not is_array(env.observation_space):
