@@ -126,7 +126,7 @@ def test_what_is_assumed_or_left_out_is_noted():
     _written(ended, _buffer(2, infos={"goal": np.zeros((3, 1))}), _buffer(1, infos={"goal": np.zeros((2, 1))}))
     dataset = read_minari("odd/data-v0")
     assert dataset.truncations.tolist() == [False, True, False, True, True]
-    assert dataset.notes == ("2 episodes are left open (first: episode 1); they are kept and flagged as truncated.",)
+    assert dataset.notes == ("2 episodes are left open (first: episode 1), kept and flagged as truncated.",)
     assert set(dataset.infos) == {"goal"}
 
 

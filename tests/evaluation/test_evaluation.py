@@ -119,7 +119,7 @@ def test_records_of_the_facade(pendulum_run, tmp_path):
     assert records[0]["policy"] == records[0]["dataset"] == "pendulum-random"
     path = tmp_path / "evaluations.jsonl"
     save_records(path, records[:3])
-    with pytest.warns(UserWarning, match="1 records .* had other returns"):
+    with pytest.warns(UserWarning, match="1 record .* had other returns"):
         save_records(path, [{**records[0], "return": -1.0}, records[4]])
     rounded = records[1]["return"] * (1 + 1e-5)  # what another number of episodes at once makes of it
     with warnings.catch_warnings():

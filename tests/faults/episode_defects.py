@@ -102,7 +102,7 @@ def half_a_timeout(r: Recording):
     r.columns["timeouts"] = np.where(np.arange(1200) == 399, 0.5, r.columns["timeouts"])
 
 
-@defect(WARNING, "open", "flagged as truncated", minari=(WARNING, "1 episodes", "open", "episode 5"))
+@defect(WARNING, "open", "flagged as truncated", minari=(WARNING, "1 episode is left open", "episode 5"))
 def a_last_episode_left_open(r: Recording):
     r.columns["timeouts"][1199] = False
 
@@ -184,7 +184,7 @@ def an_episode_beyond_the_horizon(r: Recording):
     pass
 
 
-@defect(WARNING, "1 episodes have a single timestep", "episode 2", base=lambda: play([200, 200, 1, 200]))
+@defect(WARNING, "1 episode has a single timestep", "episode 2", base=lambda: play([200, 200, 1, 200]))
 def an_episode_of_one_timestep(r: Recording):
     pass
 

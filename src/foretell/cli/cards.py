@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from foretell.core.decimals import decimals_between, decimals_of, shown
+from foretell.core.decimals import counted, decimals_between, decimals_of, shown
 
 
 def dataset_card_text(card: dict[str, Any]) -> str:
@@ -13,8 +13,8 @@ def dataset_card_text(card: dict[str, Any]) -> str:
     returns, lengths = card["returns"], card["episode_lengths"]
     score = card["normalized_score"]
     lines = [
-        f"{card['name']}: {card['steps']:,} timesteps in {card['episodes']:,} episodes of "
-        f"{lengths['min']:.0f} to {lengths['max']:.0f} timesteps",
+        f"{card['name']}: {counted(card['steps'], 'timestep')} in {counted(card['episodes'], 'episode')} of "
+        f"{lengths['min']:.0f} to {counted(round(lengths['max']), 'timestep')}",
         f"environment        {card['environment'] or 'not named'}",
         f"behaviour policy   {card['behaviour_policy']['algorithm'] or 'not named'}. "
         f"{card['behaviour_policy']['description']}",
@@ -23,7 +23,8 @@ def dataset_card_text(card: dict[str, Any]) -> str:
         ),
         f"normalised score   {score:.1f} (0 is random, 100 the reference)" if score is not None else
         "normalised score   no reference scores are known for this environment",
-        f"ends               {card['terminations']:,} terminations, {card['truncations']:,} truncations",
+        f"ends               {counted(card['terminations'], 'termination')}, "
+        f"{counted(card['truncations'], 'truncation')}",
         *(f"{name:<18} {_ranges(card[name])}" for name in ("observations", "actions")),
         f"fingerprint        {card['fingerprint'][:16]}",
         "",
@@ -42,15 +43,16 @@ def run_card_text(card: dict[str, Any]) -> str:
     """Return the card of a run (`facade.run_card`) in lines; what it has not is left out."""
     data, validation, told = card["dataset"], card["validation"], card["condition"]
     rows = [
-        ("dataset", data and f"{data['name']}: {data['steps']:,} timesteps in {data['episodes']:,} episodes, returns "
-         f"{shown(data['lowest_return'], data['highest_return'])} to "
+        ("dataset", data and f"{data['name']}: {counted(data['steps'], 'timestep')} in "
+         f"{counted(data['episodes'], 'episode')}, returns {shown(data['lowest_return'], data['highest_return'])} to "
          f"{shown(data['highest_return'], data['lowest_return'])}"),
         ("environment", card["environment"] or "not named"),
         ("condition", told),
         ("asks for", card["target"] and _target(card["target"])),
         ("network", card["model"] and _settings(card["model"])),
         ("parameters", f"{card['parameters']:,}"),
-        ("trained", f"{card['updates']:,} {'timesteps' if card['kind'] == 'sac' else 'updates'}, seed {card['seed']}"),
+        ("trained", counted(card["updates"], "timestep" if card["kind"] == "sac" else "update")
+         + f", seed {card['seed']}"),
         ("acts by", card["acting"] and _settings(card["acting"])),
         ("validation", validation and f"{shown(validation['mean_return'])} on average at "
          f"{'step' if 'step' in validation else 'update'} {validation.get('step', validation.get('update')):,}"),
@@ -69,7 +71,7 @@ def _target(target: Mapping[str, Any]) -> str:
 def _evaluation(found: Mapping[str, Any], environment: str | None) -> str:
     asked = "" if found["target"] is None else f", asked for {found['target']:g}"
     elsewhere = "" if found["environment"] == environment else f" in {found['environment']}"
-    average = f"{shown(found['mean_return'])} on average over {found['episodes']:,} episodes"
+    average = f"{shown(found['mean_return'])} on average over {counted(found['episodes'], 'episode')}"
     return f"{found['policy']}{elsewhere}{asked}: {average}"
 
 

@@ -11,7 +11,7 @@ import tyro
 from foretell.cli.flags import require_one, require_threads, use_threads
 from foretell.cli.own_environments import to_paste
 from foretell.cli.progress import watch
-from foretell.core.decimals import shown
+from foretell.core.decimals import counted, shown
 from foretell.core.errors import CheckpointError, UsageError
 from foretell.core.files import read_json, sha256_of, where_it_leads, write_json
 from foretell.core.locks import output_lock
@@ -228,6 +228,7 @@ class Collect:
     def show(self, result: dict[str, Any]) -> str:
         """Say it in one line."""
         return (
-            f"{result['path']}: {result['steps']:,} timesteps in {result['episodes']:,} episodes, mean return "
-            f"{shown(result['mean_return'])}. Next: {to_paste('foretell', 'inspect', result['path'])}"
+            f"{result['path']}: {counted(result['steps'], 'timestep')} in "
+            f"{counted(result['episodes'], 'episode')}, mean return {shown(result['mean_return'])}. Next: "
+            f"{to_paste('foretell', 'inspect', result['path'])}"
         )

@@ -10,7 +10,7 @@ import tyro
 
 from foretell.cli.flags import RECORDS, require_one, require_threads, use_threads
 from foretell.cli.progress import watch
-from foretell.core.decimals import decimals_of
+from foretell.core.decimals import counted, decimals_of
 from foretell.core.errors import UsageError
 from foretell.core.files import where_it_leads
 from foretell.evaluation.configs import ChunkingConfig, PlanningConfig
@@ -117,9 +117,9 @@ class Evaluate:
             asked = "" if row["target_return"] is None else f"asked {_asked(row['target_return'])}, "
             low, high = row["ci95"]
             digits = decimals_of(low, high, *row["mean_by_seed"])
-            of = f"{len(row['seeds'])} seeds, {row['episodes']} episodes each" if len(row["seeds"]) > 1 else (
-                f"{row['episodes']} episodes"
-            )  # fmt: skip
+            of = counted(row["episodes"], "episode")
+            if len(row["seeds"]) > 1:
+                of = f"{len(row['seeds'])} seeds, {of} each"
             if row["episodes"] == 1 and len(row["seeds"]) == 1:
                 lines.append(f"{asked}earned {row['mean_return']:.{digits}f} in one episode")
                 continue

@@ -11,6 +11,7 @@ import numpy as np
 
 from foretell.agents.random_policy import RandomPolicy
 from foretell.collection.recorder import BehaviourPolicy, ObservationTransform, record
+from foretell.core.decimals import counted
 from foretell.core.errors import DatasetError, UsageError
 from foretell.core.files import refuse_to_overwrite
 from foretell.core.progress import Progress, silent
@@ -116,12 +117,18 @@ def collect_replay(
     if num_steps is not None:
         total = replay.num_steps
         if num_steps > total:
-            raise DatasetError(f"{replay_path}: {num_steps} timesteps were asked for; expected some of the {total}.")
+            raise DatasetError(
+                f"{replay_path}: {counted(num_steps, 'timestep')} asked for; expected some of the {total:,}."
+            )
         start = total - num_steps if keep == "last" else 0
         replay = replay.section(start, start + num_steps)
         description = (
             f"{replay.metadata.description} Of these, steps {start + 1:,} to {start + num_steps:,} of {total:,}: "
-            + (f"a ring buffer of {num_steps:,} steps at the end of training." if keep == "last" else "the first.")
+            + (
+                f"a ring buffer of {counted(num_steps, 'step')} at the end of training."
+                if keep == "last"
+                else "the first."
+            )
         )
         replay = replace(replay, metadata=replace(replay.metadata, description=description))
     write_dataset(path, replay)

@@ -1,4 +1,5 @@
-"""How many decimals numbers are shown with: one, and more where they are small; very large ones as 1.0e12."""
+"""How numbers are written: with one decimal, and more where they are small; very large ones as 1.0e12; counts with what
+is counted."""
 
 from __future__ import annotations
 
@@ -55,3 +56,12 @@ def written(decimals: int, number: float, *beside: float, sign: str = "") -> str
     digits = 1 if apart == 0 else max(1, 1 + math.floor(math.log10(largest)) - math.floor(math.log10(apart)))
     mantissa, _, power = f"{number:{sign}.{min(MOST, digits)}e}".partition("e")
     return f"{mantissa}e{int(power)}"
+
+
+def counted(number: int, thing: str) -> str:
+    """Return so many things.
+
+    >>> counted(1, "start state"), counted(2_000, "start state")
+    ('1 start state', '2,000 start states')
+    """
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from foretell.core.decimals import shown
+from foretell.core.decimals import counted, shown
 from foretell.core.errors import DatasetError
 from foretell.core.numbers import as_array
 
@@ -56,8 +56,8 @@ class Episode:
             )
         if len(self.observations) != steps + 1:
             raise DatasetError(
-                f"episode has {len(self.observations)} observations for {steps} actions; expected {steps + 1}. "
-                "Was the final observation dropped?"
+                f"episode has {counted(len(self.observations), 'observation')} for {counted(steps, 'action')}; "
+                f"expected {steps + 1:,}. Was the final observation dropped?"
             )
         per_step = {"rewards": self.rewards, "terminations": self.terminations, "truncations": self.truncations}
         for name, values in per_step.items():
@@ -99,7 +99,7 @@ class Episode:
     def __repr__(self) -> str:
         end = "terminated" if self.terminated else "truncated"
         return (
-            f"Episode({len(self)} timesteps, {end}, observations {self.observations.shape} "
+            f"Episode({counted(len(self), 'timestep')}, {end}, observations {self.observations.shape} "
             f"{self.observations.dtype}, actions {self.actions.shape} {self.actions.dtype}, "
             f"return {shown(self.total_reward)})"
         )

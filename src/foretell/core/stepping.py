@@ -7,6 +7,7 @@ from typing import Any, SupportsFloat
 
 import numpy as np
 
+from foretell.core.decimals import counted
 from foretell.core.errors import DatasetError, UsageError
 from foretell.core.numbers import as_array
 
@@ -34,8 +35,8 @@ def sizes_in_words(observation_shape: Sequence[int], action_dim: int, continuous
     >>> sizes_in_words([3], 1, True), sizes_in_words([4], 2, False)
     ('[3] and 1 action dimension', '[4] and 2 choices of action')
     """
-    plural = "" if action_dim == 1 else "s"
-    actions = f"{action_dim} action dimension{plural}" if continuous else f"{action_dim} choices of action"
+    dimensions, choices = counted(action_dim, "action dimension"), counted(action_dim, "choice")
+    actions = dimensions if continuous else f"{choices} of action"
     return f"{list(observation_shape)} and {actions}"
 
 

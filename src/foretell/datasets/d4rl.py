@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from foretell.core.decimals import counted
 from foretell.core.errors import DatasetError, UsageError
 from foretell.core.files import read_json
 from foretell.datasets import boundaries, columns, hdf5, stored_metadata
@@ -204,7 +205,8 @@ def _find_timeouts(
         return flags, note + rather
     if limit is not None:
         flags = boundaries.truncations_at_horizon(terminations, limit)
-        return flags, f"no timeout is recorded; episodes end at a termination or after {limit} timesteps.{rather}"
+        after = counted(limit, "timestep")
+        return flags, f"no timeout is recorded; episodes end at a termination or after {after}.{rather}"
     if likely:
         mend = f"{likely!r} seems to: --ends-at {likely}. Else pass"
     elif terminations.any():

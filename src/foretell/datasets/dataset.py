@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from foretell.core.decimals import counted
 from foretell.core.episode import Episode
 from foretell.core.errors import DatasetError, UsageError
 from foretell.core.numbers import as_array
@@ -105,8 +106,8 @@ class Dataset:
                 mend = "Where the recording stopped in the middle of an episode, append "
                 mend += f"{steps} to episode_ends{'.' if flagged[-1] else ' and set truncations[-1] = True.'}"
             raise DatasetError(
-                f"{self.name}: {found}, of {steps} timesteps; expected whole episodes without an empty one, and for "
-                f"each the row behind its last timestep, the last of them {steps}. {mend}"
+                f"{self.name}: {found}, of {counted(steps, 'timestep')}; expected whole episodes without an empty one, "
+                f"and for each the row behind its last timestep, the last of them {steps}. {mend}"
             )
         if not rising or ends[-1] != steps:
             raise DatasetError(
@@ -115,11 +116,10 @@ class Dataset:
             )
 
     def __repr__(self) -> str:
-        observations, actions = self.observations, self.actions
         return (
-            f"Dataset({self.name!r}: {self.num_steps:,} timesteps in {self.num_episodes:,} episodes, observations "
-            f"{observations.shape} {observations.dtype}, actions {actions.shape} {actions.dtype}, environment "
-            f"{self.metadata.environment})"
+            f"Dataset({self.name!r}: {counted(self.num_steps, 'timestep')} in {counted(self.num_episodes, 'episode')}, "
+            f"observations {self.observations.shape} {self.observations.dtype}, actions {self.actions.shape} "
+            f"{self.actions.dtype}, environment {self.metadata.environment})"
         )
 
     def columns(self) -> dict[str, np.ndarray]:

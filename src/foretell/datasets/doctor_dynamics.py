@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from foretell.core.decimals import counted
 from foretell.datasets.dataset import Dataset
 from foretell.datasets.findings import Finding, blocks, deviation, error, inside, place, spread, warning
 from foretell.datasets.one_step import OneStep, misplaced_actions
@@ -72,15 +73,17 @@ def _by_the_rules(dataset: Dataset, rule: Rule, spec: EnvironmentSpec) -> Iterat
     for key, offset in (("observations", 1), ("next_observations", 0)):
         if len(rows := differing[key]):
             yield error("replay", f"{key} at {place(dataset, int(rows[0]) + offset)} are not what {name} gives after "
-                        f"the action there ({len(rows)} such timesteps). Were values changed, steps dropped or "
-                        "episodes joined, or rows not in the order of recording? Remove or repair them.")  # fmt: skip
+                        f"the action there ({counted(len(rows), 'such timestep')}). Were values changed, steps dropped "
+                        "or episodes joined, or rows not in the order of recording? Remove or repair "
+                        "them.")  # fmt: skip
             break
     yield from _rewards(dataset, rule, name, differing["rewards"])
     if len(rows := differing["terminations"]):
         row = int(rows[0])
         said = "True" if dataset.terminations[row] else "False"
         yield error("replay", f"terminations is {said} at {place(dataset, row)}, where {name} says the reverse "
-                    f"({len(rows)} such timesteps). A time limit belongs in truncations ('timeouts').")  # fmt: skip
+                    f"({counted(len(rows), 'such timestep')}). A time limit belongs in truncations "
+                    "('timeouts').")  # fmt: skip
 
 
 def _rewards(dataset: Dataset, rule: Rule, name: str, rows: np.ndarray) -> Iterator[Finding]:
@@ -98,7 +101,8 @@ def _rewards(dataset: Dataset, rule: Rule, name: str, rows: np.ndarray) -> Itera
         yield warning("replay", f"rewards are others than {name}'s at {len(rows):,} of {dataset.num_steps:,} timesteps "
                       f"(first: {where}): another scale, or another task?")  # fmt: skip
     else:
-        yield error("replay", f"rewards hold {where} ({len(rows)} such timesteps). Repair or remove those episodes.")
+        yield error("replay", f"rewards hold {where} ({counted(len(rows), 'such timestep')}). Repair or remove those "
+                    "episodes.")  # fmt: skip
 
 
 def _gaps(dataset: Dataset, rule: Rule, rows: np.ndarray) -> np.ndarray:
@@ -205,5 +209,5 @@ def _by_the_data(dataset: Dataset) -> Iterator[Finding]:
     rows = model.leaps(dataset)
     if len(rows):
         yield warning("jumps", f"observations leap at {place(dataset, int(rows[0]) + 1)}, farther from what the "
-                      f"timestep before lets expect than 99 in 100 ({len(rows)} such timesteps); were steps dropped or "
-                      "episodes joined?")  # fmt: skip
+                      f"timestep before lets expect than 99 in 100 ({counted(len(rows), 'such timestep')}); were steps "
+                      "dropped or episodes joined?")  # fmt: skip

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from foretell.core.decimals import counted
 from foretell.datasets.boundaries import ends_of
 from foretell.datasets.dataset import Dataset
 from foretell.datasets.findings import Finding, blocks, deviation, error, first, inside, place, some_rows, warning
@@ -36,8 +37,9 @@ def flags(dataset: Dataset) -> Iterator[Finding]:
                     "expected a termination or truncation at exactly the last timestep of each episode.")  # fmt: skip
     both = np.flatnonzero(np.asarray(dataset.terminations) & np.asarray(dataset.truncations))
     if len(both):
-        yield warning("flags", f"{len(both)} timesteps are both termination and truncation (first: "
-                      f"{place(dataset, int(both[0]))}); they count as terminations.")  # fmt: skip
+        yield warning("flags", f"{counted(len(both), 'timestep')} {'is' if len(both) == 1 else 'are'} both termination "
+                      f"and truncation (first: {place(dataset, int(both[0]))}); they count as "
+                      "terminations.")  # fmt: skip
 
 
 def seams(dataset: Dataset) -> Iterator[Finding]:
@@ -59,12 +61,13 @@ def seams(dataset: Dataset) -> Iterator[Finding]:
                         f"not in the order of recording? {rest}")  # fmt: skip
         elif len(leaps):
             yield error("seams", f"observations at {place(dataset, int(leaps[0]) + 1)} do not go on from the timestep "
-                        f"before: next_observations there are others, and no other step is as large ({len(leaps)} "
-                        "such places). Were two episodes joined, steps dropped, or a replay ring not unrolled from "
-                        "its write head? Flag the end of the first one in timeouts.")  # fmt: skip
+                        "before: next_observations there are others, and no other step is as large "
+                        f"({counted(len(leaps), 'such place')}). Were two episodes joined, steps dropped, or a replay "
+                        "ring not unrolled from its write head? Flag the end of the first one in "
+                        "timeouts.")  # fmt: skip
         else:
-            yield warning("transitions", f"next_observations at {where} ({len(breaks)} such timesteps); were steps "
-                          "dropped or shifted when recording?")  # fmt: skip
+            yield warning("transitions", f"next_observations at {where} ({counted(len(breaks), 'such timestep')}); "
+                          "were steps dropped or shifted when recording?")  # fmt: skip
     yield from _cuts(dataset, following)
 
 
@@ -179,7 +182,8 @@ def duplicates(dataset: Dataset) -> Iterator[Finding]:
     if len(twice):
         later = int(twice.min())
         earlier = int(np.argmax(digests == digests[later]))
-        yield warning("duplicates", f"{len(twice)} episodes repeat earlier ones (episode {later} equals {earlier}).")
+        yield warning("duplicates", f"{counted(len(twice), 'episode')} {'repeats' if len(twice) == 1 else 'repeat'} "
+                      f"earlier ones (episode {later} equals {earlier}).")  # fmt: skip
 
 
 def starts(dataset: Dataset) -> Iterator[Finding]:
@@ -199,4 +203,5 @@ def lengths(dataset: Dataset) -> Iterator[Finding]:
                       "end. Were terminations and timeouts lost when it was recorded?")  # fmt: skip
     single = np.flatnonzero(dataset.episode_lengths == 1)
     if len(single):
-        yield warning("lengths", f"{len(single)} episodes have a single timestep (first: episode {single[0]}).")
+        yield warning("lengths", f"{counted(len(single), 'episode')} {'has' if len(single) == 1 else 'have'} a single "
+                      f"timestep (first: episode {single[0]}).")  # fmt: skip

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from foretell.core.decimals import counted
 from foretell.datasets.dataset import Dataset
 from foretell.datasets.findings import Finding, error, first, place, spread, warning
 from foretell.datasets.rules import KNOWN
@@ -154,8 +155,8 @@ def environment(dataset: Dataset, spec: EnvironmentSpec) -> Iterator[Finding]:
                       "ones, and several parts, foretell.FlattenedObservations(env) turns into such.")  # fmt: skip
     if spec.horizon is not None and (longest := int(dataset.episode_lengths.max())) > spec.horizon:
         episode = int(np.argmax(dataset.episode_lengths > spec.horizon))
-        yield warning("lengths", f"episode {episode} has {dataset.episode_lengths[episode]} timesteps (the longest "
-                      f"{longest}); {spec.name} stops after {spec.horizon}. Are its ends flagged?")  # fmt: skip
+        yield warning("lengths", f"episode {episode} has {counted(dataset.episode_lengths[episode], 'timestep')} (the "
+                      f"longest {longest}); {spec.name} stops after {spec.horizon}. Are its ends flagged?")  # fmt: skip
     if dataset.discrete != (spec.num_actions is not None):
         kinds = ("discrete", "continuous") if dataset.discrete else ("continuous", "discrete")
         mend = ("Is it another environment's, or were actions rounded?" if dataset.discrete else "Store choices as "
@@ -169,7 +170,9 @@ def environment(dataset: Dataset, spec: EnvironmentSpec) -> Iterator[Finding]:
                         f"0 to {spec.num_actions - 1}. Where it counts its choices from another number, "
                         "foretell.FlattenedActions(env).flattened(actions).")  # fmt: skip
     elif dataset.action_dim != spec.action_dim:
-        yield error("actions", f"actions have {dataset.action_dim} components; {spec.name} takes {spec.action_dim}.")
+        yield error(
+            "actions", f"actions have {counted(dataset.action_dim, 'component')}; {spec.name} takes {spec.action_dim}."
+        )
     else:
         yield from _bounds(dataset, spec)
 

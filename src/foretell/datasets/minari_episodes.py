@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from foretell.core.decimals import counted
 from foretell.core.errors import DatasetError, UsageError
 from foretell.datasets.columns import as_flags
 from foretell.environments.action_flattening import MOST_COMBINATIONS, ActionParts
@@ -30,8 +31,8 @@ class Notes:
         """Return one sentence for each thing that was assumed."""
         said = []
         if self.opened:
-            said.append(f"{len(self.opened)} episodes are left open (first: episode {self.opened[0]}); they are kept "
-                        "and flagged as truncated.")  # fmt: skip
+            said.append(f"{counted(len(self.opened), 'episode')} {'is' if len(self.opened) == 1 else 'are'} left open "
+                        f"(first: episode {self.opened[0]}), kept and flagged as truncated.")  # fmt: skip
         if self.dropped:
             names = ", ".join(map(repr, list(self.dropped)[:3]))
             said.append(f"infos that are not numbers, one row a timestep, are left out: {names:.200}.")
@@ -52,14 +53,15 @@ def episode_columns(episode: Any, dataset_id: str, notes: Notes) -> dict[str, np
     observations = _observations(episode, notes.space, steps, dataset_id)
     if steps == 0 or len(observations) != steps + 1:
         raise DatasetError(
-            f"minari:{dataset_id}: episode {episode.id} has {len(observations)} observations for {steps} actions; "
+            f"minari:{dataset_id}: episode {episode.id} has {counted(len(observations), 'observation')} for "
+            f"{counted(steps, 'action')}; "
             "expected one more observation than actions, and at least one action."
         )
     for key in ("rewards", "terminations", "truncations"):
         if len(getattr(episode, key)) != steps:
             raise DatasetError(
-                f"minari:{dataset_id}: episode {episode.id} has {len(getattr(episode, key))} {key} for {steps} "
-                "actions; expected one for each. Write the dataset again from its source."
+                f"minari:{dataset_id}: episode {episode.id} has {len(getattr(episode, key)):,} {key} for "
+                f"{counted(steps, 'action')}; expected one for each. Write the dataset again from its source."
             )
     infos = {}
     for name, values in _flatten(episode.infos or {}, ""):

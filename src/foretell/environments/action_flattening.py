@@ -16,6 +16,7 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.utils import RecordConstructorArgs
 
+from foretell.core.decimals import counted
 from foretell.core.errors import UsageError
 from foretell.core.numbers import as_float32
 from foretell.environments.parts import assembled, leaves, named, values_of
@@ -67,8 +68,9 @@ class ActionParts:
             total *= count
             if total > MOST_COMBINATIONS:
                 raise UsageError(
-                    f"action space {self.space} has {len(self._counts)} choices of more than {MOST_COMBINATIONS:,} "
-                    "combinations; expected that many at most. Register it within gymnasium.wrappers.TransformAction, "
+                    f"action space {self.space} has {counted(len(self._counts), 'choice')} of more than "
+                    f"{MOST_COMBINATIONS:,} combinations; expected that many at most. Register it within "
+                    "gymnasium.wrappers.TransformAction, "
                     "which offers fewer."
                 )
         return total

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from foretell.core.decimals import counted
 from foretell.core.errors import UsageError
 from foretell.core.stepping import (
     Actions,
@@ -73,7 +74,7 @@ class ConditionedPolicy(Generic[Model]):
         sizes = sizes_in_words(shape.observation_shape, shape.action_dim, continuous=not shape.discrete)
         return (
             f"{type(self).__name__}({type(self.model).__name__}, {self._wanted()}, "
-            f"observations {sizes}, up to {shape.max_timesteps} timesteps)"
+            f"observations {sizes}, up to {counted(shape.max_timesteps, 'timestep')})"
         )
 
     def _wanted(self) -> str:
@@ -104,7 +105,9 @@ class ConditionedPolicy(Generic[Model]):
         except (TypeError, ValueError, RuntimeError):  # the last of a tensor that learns
             raise UsageError(f"target return {target_return!r}; expected a number, or one for each episode.") from None
         if target.shape not in ((), (num_envs,)):
-            raise UsageError(f"target return {target}; expected one number, or one for each of {num_envs} episodes.")
+            raise UsageError(
+                f"target return {target}; expected one number, or one for each of {counted(num_envs, 'episode')}."
+            )
         target = np.broadcast_to(target, (num_envs,))
         if target_return is not None:
             self.asking.telling.check(target[begins])
@@ -154,9 +157,10 @@ class ConditionedPolicy(Generic[Model]):
         elapsed = self._elapsed()
         if np.max(elapsed) >= self.model.shape.max_timesteps:
             raise UsageError(
-                f"timestep {np.max(elapsed)}: the run was trained for episodes of {self.model.shape.max_timesteps} "
-                "timesteps. Train it in an environment, or on data, of longer ones (--environment); who acts by hand "
-                "calls reset at the end of each: of some of several environments, reset(..., where=ended)."
+                f"timestep {np.max(elapsed)}: the run was trained for episodes of "
+                f"{counted(self.model.shape.max_timesteps, 'timestep')}. Train it in an environment, or on data, of "
+                "longer ones (--environment); who acts by hand calls reset at the end of each: of some of several "
+                "environments, reset(..., where=ended)."
             )
         first = self._by_rule & (elapsed == 0)
         if first.any():

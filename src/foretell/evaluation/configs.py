@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from foretell.core.decimals import counted
 from foretell.core.errors import UsageError
 from foretell.core.settings import check_at_least_one, check_not_negative, check_settings
 
@@ -94,8 +95,8 @@ def check_planning(planning: PlanningConfig, *, context_length: int, goals: bool
         )
     if planning.horizon > context_length:
         raise UsageError(
-            f"horizon {planning.horizon} is longer than the window of {context_length} timesteps that the run was "
-            "trained on; plan less far, or train with a longer context."
+            f"horizon {planning.horizon} is longer than the window of {counted(context_length, 'timestep')} that the "
+            "run was trained on; plan less far, or train with a longer context."
         )
     if bool(planning.goal) != goals:
         raise UsageError(
@@ -107,7 +108,9 @@ def check_planning(planning: PlanningConfig, *, context_length: int, goals: bool
 def check_chunking(chunking: ChunkingConfig, *, horizon: int) -> None:
     """Raise `UsageError` where more actions are to be taken than are written."""
     if chunking.actions_taken > horizon:
-        raise UsageError(f"actions_taken is {chunking.actions_taken}; the model writes {horizon} actions at once.")
+        raise UsageError(
+            f"actions_taken is {chunking.actions_taken}; the model writes {counted(horizon, 'action')} at once."
+        )
 
 
 def acting_settings(algorithm: str, given: ActingConfig | None) -> ActingConfig | None:

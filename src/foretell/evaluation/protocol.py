@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from jaxtyping import Float, Int
 
+from foretell.core.decimals import counted
 from foretell.core.errors import UsageError
 from foretell.core.progress import Progress, silent
 from foretell.core.seeding import derive_seeds
@@ -131,15 +132,15 @@ def _episodes(
     while running.any():
         if timestep == able:
             warn_caller(
-                f"{environment} has no time limit, and {int(running.sum())} of {count} episodes had not ended after "
-                f"{able:,} timesteps, which is as long as the policy was trained for: their returns are those up to "
-                f"there. Train and evaluate it as {environment},max_episode_steps=N."
+                f"{environment} has no time limit, and {int(running.sum())} of {counted(count, 'episode')} had not "
+                f"ended after {counted(able or 0, 'timestep')}, which is as long as the policy was trained for: their "
+                f"returns are those up to there. Train and evaluate it as {environment},max_episode_steps=N."
             )
             break
         if timestep == limit:
             raise UsageError(
-                f"{environment} has no time limit, and {int(running.sum())} of {count} episodes have not ended after "
-                f"{limit:,} timesteps. Name a limit: {environment},max_episode_steps=N."
+                f"{environment} has no time limit, and {int(running.sum())} of {counted(count, 'episode')} have not "
+                f"ended after {limit:,} timesteps. Name a limit: {environment},max_episode_steps=N."
             )
         actions = checked_actions(policy.act(observations), shape, spec.num_actions)
         observations, rewards, terminations, truncations = environments.step(actions)

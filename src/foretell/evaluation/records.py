@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from foretell.core.decimals import counted
 from foretell.core.errors import CheckpointError
 from foretell.core.files import read_json_lines, write_json_lines
 from foretell.core.forms import check_form
@@ -65,8 +66,8 @@ def save_records(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
         write_json_lines(path, kept.values())
     if others:
         warn_caller(
-            f"{path}: {others} records of this policy, seed and these starts had other returns, and were replaced. Are "
-            "they of another run? --name tells runs apart."
+            f"{path}: {counted(others, 'record')} of this policy, seed and these starts had other returns, and "
+            f"{'was' if others == 1 else 'were'} replaced. Are they of another run? --name tells runs apart."
         )
 
 

@@ -8,6 +8,7 @@ from foretell.agents.configs import SACConfig
 from foretell.agents.policy import SACPolicy
 from foretell.collection.imagination import imagine
 from foretell.collection.recipes import collect_with_policy
+from foretell.core.decimals import counted
 from foretell.core.errors import UsageError
 from foretell.core.progress import Progress, silent
 from foretell.core.settings import check_kinds, check_progress, path_of, seed_of, whole
@@ -95,8 +96,8 @@ def collect_sac(
     metadata = DatasetMetadata(
         environment=config["environment"]["name"], algorithm=f"sac ({config['agent']['form']})",
         hyperparameters={**config["agent"], "training_seed": config["seed"]},
-        description=f"Recorded by a Soft Actor-Critic agent trained for {config['agent']['total_steps']:,} steps, "
-        f"sampling its actions.{note}",
+        description=f"Recorded by a Soft Actor-Critic agent trained for "
+        f"{counted(config['agent']['total_steps'], 'step')}, sampling its actions.{note}",
     )  # fmt: skip
     return collect_with_policy(
         policy, metadata, num_steps=num_steps, seed=seed, path=path, policy_weights=policy.weights(), num_envs=num_envs,

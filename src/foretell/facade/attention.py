@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Float32
 
+from foretell.core.decimals import counted
 from foretell.core.errors import UsageError
 from foretell.core.stepping import Rewards, TargetReturn, Where
 from foretell.datasets.dataset import Dataset
@@ -194,4 +195,4 @@ def _names(tokens: tuple[tuple[str, int | None], ...]) -> list[str]:
 
 
 def _actions(discrete: bool, dimensions: int | None) -> str:
-    return "discrete actions" if discrete else f"{dimensions} action dimensions"
+    return "discrete actions" if discrete else counted(dimensions or 0, "action dimension")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from foretell.core.decimals import counted
 from foretell.core.errors import DatasetError, UsageError
 from foretell.core.stepping import sizes_in_words
 from foretell.core.warning import warn_caller
@@ -119,13 +120,13 @@ def warn_of_timesteps(data: Dataset, spec: EnvironmentSpec, most: int, *, window
             ending = "Its actions stay within those of the data. Name one with environment."
         if learned and longest > MANY_TIMESTEPS:
             ending += (
-                f" It keeps a vector for each of them; is the file {data.num_episodes} episode"
-                f"{'' if data.num_episodes == 1 else 's'} because it does not say where they end (horizon)? "
+                f" It keeps a vector for each of them; is the file "
+                f"{counted(data.num_episodes, 'episode')} because it does not say where they end (horizon)? "
                 "timestep_embedding sinusoidal keeps none."
             )
         warn_caller(
-            f"{found}: the run will act for {most:,} timesteps, as long as the longest episode of the data, and no "
-            f"further. {ending}"
+            f"{found}: the run will act for {counted(most, 'timestep')}, as long as the longest episode of the data, "
+            f"and no further. {ending}"
         )
     elif learned and longest < SEEN_ENOUGH * spec.horizon:
         warn_caller(

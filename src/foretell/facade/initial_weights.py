@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from foretell.core.decimals import counted
 from foretell.core.errors import UsageError
 from foretell.core.files import sha256_of
 from foretell.core.run_settings import as_json, differences
@@ -73,7 +74,7 @@ class InitialWeights:
             )
         if shape.max_timesteps > there:
             raise UsageError(
-                f"{self.path}: it was trained for episodes of up to {there:,} timesteps, here are "
+                f"{self.path}: it was trained for episodes of up to {counted(there, 'timestep')}, here are "
                 f"{shape.max_timesteps:,}; expected no more. Train a network of its own."
             )
         return replace(shape, max_timesteps=there)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from foretell.core.decimals import counted
 from foretell.core.errors import UsageError
 from foretell.core.launching import launch
 from foretell.core.progress import silent
@@ -110,8 +111,8 @@ def _check_limits(limits: ActionRange, data: Dataset) -> None:
     low, high = np.asarray(limits.low), np.asarray(limits.high)
     if len(low) != data.action_dim or not np.isfinite([low, high]).all():
         raise UsageError(
-            f"action_range from {list(limits.low)} to {list(limits.high)}; expected {data.action_dim} finite "
-            f"number{'' if data.action_dim == 1 else 's'} in both, as many as actions of {data.name} have components."
+            f"action_range from {list(limits.low)} to {list(limits.high)}; expected "
+            f"{counted(data.action_dim, 'finite number')} in both, as many as actions of {data.name} have components."
         )
     room = RANGE_TOLERANCE * (high - low)
     if ((data.actions.min(axis=0) < low - room) | (data.actions.max(axis=0) > high + room)).any():

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from foretell.core.decimals import counted
 from foretell.core.warning import warn_caller
 from foretell.datasets.dataset import Dataset
 
@@ -28,6 +29,6 @@ def of_best(dataset: Dataset, episodes: np.ndarray) -> dict[str, Any]:
     """Return name, lowest and highest return of some episodes, those that are learned from."""
     returns = dataset.episode_returns()[episodes]
     return {
-        "name": f"the best {len(episodes):,} episodes of {dataset.name}", "lowest_return": float(returns.min()),
-        "highest_return": float(returns.max()),
+        "name": f"the best {counted(len(episodes), 'episode')} of {dataset.name}",
+        "lowest_return": float(returns.min()), "highest_return": float(returns.max()),
     }  # fmt: skip

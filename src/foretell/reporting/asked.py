@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from foretell.core.decimals import counted
 from foretell.core.seeding import stream
 from foretell.reporting.figures import DrawnFigure
 from foretell.reporting.records import scores_by_policy
@@ -26,7 +27,7 @@ from foretell.reporting.style import (
     set_title,
     write_figure,
 )
-from foretell.reporting.tables import counted, quick_title
+from foretell.reporting.tables import quick_title
 from foretell.reporting.ticks import ReturnTicks, format_return, format_tick
 
 FAR = 10

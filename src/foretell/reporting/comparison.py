@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from foretell.core.decimals import counted
 from foretell.core.errors import UsageError
 from foretell.core.run_settings import GREEDY, flat, is_of_one_seed, with_what_is_meant, without_effect
 from foretell.core.scores import checked_references, normalized_score
@@ -21,7 +22,6 @@ from foretell.reporting.statistics import (
     estimate_mean,
     interquartile_mean,
 )
-from foretell.reporting.tables import counted
 
 ROOT_SEED = 0
 """Of the bootstrap: the same records give the same table."""

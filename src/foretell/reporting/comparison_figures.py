@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from foretell.core.decimals import counted
 from foretell.reporting.comparison import asked_phrase, name_of
 from foretell.reporting.comparison_text import mean_decimals
 from foretell.reporting.figures import CURVE_SIZE, DrawnFigure, curve_phrase, finish_curve, series
@@ -30,7 +31,6 @@ from foretell.reporting.style import (
     wrapped,
     write_figure,
 )
-from foretell.reporting.tables import counted
 from foretell.reporting.ticks import format_return
 
 ROW_HEIGHT = 0.14

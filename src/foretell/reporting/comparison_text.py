@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from foretell.core.decimals import LARGE, decimals_between, decimals_of, written
+from foretell.core.decimals import LARGE, counted, decimals_between, decimals_of, written
 from foretell.reporting.comparison import asked_phrase, name_of
-from foretell.reporting.tables import counted, interval_phrase, markdown_name, markdown_table
+from foretell.reporting.tables import interval_phrase, markdown_name, markdown_table
 
 TEXT_COLUMNS = 3
 """Of the columns, how many hold words."""

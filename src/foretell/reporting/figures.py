@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from foretell.core.decimals import counted
 from foretell.reporting.style import (
     BACKING,
     OURS,
@@ -27,7 +28,7 @@ from foretell.reporting.style import (
     set_title,
     write_figure,
 )
-from foretell.reporting.tables import RANDOM, SAC, counted, quick_title
+from foretell.reporting.tables import RANDOM, SAC, quick_title
 from foretell.reporting.ticks import ReturnTicks, format_return, format_tick
 
 CURVE_SIZE = (5.4, 3.9)

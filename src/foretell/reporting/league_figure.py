@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from foretell.core.decimals import counted
 from foretell.reporting.figures import DrawnFigure
 from foretell.reporting.league_plan import OPTIMUM, REFERENCES
 from foretell.reporting.league_table import DATA, NOTHING, League, Row
@@ -30,7 +31,7 @@ from foretell.reporting.style import (
     set_title,
     write_figure,
 )
-from foretell.reporting.tables import RANDOM, SAC, counted, quick_title
+from foretell.reporting.tables import RANDOM, SAC, quick_title
 from foretell.reporting.ticks import ReturnTicks, format_return
 
 WIDTH = 5.4

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from foretell.core.decimals import counted
 from foretell.core.system import command_line
 from foretell.reporting.figures import DrawnFigure
 from foretell.reporting.page_parts import (
@@ -19,7 +20,7 @@ from foretell.reporting.page_parts import (
     figure_html,
     table_html,
 )
-from foretell.reporting.tables import COLUMNS, QUICK_WARNING, TEXT_COLUMNS, counted, protocol_sentence, table_cells
+from foretell.reporting.tables import COLUMNS, QUICK_WARNING, TEXT_COLUMNS, protocol_sentence, table_cells
 from foretell.reporting.ticks import format_return
 
 
@@ -140,10 +141,10 @@ def card_line(card: Mapping[str, Any]) -> str:
     '1,000 steps, 5 episodes, mean return −1,203.4, best −880.2, 1 warning'
     """
     returns, warnings = card.get("returns") or {}, card.get("warnings") or []
-    said = [f"{card[key]:,} {key}" for key in ("steps", "episodes") if isinstance(card.get(key), int)]
+    said = [counted(card[key], key[:-1]) for key in ("steps", "episodes") if isinstance(card.get(key), int)]
     for key, word in (("mean", "mean return"), ("max", "best")):
         if isinstance(returns.get(key), float):
             said.append(f"{word} {format_return(returns[key])}")
     if warnings:
-        said.append(f"{len(warnings)} warning" + ("s" if len(warnings) > 1 else ""))
+        said.append(counted(len(warnings), "warning"))
     return ", ".join(said)

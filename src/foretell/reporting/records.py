@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from foretell.core.decimals import counted
 from foretell.core.errors import CheckpointError
 from foretell.core.forms import Form, check_form
 from foretell.core.run_forms import RECORD
@@ -108,7 +109,7 @@ def _scores_of(policy: str, records: Sequence[Mapping[str, Any]], starts: tuple[
         row, column = np.argwhere(np.isnan(returns))[0]
         raise CheckpointError(
             f"{source}: policy {policy!r}, seed {seeds[row]} has no record for start {starts[column]}; expected the "
-            f"same {len(starts)} start states for every policy and seed. {MEND}"
+            f"same {counted(len(starts), 'start state')} for every policy and seed. {MEND}"
         )
     targets = sorted({float(record["target"]) for record in records if record["target"] is not None})
     return PolicyScores(policy=policy, seeds=seeds, starts=starts, returns=returns, targets=tuple(targets))

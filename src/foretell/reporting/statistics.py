@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from foretell.core.decimals import counted
 from foretell.core.errors import UsageError
 
 BOOTSTRAP_SAMPLES = 10_000
@@ -71,11 +72,13 @@ def estimate_difference(
     returns, reference = _checked(returns, "returns"), _checked(reference, "reference")
     if returns.shape[1] != reference.shape[1]:
         raise UsageError(
-            f"returns has {returns.shape[1]} start states, reference has {reference.shape[1]}; expected the same ones, "
-            "in the same order. Evaluate both policies on one list of start states."
+            f"returns has {counted(returns.shape[1], 'start state')}, reference has {reference.shape[1]:,}; expected "
+            "the same ones, in the same order. Evaluate both policies on one list of start states."
         )
     if same_seeds and len(returns) != len(reference):
-        raise UsageError(f"returns has {len(returns)} seeds, reference has {len(reference)}; expected the same ones.")
+        raise UsageError(
+            f"returns has {counted(len(returns), 'seed')}, reference has {len(reference)}; expected the same ones."
+        )
     of_starts = resampled(returns.shape[1], samples, generator)
     of_seeds = resampled(returns.shape[0], samples, generator)
     ours = _weighted_means(returns, of_seeds, of_starts)

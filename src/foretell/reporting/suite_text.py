@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from foretell.core.decimals import written
+from foretell.core.decimals import counted, written
 from foretell.reporting.comparison_text import (
     ALIKE,
     ALIKE_PHRASE,
@@ -15,7 +15,7 @@ from foretell.reporting.comparison_text import (
     mean_text,
     more_or_less,
 )
-from foretell.reporting.tables import counted, interval_phrase, markdown_name, markdown_table
+from foretell.reporting.tables import interval_phrase, markdown_name, markdown_table
 
 TEXT_COLUMNS = 2
 NOTHING = "—"

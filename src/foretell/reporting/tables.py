@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+from foretell.core.decimals import counted
 from foretell.core.errors import CheckpointError
 from foretell.core.scores import normalized_score
 from foretell.core.seeding import stream
@@ -80,7 +81,7 @@ def check_policies(
     expected, found = int(protocol["evaluation_starts"]), len(scores[SAC].starts)
     if found != expected:
         raise CheckpointError(
-            f"{source}: {found} start states; the protocol in experiment.json says {expected}. "
+            f"{source}: {counted(found, 'start state')}; the protocol in experiment.json says {expected}. "
             "Run `foretell evaluate` again with that protocol."
         )
     if scores[SAC].mean == scores[RANDOM].mean:
@@ -211,15 +212,6 @@ def render_markdown(table: Mapping[str, Any]) -> str:
     """Return the table for GitHub, its caption below; a smoke run says first that it is one."""
     lines = quick_lines(table["protocol"]) + markdown_table(COLUMNS, table_cells(table), text_columns=TEXT_COLUMNS)
     return "\n".join([*lines, "", protocol_sentence(table["protocol"]), ""])
-
-
-def counted(number: int, thing: str) -> str:
-    """Return so many things.
-
-    >>> counted(1, "start state"), counted(200, "start state")
-    ('1 start state', '200 start states')
-    """
-    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def quick_title(title: str, *, quick: bool) -> str:

@@ -16,6 +16,7 @@ from foretell.agents.configs import SACConfig
 from foretell.agents.policy import SACPolicy
 from foretell.agents.transitions import Transitions
 from foretell.agents.untraced import load_optimizer_tensors, optimizer_tensors
+from foretell.core.decimals import counted
 from foretell.core.errors import StoppedError, UsageError
 from foretell.core.locks import folder_lock
 from foretell.core.progress import Progress, silent
@@ -291,8 +292,8 @@ def _write_replay(path: Path, training: SACTraining) -> None:
     metadata = DatasetMetadata(
         environment=training.spec.name, algorithm=f"sac ({config.form})", seed=training.seed, versions=run_versions(),
         hyperparameters=asdict(config),
-        description=f"Every step that a Soft Actor-Critic agent took while it learned ({config.total_steps:,} steps; "
-        f"the first {config.learning_starts:,} with uniform random actions).",
+        description=f"Every step that a Soft Actor-Critic agent took while it learned "
+        f"({counted(config.total_steps, 'step')}; the first {config.learning_starts:,} with uniform random actions).",
     )  # fmt: skip
     with D4RLWriter(path, num_steps=config.total_steps, layout=layout_of(columns), metadata=metadata) as writer:
         writer.append(columns)

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from foretell.core.decimals import counted
 from foretell.core.episode import check_finite
 from foretell.core.errors import DatasetError, UsageError
 from foretell.core.progress import Progress, silent
@@ -214,8 +215,8 @@ def _known_rows(dataset: Dataset) -> Int[np.ndarray, " rows"]:
     rows = np.flatnonzero(known)
     if len(rows) < 2:
         raise DatasetError(
-            f"{dataset.name}: {len(rows)} timesteps with a known next observation; dynamics need at least 2. "
-            "Record 'next_observations', or longer episodes."
+            f"{dataset.name}: {counted(len(rows), 'timestep')} with a known next observation; dynamics need at least "
+            "2. Record 'next_observations', or longer episodes."
         )
     return rows
 
