@@ -13,17 +13,58 @@ from foretell.datasets.doctor import diagnose
 from foretell.environments.making import environment_spec
 
 ENVIRONMENTS, STEPS = 2, 1200
+CHOICES = ("FrozenLake-v1", "CliffWalking-v1", "Blackjack-v1", "Taxi-v4")
+COMING_AGAIN = ("FrozenLake-v1", "CliffWalking-v1 30", "Blackjack-v1", "PlainDot-v0", "Dot-v0")
+"""One-hot vectors and images; behind a name its time limit."""
 
 
-def _recorded(name, mode, *, keep_resets=True):
+class Dot(gymnasium.Env):
+    """A dot that goes at random over a picture of noise, dim or bright by episode, until it meets an edge."""
+
+    observation_space = gymnasium.spaces.Box(0, 255, (12, 12, 1), np.uint8)
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def __init__(self, noise=20):
+        self.noise, self.light = noise, 0
+
+    def _seen(self):
+        seen = np.full((12, 12, 1), self.light, np.uint8)
+        seen += self.np_random.integers(0, self.noise + 1, seen.shape, dtype=np.uint8)
+        seen[tuple(self.dot)] = 255
+        return seen
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.dot = self.np_random.integers(4, 8, 2)
+        self.light = (self.light + self.np_random.integers(50, 150)) % 200 if self.noise else 100
+        return self._seen(), {}
+
+    def step(self, action):
+        self.dot = self.dot + self.np_random.integers(-1, 2, 2)
+        return self._seen(), 0.0, bool((self.dot % 11 == 0).any()), False, {}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def dots():
+    gymnasium.register("Dot-v0", Dot, max_episode_steps=60)
+    gymnasium.register("PlainDot-v0", Dot, max_episode_steps=60, kwargs={"noise": 0})
+    yield
+    for name in ("Dot-v0", "PlainDot-v0"):
+        del gymnasium.registry[name]
+
+
+def _recorded(name, mode, *, keep_resets=True, steps=STEPS):
     """Columns of random play, as a loop over a vector environment keeps them, one environment behind the other."""
+    name, _, limit = name.partition(" ")
     envs = gymnasium.make_vec(
-        name, num_envs=ENVIRONMENTS, vectorization_mode="sync", vector_kwargs={"autoreset_mode": mode}
-    )
+        name, num_envs=ENVIRONMENTS, vectorization_mode="sync", vector_kwargs={"autoreset_mode": mode},
+        wrappers=[foretell.FlattenedObservations] if name in CHOICES else None,
+        **({"max_episode_steps": int(limit)} if limit else {}),
+    )  # fmt: skip
     envs.action_space.seed(0)
     observations, _ = envs.reset(seed=0)
     rows = []
-    for _ in range(STEPS):
+    for _ in range(steps):
         actions = envs.action_space.sample()
         following, rewards, terminated, truncated, infos = envs.step(actions)
         after = following.copy()
@@ -78,6 +119,41 @@ def test_where_most_timesteps_earn_nothing_a_leap_tells():
     columns = _recorded("CartPole-v1", AutoresetMode.NEXT_STEP)
     rare = {**columns, "rewards": columns["terminations"].astype(float)}
     assert list(_checks(_dataset(rare), "CartPole-v1")) == ["resets"]
+
+
+@pytest.mark.parametrize("name", COMING_AGAIN)
+def test_of_choices_and_images_they_are_found_too(name):
+    steps = 4000 if name == "Blackjack-v1" else STEPS  # of which most are new in fewer
+    found = _checks(_dataset(_recorded(name, AutoresetMode.NEXT_STEP, steps=steps)), name.split()[0])
+    assert list(found) == ["resets"]
+
+
+@pytest.mark.parametrize("following", [True, False])
+@pytest.mark.parametrize("name", [*COMING_AGAIN, "Taxi-v4 40"])
+def test_choices_and_images_without_them_have_a_clean_bill(name, following):
+    for mode, keep_resets in ((AutoresetMode.NEXT_STEP, False), (AutoresetMode.SAME_STEP, True)):
+        columns = _recorded(name, mode, keep_resets=keep_resets)
+        assert not _checks(_dataset(columns, following=following), name.split()[0])
+
+
+@pytest.mark.parametrize("rewards", ["rare", "everywhere", "none"])
+@pytest.mark.parametrize("name", ["CliffWalking-v1 5000", "PlainDot-v0", "Dot-v0", "Taxi-v4 5000"])
+def test_a_recording_that_was_cut_has_none(name, rewards):
+    """Episodes that go on from each other, and earn nothing at first: no step leads elsewhere."""
+    columns = _recorded(name, AutoresetMode.SAME_STEP)
+    ends = np.flatnonzero(np.arange(len(columns["rewards"])) % 7 == 6) + 1
+    inner = ~(columns["terminations"] | columns["truncations"])
+    pieces = [end for end in ends if inner[end - 7 : end].all()]
+    rows = np.concatenate([np.arange(end - 7, end) for end in pieces])
+    assert (np.diff(pieces) == 7).mean() > 0.6  # which go on from each other
+    earned = {"rare": np.arange(len(rows)) % 7 != 0, "everywhere": np.ones(len(rows)), "none": np.zeros(len(rows))}
+    last = np.arange(len(rows)) % 7 == 6
+    data = foretell.Dataset(
+        name="cut", observations=columns["observations"][rows], actions=columns["actions"][rows],
+        rewards=earned[rewards].astype(float), terminations=np.zeros(len(rows), bool), truncations=last,
+        next_observations=columns["next_observations"][rows], episode_ends=np.flatnonzero(last) + 1,
+    )  # fmt: skip
+    assert "resets" not in {found.check for found in diagnose(data)}
 
 
 def test_an_end_behind_which_the_task_goes_on_is_none():

@@ -155,7 +155,7 @@ def _elapsed(dataset: Dataset, rows: slice) -> np.ndarray:
     return at - dataset.episode_starts[np.searchsorted(dataset.episode_ends, at, side="right")]
 
 
-def _are_choices(dataset: Dataset) -> bool:
+def are_choices(dataset: Dataset) -> bool:
     """Whether observations are choices, one-hot, and actions are too, as in gridworlds: few enough that episodes begin
     alike, and short ones go alike, by right."""
     if not dataset.discrete or len(dataset.observation_shape) != 1:
@@ -168,7 +168,7 @@ def _are_choices(dataset: Dataset) -> bool:
 
 def duplicates(dataset: Dataset) -> Iterator[Finding]:
     """Episodes that repeat earlier ones, bit for bit."""
-    by_chance = dataset.episode_lengths < (LONG_FOR_CHANCE if _are_choices(dataset) else 0)
+    by_chance = dataset.episode_lengths < (LONG_FOR_CHANCE if are_choices(dataset) else 0)
     digests = np.empty(dataset.num_episodes, np.uint64)  # few bytes each: there can be millions
     columns = [np.ascontiguousarray(c) for c in (dataset.observations, dataset.actions, dataset.rewards)]
     for index, (start, end) in enumerate(zip(dataset.episode_starts, dataset.episode_ends)):
@@ -188,7 +188,7 @@ def duplicates(dataset: Dataset) -> Iterator[Finding]:
 
 def starts(dataset: Dataset) -> Iterator[Finding]:
     """Episodes that were all seeded alike."""
-    if _are_choices(dataset):
+    if are_choices(dataset):
         return
     found = dataset.observations[dataset.episode_starts]
     if len(found) > 1 and (found == found[:1]).all():
