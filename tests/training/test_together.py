@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import signal
 import threading
 import time
 from contextlib import nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import get_type_hints
 
 import pytest
 import torch
@@ -15,7 +17,7 @@ import torch
 from foretell import facade
 from foretell.core import signals
 from foretell.core.errors import DivergedError, StoppedError, UsageError
-from foretell.facade.seeds import train_seeds
+from foretell.facade.seeds import TrainSettings, train_seeds
 from foretell.sequences.resident import ResidentWindows, resident_bytes
 from foretell.sequences.windows import WindowSampler
 from foretell.training.captured import CapturedTraining, Replayed
@@ -353,3 +355,12 @@ def test_what_is_replayed_is_computed_three_times_and_captured_once(monkeypatch)
     replayed.forget()
     replayed.run()
     assert called[-1] == "compute"
+
+
+def test_the_settings_are_those_of_train():
+    """Whoever types `train_seeds` is offered what it takes."""
+    hints = get_type_hints(facade.train)
+    named = {"dataset", "environment", "horizon", "ends_at", "progress"}
+    assert named <= inspect.signature(train_seeds).parameters.keys()
+    own = {"out", "seed", "meeting", "return"}
+    assert get_type_hints(TrainSettings) == {key: hint for key, hint in hints.items() if key not in named | own}

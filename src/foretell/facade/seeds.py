@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGINT
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import torch
 
@@ -18,15 +18,42 @@ from foretell.core.settings import check_progress, path_of, seed_of
 from foretell.core.warning import caller, on_behalf_of
 from foretell.datasets.dataset import Dataset
 from foretell.datasets.registry import open_dataset
+from foretell.evaluation.configs import ActingConfig
 from foretell.facade.interrupts import saved_when_interrupted
 from foretell.facade.training import train
+from foretell.models.configs import ModelConfig
+from foretell.sequences.conditions import Condition, Target
 from foretell.sequences.defaults import usual_defaults
+from foretell.sequences.scaling import ActionRange
+from foretell.training.configs import ComputeConfig, TrainingConfig
+from foretell.training.processes import Processes
 from foretell.training.together import Meeting
+from foretell.values.configs import IQLConfig
 
 ANOTHER = 0
 """In place of a signal's number, where a run ends because another has."""
 WAITED_SECONDS = 0.2
 """Between two looks at the threads; a signal is heeded in between."""
+
+
+class TrainSettings(TypedDict, total=False):
+    """Settings of `train` that all seeds share, besides those that `train_seeds` names itself."""
+
+    algorithm: str
+    condition: Condition
+    target: Target
+    model: ModelConfig | None
+    training: TrainingConfig | None
+    acting: ActingConfig | None
+    compute: ComputeConfig | None
+    processes: Processes
+    values: IQLConfig | None
+    values_from: str | Path | None
+    best_share: float
+    initial_weights: str | Path | None
+    action_range: ActionRange | None
+    root_seed: int
+    validation_episodes: int
 
 
 @usual_defaults
@@ -39,7 +66,7 @@ def train_seeds(
     horizon: int | None = None,
     ends_at: str | None = None,
     progress: Progress = silent,
-    **settings: Any,
+    **settings: Unpack[TrainSettings],
 ) -> list[Path]:
     """Train every seed into `out/seed-N` with the `settings` of `train`; return the run folders.
 
@@ -56,10 +83,10 @@ def train_seeds(
     if not isinstance(dataset, Dataset):
         dataset = open_dataset(dataset, horizon=horizon, environment=environment, ends_at=ends_at)
         horizon = ends_at = None
-    settings |= {"environment": environment, "horizon": horizon, "ends_at": ends_at}
+    given = {**settings, "environment": environment, "horizon": horizon, "ends_at": ends_at}
     with saved_when_interrupted(progress) as heeding:
         runs = [_Run(seed=seed, folder=out / f"seed-{seed}") for seed in seeds]
-        return _trained(_Work(dataset, runs, heeding, settings, stays=heeding is not progress))
+        return _trained(_Work(dataset, runs, heeding, given, stays=heeding is not progress))
 
 
 def _trained(work: _Work) -> list[Path]:
