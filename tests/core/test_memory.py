@@ -10,11 +10,15 @@ import numpy as np
 import pytest
 import torch
 
+import foretell
 from foretell.cli import main as command_line
+from foretell.cli.inspect import Inspect
 from foretell.core import containers, memory, system
 from foretell.core.errors import ResourceError
 from foretell.datasets import hdf5
 from foretell.training.checkpoints import load_tensors, save_tensors
+
+LARGE = foretell.TrainingConfig(updates=1, batch_size=10**14)
 
 
 def _raised(kind, function):
@@ -60,6 +64,35 @@ def test_a_command_that_needs_too_much_says_so(pendulum_random, tmp_path, capsys
     code = command_line.main(["train", data, "--out", out, "--target", "-800", "--batch-size", str(10**14)])
     said = capsys.readouterr().err.splitlines()
     assert (code, said[-1].startswith("foretell: memory is full: 728. TiB at once was asked for")) == (6, True), said
+
+
+def test_a_verb_that_needs_too_much_says_so(capsys, monkeypatch):
+    def run(verb):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8000 bytes.")
+
+    monkeypatch.setattr(Inspect, "run", run)
+    assert command_line.main(["inspect", "any.hdf5"]) == 6
+    assert capsys.readouterr().err.startswith("foretell: memory is full: 8000 bytes at once was asked for")
+
+
+SHORT = "^(seed 0: )?memory is full: .* was asked for"
+
+
+@pytest.mark.parametrize("learn", ["train", "train_seeds", "train_iql", "train_sac"])
+def test_training_from_python_says_so(learn, pendulum_random, tmp_path):
+    given = {
+        "train": lambda: foretell.train(pendulum_random, tmp_path / "run", training=LARGE),
+        "train_seeds": lambda: foretell.train_seeds(pendulum_random, tmp_path / "run", [0], training=LARGE),
+        "train_iql": lambda: foretell.train_iql(
+            pendulum_random, tmp_path / "run", values=foretell.IQLConfig(updates=1, batch_size=10**14)
+        ),
+        "train_sac": lambda: foretell.train_sac(
+            "Pendulum-v1", tmp_path / "run", config=foretell.SACConfig(total_steps=10**14)
+        ),
+    }  # fmt: skip
+    with pytest.raises(ResourceError, match=SHORT) as caught:
+        given[learn]()
+    assert isinstance(caught.value.__cause__, MemoryError | RuntimeError | ResourceError)
 
 
 def test_the_least_limit_is_named(monkeypatch):

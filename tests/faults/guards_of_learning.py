@@ -52,7 +52,9 @@ guard("exit code of inspect", "cli/main.py",
       "return DatasetError.exit_code if isinstance(verb, Inspect) and verb.failed(result) else 0", "return 0",
       "cli/test_cli_bad_data.py::test_inspect_shows_the_card_and_fails")  # fmt: skip
 guard("memory that runs out is told", "cli/main.py", "    with memory_errors():\n", "    if True:\n",
-      "core/test_memory.py::test_a_command_that_needs_too_much_says_so")  # fmt: skip
+      "core/test_memory.py::test_a_verb_that_needs_too_much_says_so")  # fmt: skip
+guard("memory that runs out is told in Python", "facade/training.py", "@memory_errors()\ndef train(", "def train(",
+      "core/test_memory.py::test_training_from_python_says_so")  # fmt: skip
 guard("a second signal ends at once", "core/signals.py", "        raise KeyboardInterrupt\n", "        return\n",
       "cli/test_cli_signals.py::test_a_second_signal_ends_at_once")  # fmt: skip
 guard("a stop is saved", "training/loop.py",

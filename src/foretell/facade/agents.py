@@ -10,6 +10,7 @@ from foretell.collection.imagination import imagine
 from foretell.collection.recipes import collect_with_policy
 from foretell.core.decimals import counted
 from foretell.core.errors import UsageError
+from foretell.core.memory import memory_errors
 from foretell.core.progress import Progress, silent
 from foretell.core.settings import check_kinds, check_progress, path_of, seed_of, whole
 from foretell.datasets.d4rl_writer import check_name
@@ -30,6 +31,7 @@ from foretell.values.configs import DynamicsConfig
 
 
 @usual_defaults
+@memory_errors()
 def train_sac(
     environment: str,
     out: str | Path,

@@ -12,6 +12,7 @@ import torch
 from foretell.core.errors import UsageError
 from foretell.core.files import sha256_of
 from foretell.core.locks import folder_lock
+from foretell.core.memory import memory_errors
 from foretell.core.progress import Progress, silent
 from foretell.core.seeding import derive_seed
 from foretell.core.seeds_folder import run_of_seed
@@ -52,6 +53,7 @@ ROOT_SEED = 0
 
 
 @usual_defaults
+@memory_errors()
 def train(
     dataset: str | Path | Dataset,
     out: str | Path,
@@ -102,7 +104,8 @@ def train(
     is evaluated from on its way, where `evaluate_every` of `training` or `values` asks for it. `progress` is called
     after every update with the updates done and to do, and `loss` and `return`, the newest; `StoppedError` raised there
     saves and ends the run, and so does Ctrl-C, then `KeyboardInterrupt`. The same call goes on from there.
-    Raises `DatasetError` for data that training must not meet, `UsageError` where `out` holds another run.
+    Raises `DatasetError` for data that training must not meet, `UsageError` where `out` holds another run,
+    `ResourceError` where memory or disk do not suffice.
     """
     check_kinds(
         algorithm=(algorithm, str), training=(training, TrainingConfig),
@@ -227,6 +230,7 @@ def _values_of(plan: Plan, progress: Progress) -> ValueFunctions | None:
 
 
 @usual_defaults
+@memory_errors()
 def train_iql(
     dataset: str | Path | Dataset,
     out: str | Path,
