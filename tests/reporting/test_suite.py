@@ -390,6 +390,49 @@ def test_figures_of_an_earlier_report_go(runs, tmp_path):
     assert sorted(path.name for path in (out / "figures").iterdir()) == ["returns.png", "returns.svg"]
 
 
+@pytest.mark.parametrize("left", [slice(0, 2), slice(2, None)])
+def test_reports_of_environments_that_are_reported_no_more_go(left, runs, tmp_path):
+    out = tmp_path / "out"
+    write_comparison(runs, out, references=ENDS)
+    (out / "Boat-v0" / "notes.txt").write_text("mine")
+    (out / "Boat-v0" / "figures" / "mine.png").write_bytes(b"")
+    write_comparison(runs[left], out, references=ENDS)
+    assert sorted(path.name for path in (out / "Boat-v0").rglob("*") if path.is_file()) == ["mine.png", "notes.txt"]
+    assert not (out / "Car-v0").exists()
+    assert (out / "report.html").exists()
+
+
+def test_of_three_environments_one_goes(runs, tmp_path):
+    out = tmp_path / "out"
+    lake = write_run(tmp_path / "lake", records(50, "Lake-v0"))
+    write_comparison([*runs, lake], out)
+    kept = {path: path.stat().st_mtime_ns for path in runs[0].iterdir()}
+    write_comparison(runs, out)
+    assert sorted(path.name for path in out.iterdir() if path.is_dir()) == ["Boat-v0", "Car-v0"]
+    assert {path: path.stat().st_mtime_ns for path in runs[0].iterdir()} == kept
+
+
+@pytest.mark.parametrize("change", ["another environment's", "no report", "a link", "an experiment's"])
+def test_what_a_report_did_not_write_stays(change, runs, tmp_path):
+    out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    write_comparison(runs, out, references=ENDS)
+    own = out / "Boat-v0"
+    if change == "another environment's":
+        table = json.loads((own / "table.json").read_text())
+        table["protocol"]["environment"] = "Lake-v0"
+        write_json(own / "table.json", table)
+    elif change == "no report":
+        (own / "table.json").write_text("[]")
+    elif change == "an experiment's":
+        (own / "experiment.json").write_text("{}")
+    else:
+        own.rename(elsewhere)
+        own.symlink_to(elsewhere)
+    before = {path.name for path in own.rglob("*")}
+    write_comparison(runs[:2], out, references=ENDS)
+    assert {path.name for path in own.rglob("*")} == before
+
+
 def test_on_the_command_line(runs, tmp_path, capsys):
     words = ["report", *map(str, runs), "--out", str(tmp_path / "out")]
     references = ["--references", "Car-v0", "0", "200", "Boat-v0", "-100", "300"]

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from foretell.core.errors import CheckpointError, UsageError
-from foretell.core.files import read_json, write_json, write_text
+from foretell.core.errors import UsageError
+from foretell.core.files import write_json, write_text
 from foretell.core.printing import printable
 from foretell.core.scores import checked_references
 from foretell.core.settings import path_of
@@ -32,15 +32,13 @@ from foretell.reporting.comparison_text import (
     comparison_sentence,
     render_comparison,
 )
+from foretell.reporting.earlier import figures_of, folders_within, remove_figures, remove_reports
 from foretell.reporting.figures import DrawnFigure
 from foretell.reporting.run_results import RunResults, read_results
 from foretell.reporting.statistics import FIGURE_BOOTSTRAP_SAMPLES
 from foretell.reporting.style import FIGURES, color_of
 from foretell.reporting.suite_report import folders_of, write_suite
 from foretell.reporting.table_files import write_tables
-
-OWN_FIGURE = r"(returns|learning|scores|asked-[A-Za-z0-9._-]+)\.(svg|png)"
-"""What figures of a comparison are called: nothing else is removed."""
 
 
 def write_comparison(
@@ -59,7 +57,8 @@ def write_comparison(
     `references` are mean returns of random acting and of an expert, which the normalised score
     calls 0 and 100, of several environments by their names (`{"Hopper-v5": (-20.0, 3234.0)}`); default: those of
     `environments.tasks`. The same inputs give the same bytes. Figures that an
-    earlier report left in `out`, and that this one has not, are removed: `table.json` names them.
+    earlier report left in `out`, and that this one has not, are removed, and so are its reports of environments that
+    this one has not: `table.json` names them.
 
     Raises `UsageError` where `runs` is empty, one of them is none, or they cannot be compared, `CheckpointError` where
     one was not evaluated or a file is damaged.
@@ -79,17 +78,21 @@ def write_comparison(
             raise UsageError(f"{one}: holds an experiment's own report; choose another --out.")
     _check_references(references, environments)
     command = report_command(given, folder, environment, references)
+    earlier = folders_within(folder)
     if len(environments) == 1:
-        return _write_one(results, folder, environments[0], references, command)
+        files = _write_one(results, folder, environments[0], references, command)
+        remove_reports(folder, earlier, ())
+        return files
     by_name = references if isinstance(references, Mapping) else {}
-    before = _figures_of(folder)
+    before = figures_of(folder)
     files = write_suite(results, folder, by_name, command)
-    _remove(folder, before, files)
+    remove_figures(folder, before, files)
     for name, within in inside.items():
         own = [one for one in results if is_of(one, name)]
         ends = by_name.get(name)
         command = report_command([one.path for one in own], folder / within, name, ends)
         files += _write_one(own, folder / within, name, ends, command)
+    remove_reports(folder, earlier, inside.values())
     return files
 
 
@@ -114,7 +117,7 @@ def _write_one(
     results: Sequence[RunResults], folder: Path, environment: str, references: References | None, command: str
 ) -> list[Path]:
     """Write the report of one environment; return its paths, the table first."""
-    before = _figures_of(folder)
+    before = figures_of(folder)
     table = build_comparison(results, environment, references)
     name = table["protocol"]["environment"]
     figures = [draw_returns(folder / FIGURES / "returns", table, places(results, name))]
@@ -132,22 +135,8 @@ def _write_one(
         folder, table, comparison_columns(table), comparison_cells(table), text_columns=TEXT_COLUMNS,
         caption=comparison_sentence(table),
     )  # fmt: skip
-    _remove(folder, before, paths)
+    remove_figures(folder, before, paths)
     return [*outputs, *paths]
-
-
-def _figures_of(folder: Path) -> set[str]:
-    """Return the names of the figures that an earlier report left beside its table, none where there was no such."""
-    try:
-        names = read_json(folder / "table.json")[FIGURES]
-        return {name for name in names if re.fullmatch(OWN_FIGURE, name)}
-    except (CheckpointError, KeyError, TypeError):  # somebody else's, or an older version's
-        return set()
-
-
-def _remove(folder: Path, figures: set[str], but: Iterable[Path]) -> None:
-    for name in figures - {path.name for path in but}:
-        (folder / FIGURES / name).unlink(missing_ok=True)
 
 
 def _draw_asked(
