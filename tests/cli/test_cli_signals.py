@@ -31,6 +31,21 @@ def test_a_second_signal_ends_at_once():
     assert signal.getsignal(signal.SIGTERM) == before
 
 
+def test_of_processes_that_torchrun_started_a_second_signal_is_the_same_wish(monkeypatch):
+    """A signal to all of a job reaches each process twice: torchrun, which hears it too, passes it on."""
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    for name, value in (("RANK", "1"), ("WORLD_SIZE", "2"), ("LOCAL_RANK", "1"), ("LOCAL_WORLD_SIZE", "2")):
+        monkeypatch.setenv(name, value)
+    with noted(signal.SIGTERM):
+        os.kill(os.getpid(), signal.SIGTERM)
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        except KeyboardInterrupt:
+            pytest.fail("ended at once")
+        with pytest.raises(StoppedError):
+            stop_if_asked()
+
+
 def _asked_at_once():
     with nothing_to_save():
         os.kill(os.getpid(), signal.SIGTERM)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import multiprocessing.connection
 import os
 import signal
 import socket
@@ -19,6 +19,7 @@ from foretell.cli import main as command_line
 from foretell.core.errors import ForetellError, UsageError
 from foretell.core.launching import Launch, launch
 from foretell.core.locks import folder_lock
+from foretell.core.stopping import nothing_to_save
 from foretell.training.configs import ComputeConfig, TrainingConfig
 from foretell.training.placing import Place
 from foretell.training.processes import Processes, _connected
@@ -45,9 +46,13 @@ def alone(data, tmp_path_factory):
 
 
 class Pair:
-    """Two processes that run the same command as torchrun starts them; what each says goes to a file of its own."""
+    """Two processes that run the same command as torchrun starts them; what each says goes to a file of its own.
 
-    def __init__(self, folder, *arguments):
+    `places` are the folders that they work in, as on two machines.
+    """
+
+    def __init__(self, folder, *arguments, places=(".", ".")):
+        self.places = places
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         context = multiprocessing.get_context("fork")  # torch is loaded already
@@ -61,6 +66,7 @@ class Pair:
         said = os.open(self.said[rank], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(said, 1)
         os.dup2(said, 2)
+        os.chdir(self.places[rank])
         os.environ |= {
             "TORCHELASTIC_RUN_ID": "test", "RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank),
             "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
@@ -71,7 +77,13 @@ class Pair:
         os._exit(code)
 
     def end(self):
-        """Return both exit codes and what each said."""
+        """Return both exit codes and what each said; as torchrun does, end the other where one has failed."""
+        ended = multiprocessing.connection.wait([member.sentinel for member in self.members], 60)
+        for member, other in zip(self.members, reversed(self.members), strict=True):
+            if member.sentinel in ended:
+                member.join()
+                if member.exitcode not in (0, 143):
+                    other.terminate()
         for member in self.members:
             member.join(60)
         return [member.exitcode for member in self.members], [path.read_text() for path in self.said]
@@ -125,16 +137,46 @@ def test_two_processes_by_muon_give_the_result_of_one(data, tmp_path):
 def test_what_the_first_process_cannot_do_ends_both(data, tmp_path):
     with folder_lock(tmp_path / "run"):
         codes, said = Pair(tmp_path, "train", data, "--out", tmp_path / "run", *FLAGS).end()
-    assert codes == [7, 7]
+    assert codes == [7, 143]
     assert said[0].count("\n") == 1
     assert "another process is at work" in said[0]
     assert said[1] == ""
 
 
+def test_what_both_meet_is_said_by_the_first_though_it_comes_later(tmp_path, monkeypatch):
+    """torchrun ends the others as soon as one has failed, and what they were about to say was lost."""
+    run_verb = command_line.run_verb
+
+    def late(words):
+        with nothing_to_save():
+            time.sleep(1.0 if launch().speaks else 0.0)
+        return run_verb(words)
+
+    monkeypatch.setattr(command_line, "run_verb", late)
+    codes, said = Pair(tmp_path, "train", tmp_path / "none.hdf5", "--out", tmp_path / "run", *FLAGS).end()
+    assert codes == [3, 143], said
+    assert "no such file" in said[0]
+    assert said[1] == ""
+
+
+def test_what_another_process_alone_cannot_do_it_says_itself(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(command_line, "PATIENCE", 0.5)
+    places = [tmp_path / "first", tmp_path / "second"]
+    for place in places:
+        place.mkdir()
+    (places[0] / "data.hdf5").symlink_to(data)
+    pair = Pair(tmp_path, "train", "data.hdf5", "--out", tmp_path / "run", *FLAGS, places=places)
+    pair.members[1].join(60)
+    codes, said = pair.end()
+    assert codes[1] == 3
+    assert "data.hdf5: no such file" in said[1]
+    assert "no such file" not in said[0]
+
+
 def test_a_loss_that_is_not_finite_ends_both_with_where_it_was(data, tmp_path):
     wild = (*FLAGS, "--learning-rate", 1e30, "--warmup-updates", 0, "--clip-norm", 1e30)
     codes, said = Pair(tmp_path, "train", data, "--out", tmp_path / "run", *wild).end()
-    assert codes == [5, 5]
+    assert codes == [5, 143]
     assert "update " in said[0]
     assert said[1] == ""
 

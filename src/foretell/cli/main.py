@@ -11,9 +11,10 @@ import re
 import signal
 import sys
 import threading
+import time
 import warnings
-from collections.abc import Sequence
-from contextlib import nullcontext, redirect_stdout
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from typing import Annotated, Any, TextIO
 
 import tyro
@@ -27,7 +28,7 @@ from foretell.cli.progress import tell
 from foretell.cli.report import Report
 from foretell.cli.reproduce import Reproduce
 from foretell.cli.train import Train
-from foretell.core.errors import DatasetError, ForetellError, ResourceError, UsageError
+from foretell.core.errors import DatasetError, ForetellError, ResourceError, StoppedError, UsageError
 from foretell.core.files import UNFIT
 from foretell.core.launching import launch
 from foretell.core.memory import keep_within_the_container, memory_errors
@@ -48,6 +49,9 @@ Verb = (
 YOUNG = 10_000
 """Objects made before the garbage collector looks at the youngest (Python's own: 700 to 2,000). To load PyTorch makes a
 million, all of which stay, and to look at them again and again takes a while."""
+PATIENCE = 5.0
+"""Seconds until another process than the first says its error. If it ended at once, torchrun would end the first, maybe
+before that has said what both met; when the first has, torchrun ends this one, silently."""
 _OF_GYMNASIUM = re.compile(r"\x1b\[\d+mWARN: (.*)\x1b\[0m", re.DOTALL)
 """How Gymnasium colours its warnings."""
 DESCRIPTION = "Foretell: recorded experience in, policies out, by sequence modelling. --version says what is installed."
@@ -61,13 +65,16 @@ def main(arguments: Sequence[str] | None = None, out: TextIO | None = None) -> i
         if words == ["--version"]:
             _print_result(_versions(), out)
             return 0
-        with noted(signal.SIGINT, signal.SIGTERM), redirect_stdout(sys.stderr) if _alone(words) else nullcontext():
+        with (
+            noted(signal.SIGINT, signal.SIGTERM), redirect_stdout(sys.stderr) if _alone(words) else nullcontext(),
+            _the_first_speaks_first(),
+        ):  # fmt: skip
             verb, result = run_verb(arguments)
         if launch().speaks:
             _print_result(json.dumps(result, allow_nan=False) if verb.json else verb.show(result), out)
         return DatasetError.exit_code if isinstance(verb, Inspect) and verb.failed(result) else 0
     except ForetellError as error:
-        if launch().speaks:  # every process that torchrun started meets the same error
+        if launch().speaks or not isinstance(error, StoppedError):
             tell(f"foretell: {error}")
         return error.exit_code
     except (OSError, MemoryError) as error:
@@ -81,6 +88,18 @@ def main(arguments: Sequence[str] | None = None, out: TextIO | None = None) -> i
     except KeyboardInterrupt:
         tell("foretell: ended at once; the same command continues from the last checkpoint.")
         return 130
+
+
+@contextmanager
+def _the_first_speaks_first() -> Generator[None]:
+    """Keep an error to itself for a while in another process than the first: it may be one that both meet."""
+    try:
+        yield
+    except ForetellError as error:
+        if not launch().speaks and not isinstance(error, StoppedError):
+            with nothing_to_save():
+                time.sleep(PATIENCE)
+        raise
 
 
 def _print_result(text: str, out: TextIO) -> None:

@@ -1,7 +1,7 @@
 """Ctrl-C and SIGTERM: the update under way is finished and saved; then a command ends with 130 or 143, and a call from
 Python with `KeyboardInterrupt` (`facade/interrupts.py`).
 
-How: `core/stopping.py`. A second signal ends either at once.
+How: `core/stopping.py`. A second signal ends either at once, but for processes that torchrun started.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from foretell.core import stopping, system
+from foretell.core.launching import launch
 
 AGAIN_SECONDS, LOOKS = 0.05, 200
 """From a signal in the middle of an import to the next look; and the number of looks, then it counts anyway."""
@@ -39,7 +40,7 @@ def _note(number: int, frame: FrameType | None) -> None:
         again.start()
         return
     _looks.clear()
-    if stopping.asked():
+    if stopping.asked() and launch().count == 1:  # torchrun passes on to all what each may have heard already
         raise KeyboardInterrupt
     stopping.wish(number)
 
