@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from foretell.facade import train as train
     from foretell.facade import train_iql as train_iql
     from foretell.facade import train_sac as train_sac
+    from foretell.facade.film import film as film
     from foretell.facade.seeds import train_seeds as train_seeds
     from foretell.models.configs import DecisionTransformerConfig as DecisionTransformerConfig
     from foretell.models.configs import EncoderDecoderConfig as EncoderDecoderConfig
@@ -66,6 +67,7 @@ _HOMES = {
     "EncoderDecoderConfig": "models.configs",
     "Episode": "core.episode",
     "evaluate": "facade",
+    "film": "facade.film",
     "FlattenedActions": "environments.action_flattening",
     "FlattenedObservations": "environments.flattening",
     "ForetellError": "core.errors",

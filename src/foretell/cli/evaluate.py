@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field, fields, make_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
@@ -44,7 +45,7 @@ class Evaluate:
     To try it:
       foretell evaluate runs/dt
       foretell evaluate runs/dt-seeds
-      foretell evaluate runs/dt --target-returns -400 -200 -100
+      foretell evaluate runs/dt --target-returns -400 -200 -100 --film runs/dt/film.gif
       foretell evaluate runs/planner --planning.horizon 3 --name further-ahead
       foretell evaluate runs/iql --greedy
       foretell evaluate random --environment Pendulum-v1 --out random.jsonl
@@ -77,6 +78,9 @@ class Evaluate:
     greedy: bool = False
     """Of a run of value functions: take the action of the largest Q instead of imitating good ones. For data whose
     actions cover what can be done, as random ones do; the records call it iql-greedy."""
+    film: Path | None = None
+    """Also write what it does from the first start state as an animated GIF, a name that ends in .gif; episodes of
+    several targets, or seeds, beside each other, eight at most."""
     threads: int | None = None
     """Threads of the arithmetic. Default: one a core."""
     json: bool = False
@@ -92,17 +96,35 @@ class Evaluate:
             raise UsageError(f"the policy {self.policy} has no run folder; say where the records go with --out.")
         if self.policy not in ("random", "optimum") and Path(self.policy).is_file():
             raise UsageError(f"{self.policy}: is a file; expected the folder of a finished run, or random or optimum.")
+        if self.film is not None and self.film.suffix != ".gif":
+            raise UsageError(f"--film {self.film}; expected a file name that ends in .gif.")
         from foretell import facade
 
         use_threads(self.threads)
         out = where_it_leads(self.out) if self.out else Path(self.policy) / RECORDS
+        filmed = self._filmed()
         with watch(f"evaluate {Path(self.policy).name}", quiet=self.json) as progress:
             records = facade.evaluate(
                 self.policy, environment=self.environment, episodes=self.episodes,
                 target_returns=self.target_returns or None, acting=self._acting, name=self.name,
                 root_seed=self.root_seed, num_envs=self.num_envs, out=out, progress=progress,
             )  # fmt: skip
-        return {"policy": self.policy, "records": str(out), "evaluations": _summaries(records)}
+        return {"policy": self.policy, "records": str(out), "evaluations": _summaries(records), **filmed}
+
+    def _filmed(self) -> dict[str, Any]:
+        """Write the film, where there is to be one: what cannot be drawn is heard of before all episodes are acted."""
+        if self.film is None:
+            return {}
+        from foretell.facade.film import film
+
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame draws, and needs no screen for it
+        with watch(f"film {Path(self.policy).name}", quiet=self.json) as progress:
+            episodes = film(
+                self.policy, where_it_leads(self.film), environment=self.environment,
+                target_returns=self.target_returns or None, acting=self._acting, name=self.name,
+                root_seed=self.root_seed, progress=progress,
+            )  # fmt: skip
+        return {"film": str(self.film), "filmed": episodes}
 
     @property
     def _acting(self) -> dict[str, Any]:
@@ -136,7 +158,8 @@ class Evaluate:
             if len(row["seeds"]) > 1:
                 each = zip(row["seeds"], row["mean_by_seed"], strict=True)
                 lines.append("  by seed: " + ", ".join(f"{seed}: {mean:.{digits}f}" for seed, mean in each))
-        return "\n".join([*lines, f"records: {result['records']}"])
+        film = [f"film: {result['film']}"] if "film" in result else []
+        return "\n".join([*lines, f"records: {result['records']}", *film])
 
 
 def _asked(target: float) -> str:

@@ -63,10 +63,10 @@ class EnvironmentSpec:
     horizon: int | None
 
 
-def make_environment(name: str) -> gymnasium.Env:
+def make_environment(name: str, render_mode: str | None = None) -> gymnasium.Env:
     """Make one Gymnasium environment, whose observations are one array (`environments.flattening`), and whose actions
     are one choice or a row of numbers (`environments.action_flattening`). Keywords that it is made with stand behind
-    the id (`environments.keywords`).
+    the id (`environments.keywords`). With a `render_mode` it can be looked at, where it has that.
 
     Raises `UsageError` where the name is unknown, or where observations or actions cannot be made that. A name with a
     module before a colon is refused: Gymnasium would import that module, and a name may come from a stranger's file.
@@ -79,7 +79,8 @@ def make_environment(name: str) -> gymnasium.Env:
             f"{module} first, then {known} is one; on the command line --environment imports what it names."
         )
     try:
-        env = gymnasium.make(registered, **keywords)
+        looks: dict[str, Any] = {} if render_mode is None else {"render_mode": render_mode}
+        env = gymnasium.make(registered, **keywords, **looks)
     except Exception as error:
         if not keywords and not isinstance(error, CANNOT):  # a mistake of the environment's own
             raise
@@ -160,13 +161,13 @@ class GymnasiumLoop:
     keywords (`UsageError`).
     """
 
-    def __init__(self, name: str, num_envs: int):
+    def __init__(self, name: str, num_envs: int, render_mode: str | None = None):
         self.name = name
         self._keywords = {key: value for key, value in parsed(name)[1].items() if key != "max_episode_steps"}
         self._began = False
         self.environments: list[gymnasium.Env] = []
         self._close_at_last()
-        self.environments += (make_environment(name) for _ in range(num_envs))
+        self.environments += (make_environment(name, render_mode) for _ in range(num_envs))
         space = self.environments[0].observation_space
         self._shape, self._dtype = space.shape, space.dtype
         self._ended = np.zeros(num_envs, bool)
