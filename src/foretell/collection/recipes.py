@@ -117,9 +117,7 @@ def collect_replay(
     if num_steps is not None:
         total = replay.num_steps
         if num_steps > total:
-            raise DatasetError(
-                f"{replay_path}: {counted(num_steps, 'timestep')} asked for; expected some of the {total:,}."
-            )
+            raise DatasetError(f"{replay_path}: {num_steps} timesteps were asked for; expected some of the {total}.")
         start = total - num_steps if keep == "last" else 0
         replay = replay.section(start, start + num_steps)
         description = (
