@@ -84,7 +84,7 @@ def test_a_warning_of_a_library_comes_without_its_colours(foretell):
 def test_the_card_for_people(foretell, data):
     out = foretell("inspect", data).out
     for words in (
-        "2,000 timesteps in 10 episodes",
+        "2,000 timesteps in 10 episodes of 200 timesteps",
         "Pendulum-v1",
         "random",
         "normalised score",

@@ -12,9 +12,10 @@ def dataset_card_text(card: dict[str, Any]) -> str:
     """Return the card of a dataset (`datasets.card`) in lines."""
     returns, lengths = card["returns"], card["episode_lengths"]
     score = card["normalized_score"]
+    shortest = "" if lengths["min"] == lengths["max"] else f"{lengths['min']:.0f} to "
     lines = [
         f"{card['name']}: {counted(card['steps'], 'timestep')} in {counted(card['episodes'], 'episode')} of "
-        f"{lengths['min']:.0f} to {counted(round(lengths['max']), 'timestep')}",
+        f"{shortest}{counted(round(lengths['max']), 'timestep')}",
         f"environment        {card['environment'] or 'not named'}",
         f"behaviour policy   {card['behaviour_policy']['algorithm'] or 'not named'}. "
         f"{card['behaviour_policy']['description']}",
