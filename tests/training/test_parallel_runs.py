@@ -173,6 +173,19 @@ def test_what_another_process_alone_cannot_do_it_says_itself(data, tmp_path, mon
     assert "no such file" not in said[0]
 
 
+def test_another_process_need_not_see_the_run_folder(data, tmp_path):
+    """As on two machines that share no disk: what lies there is the first process's."""
+    places = [tmp_path / "first", tmp_path / "second"]
+    for place in places:
+        place.mkdir()
+        (place / "data.hdf5").symlink_to(data)
+    words = ("--condition", "advantage", "--values.updates", 5, "--updates", 5)
+    codes, said = Pair(tmp_path, "train", "data.hdf5", "--out", "run", *FLAGS, *words, places=places).end()
+    assert codes == [0, 0], said
+    assert (places[0] / "run" / "model.safetensors").exists()
+    assert not (places[1] / "run").exists()
+
+
 def test_a_loss_that_is_not_finite_ends_both_with_where_it_was(data, tmp_path):
     wild = (*FLAGS, "--learning-rate", 1e30, "--warmup-updates", 0, "--clip-norm", 1e30)
     codes, said = Pair(tmp_path, "train", data, "--out", tmp_path / "run", *wild).end()

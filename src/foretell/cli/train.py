@@ -139,7 +139,7 @@ class Train:
             use_threads(self.threads, here.local_count)
             with watch(f"train {self.out.name}", quiet=self.json or not here.speaks) as progress:
                 self._train(progress)
-        events = read_json_lines(self.out / "events.jsonl")
+        events = read_json_lines(self.out / "events.jsonl") if here.speaks else []
         return {"run": str(self.out), "last": {event["event"]: event for event in events}}
 
     def arguments(self, seed: int) -> tuple[str, ...]:

@@ -226,7 +226,7 @@ def _values_of(plan: Plan, progress: Progress) -> ValueFunctions | None:
         ))  # fmt: skip
     else:
         return None
-    return restore_values(*load_run(folder))
+    return restore_values(*share(lambda: load_run(folder)))
 
 
 @usual_defaults
