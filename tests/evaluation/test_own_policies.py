@@ -116,3 +116,54 @@ def test_seeds_of_a_policy_are_reported_as_one_row(tmp_path):
 def test_what_cannot_be_evaluated_is_refused(given, asked, message):
     with pytest.raises(UsageError, match=message):
         inspect.unwrap(foretell.evaluate)(given, episodes=1, **asked)
+
+
+class Agent:
+    """Called as those of Stable-Baselines3: turns against the pendulum, and counts timesteps as its state."""
+
+    def __init__(self):
+        self.told = []
+
+    def predict(self, observation, state=None, episode_start=None, deterministic=False):
+        assert deterministic
+        state = np.zeros(len(observation)) if state is None else state
+        state = np.where(episode_start, 0, state + 1)
+        self.told.append((state.copy(), episode_start.copy()))
+        return _by_angle(observation).astype(np.float32), state
+
+
+def test_an_agent_of_stable_baselines3_is_taken_as_it_is():
+    agent = Agent()
+    theirs = foretell.evaluate(agent, environment=PENDULUM, name="theirs", episodes=3)
+    mine = foretell.evaluate(_by_angle, environment=PENDULUM, name="mine", episodes=3)
+    assert [one["return"] for one in theirs] == pytest.approx([one["return"] for one in mine])
+    states = np.array([state for state, _ in agent.told])
+    np.testing.assert_array_equal(states, np.repeat(np.arange(200.0)[:, None], 3, axis=1))
+    assert [begins.any() for _, begins in agent.told] == [True] + [False] * 199
+
+
+def test_a_recurrent_agent_is_told_which_episodes_begin():
+    from foretell.evaluation.own_policy import PredictingPolicy
+
+    agent = Agent()
+    policy = PredictingPolicy(agent)
+    policy.reset(2)
+    observations = np.zeros((2, 3), np.float32)
+    policy.act(observations)
+    policy.act(observations)
+    policy.reset(2, where=[False, True])
+    policy.act(observations)
+    assert [state.tolist() for state, _ in agent.told] == [[0, 0], [1, 1], [2, 0]]
+    with pytest.raises(UsageError, match="takes none"):
+        policy.reset(2, -100.0)
+
+
+def test_other_objects_that_predict_are_told_what_is_expected():
+    class Regression:
+        def predict(self, observations):
+            return observations
+
+    with pytest.raises(UsageError, match="or an agent of Stable-Baselines3"):
+        foretell.evaluate(Regression(), environment=PENDULUM, name="x")
+    with pytest.raises(UsageError, match="or an agent of Stable-Baselines3"):
+        foretell.evaluate(Agent, environment=PENDULUM, name="x")
