@@ -51,8 +51,8 @@ def evaluate(
     Of a folder of several seeds (`foretell train --seeds`) all runs are evaluated, one after another; they have to be
     finished, and alike in all but the seed. `run` may be "random" (uniform actions) or "optimum" (dynamic programming,
     Pendulum-v1 alone), with `environment`; or a policy of your own, an object with `reset`, `act` and `observe`
-    (`foretell.Policy`), a function from observations `(num_envs, ...)` to actions, or an agent of Stable-Baselines3, with
-    `environment` and `name`.
+    (`foretell.Policy`), a function from observations `(num_envs, ...)` to actions, or an agent of Stable-Baselines3,
+    with `environment` and `name`.
     `seed` is the training seed of one's own, where there are several.
     `target_returns` asks for it, or for each of them, from every start (reward units; for runs that are told advantages
     their quantiles, 0 to 1); None asks by the run's own rule. `acting` changes settings of acting by name
