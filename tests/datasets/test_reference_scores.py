@@ -94,6 +94,16 @@ class TestMinari:
         minari.create_dataset_from_buffers("others/plain-v0", buffers, env="Pendulum-v1")
         assert foretell.open_dataset("minari:others/plain-v0").metadata.reference_scores is None
 
+    def test_what_was_a_float32_is_written_as_one(self, pendulum_random):
+        minari = pytest.importorskip("minari")
+        foretell.write_minari(pendulum_random, "mine/pendulum-v0")
+        path = minari.storage.datasets_root_dir.get_dataset_path("mine/pendulum-v0") / "data" / "metadata.json"
+        stored = json.loads(path.read_text())
+        del stored["foretell"]
+        path.write_text(json.dumps(stored | {"ref_min_score": 21.200000762939453, "ref_max_score": 155.12345678901}))
+        found = foretell.open_dataset("minari:mine/pendulum-v0")
+        assert found.metadata.reference_scores == (21.2, 155.12345678901)
+
     def test_there_and_back(self, pendulum_random):
         minari = pytest.importorskip("minari")
         foretell.write_minari(with_ends(pendulum_random), "mine/pendulum-v0")

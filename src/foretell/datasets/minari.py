@@ -266,9 +266,17 @@ def _reference_scores(stored: Mapping[str, Any]) -> tuple[float, float] | None:
     """Return the ends of Minari's normalised score, None where there are no two of them apart."""
     ends = [stored.get(name) for name in REFERENCES]
     try:
-        return None if None in ends else checked_references(ends)
+        low, high = checked_references(ends)
+        return _as_written(low), _as_written(high)
     except UsageError:
         return None
+
+
+def _as_written(number: float) -> float:
+    """Return a number that was a float32 as that is written, 21.2 and not 21.200000762939453."""
+    with np.errstate(over="ignore"):
+        narrow = np.float32(number)
+    return float(str(narrow)) if float(narrow) == number else number
 
 
 def _our_metadata(stored: Mapping[str, Any]) -> DatasetMetadata:

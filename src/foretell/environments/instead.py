@@ -18,12 +18,16 @@ from foretell.environments.keywords import LOOKS, parsed
 
 BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 """Parameters that are given by name; the others stand for any."""
+FEW = 10
+"""Environments of a name like the unknown one that are tried, which takes a while."""
 
 
 def instead_of(name: str, error: Exception, keywords: Collection[str]) -> str:
     """Return what to do about an environment that Gymnasium could not make, by its id and with these keywords."""
     if name not in gymnasium.registry:
-        close = [known for known in gymnasium.registry if known.lower().startswith(name.lower()[:6])][:5]
+        stem = (name.rpartition("-v")[0] or name).lower()[:6]
+        close = [known for known in gymnasium.registry if known.lower().startswith(stem)]
+        close = ([known for known in close[:FEW] if _can_be_made(known)] or close)[:5]
         own = (
             " Of your own, give the module that registers it: --environment module:Id, FORETELL_MODULES=module where "
             "the run or the data name the environment, or import it first."
