@@ -200,7 +200,8 @@ def lengths(dataset: Dataset) -> Iterator[Finding]:
     """Episodes of one timestep, in which nothing follows from anything, and one that is all there is."""
     if dataset.num_episodes == 1 and dataset.num_steps >= ENDLESS:
         yield warning("lengths", f"all {dataset.num_steps:,} timesteps are one episode, and returns-to-go reach to its "
-                      "end. Were terminations and timeouts lost when it was recorded?")  # fmt: skip
+                      "end. Were terminations and timeouts lost when it was recorded? Where every episode had N "
+                      "timesteps, or a termination before, a file is read with --horizon N.")  # fmt: skip
     single = np.flatnonzero(dataset.episode_lengths == 1)
     if len(single):
         yield warning("lengths", f"{counted(len(single), 'episode')} {'has' if len(single) == 1 else 'have'} a single "

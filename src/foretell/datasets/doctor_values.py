@@ -156,7 +156,8 @@ def environment(dataset: Dataset, spec: EnvironmentSpec) -> Iterator[Finding]:
     if spec.horizon is not None and (longest := int(dataset.episode_lengths.max())) > spec.horizon:
         episode = int(np.argmax(dataset.episode_lengths > spec.horizon))
         yield warning("lengths", f"episode {episode} has {counted(dataset.episode_lengths[episode], 'timestep')} (the "
-                      f"longest {longest}); {spec.name} stops after {spec.horizon}. Are its ends flagged?")  # fmt: skip
+                      f"longest {longest}); {spec.name} stops after {spec.horizon}. Are its ends flagged? Where "
+                      f"timeouts are not, a file is read with --horizon {spec.horizon}.")  # fmt: skip
     if dataset.discrete != (spec.num_actions is not None):
         kinds = ("discrete", "continuous") if dataset.discrete else ("continuous", "discrete")
         mend = ("Is it another environment's, or were actions rounded?" if dataset.discrete else "Store choices as "
