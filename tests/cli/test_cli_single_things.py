@@ -29,7 +29,7 @@ def test_a_recording_of_one_timestep_from_its_collection_to_its_run(foretell, tm
     found = told("collect", "random", "--environment", "Pendulum-v1", "--steps", 1, "--out", "one.hdf5")
     assert "one.hdf5: 1 timestep in 1 episode, mean return" in found
     card = told("inspect", "one.hdf5")
-    assert "one: 1 timestep in 1 episode of 1 to 1 timestep" in card
+    assert "one: 1 timestep in 1 episode of 1 timestep\n" in card
     assert "0 terminations, 1 truncation\n" in card
     assert "warning: 1 episode has a single timestep (first: episode 0)" in card
     told("train", "one.hdf5", "--out", "run", *SMALL, "--updates", 1)
