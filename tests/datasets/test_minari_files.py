@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import json
 import sys
 from dataclasses import replace
@@ -315,16 +316,29 @@ def test_a_keyword_of_its_usual_value_changes_nothing(made):
     assert read_minari("own/usual-v0").metadata.environment == "Pendulum-v1"
 
 
+class Monitor(gymnasium.Wrapper):
+    """Somebody's, which may do anything."""
+
+
+class _TheirMonitor(Monitor):
+    """Stands for Stable-Baselines3's, which keeps what episodes earn."""
+
+
+_TheirMonitor.__name__, _TheirMonitor.__module__ = "Monitor", "stable_baselines3.common.monitor"
+
+
 @pytest.mark.parametrize(
     ("wrapper", "named"),
     [
         (gymnasium.wrappers.RecordEpisodeStatistics, True),
-        (lambda env: gymnasium.wrappers.TransformReward(env, abs), False),
+        (_TheirMonitor, True),
+        (Monitor, False),
+        (functools.partial(gymnasium.wrappers.TransformReward, func=abs), False),
     ],
 )
 def test_wrappers_that_change_numbers_are_another_environment(wrapper, named):
     changes = changes_of_environment(wrapper(gymnasium.make("Pendulum-v1")).spec)
-    assert changes == (() if named else ("the wrapper TransformReward",))
+    assert changes == (() if named else (f"the wrapper {getattr(wrapper, '__name__', 'TransformReward')}",))
 
 
 def test_registered_keywords_are_compared_as_they_are_stored():

@@ -18,8 +18,10 @@ HARMLESS = (
     "HumanRendering",
     "FlattenedObservations",
     "FlattenedActions",
+    "stable_baselines3.common.monitor:Monitor",
 )
-"""Wrappers that change neither observations nor rewards nor when an episode ends; the last two are done anyway."""
+"""Wrappers that change neither observations nor rewards nor when an episode ends; the two of Foretell's are done
+anyway. A name that anybody may have taken stands with its module."""
 _NOTHING = object()
 
 
@@ -67,7 +69,8 @@ def _changes(spec: Any, registered: Any) -> tuple[str, ...]:
 
 
 def _wrappers(spec: Any) -> list[str]:
-    return [f"the wrapper {one.name}" for one in spec.additional_wrappers if one.name not in HARMLESS]
+    made = spec.additional_wrappers
+    return [f"the wrapper {one.name}" for one in made if not {one.name, one.entry_point} & set(HARMLESS)]
 
 
 def _given(spec: Any, registered: Any) -> dict[str, Any]:
