@@ -95,6 +95,37 @@ def test_warnings(dataset):
     assert changed(infos=infos) == [("warning", "finite")]
 
 
+def test_time_limits_as_terminations(dataset):
+    """As `dones` of a replay buffer that does not tell the two apart."""
+    limited = replace(SPEC, horizon=20)
+    ends, flags = np.array(dataset.episode_ends) - 1, np.zeros(80, bool)
+    flags[ends] = True
+    merged = replace(dataset, terminations=flags, truncations=np.zeros(80, bool))
+    assert found(merged, limited) == [("warning", "lengths")]
+    assert "all 4 episodes that reach the time limit of Test-v0 (20 timesteps) end in terminations" in (
+        diagnose(merged, limited)[0].message
+    )
+    assert found(merged) == [], "no limit is reached"
+    assert found(merged, None) == []
+    assert found(dataset, limited) == []
+    flags = flags.copy()
+    flags[ends[2]] = False
+    told_apart = replace(dataset, terminations=flags, truncations=np.arange(80) == ends[2])
+    assert found(told_apart, limited) == [], "both are recorded"
+    flags[ends[1:]] = False
+    one = replace(dataset, terminations=flags, truncations=np.isin(np.arange(80), ends[1:]))
+    assert found(one, limited) == []
+
+
+def test_a_single_end_at_the_time_limit_is_no_sign():
+    lengths = [7, 20, 11]
+    data = make_dataset(lengths)
+    last = np.isin(np.arange(38), np.cumsum(lengths) - 1)
+    data = replace(data, terminations=last, truncations=np.zeros(38, bool))
+    spec = replace(SPEC, action_dim=2, action_low=(-9.0,) * 2, action_high=(9.0,) * 2, horizon=20)
+    assert "lengths" not in {check for _, check in found(data, spec)}
+
+
 def test_repeated_episodes_and_starts(dataset):
     def repeated(values):
         return np.tile(values[:20], (4,) + (1,) * (values.ndim - 1))

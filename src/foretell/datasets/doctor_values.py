@@ -158,6 +158,13 @@ def environment(dataset: Dataset, spec: EnvironmentSpec) -> Iterator[Finding]:
         yield warning("lengths", f"episode {episode} has {counted(dataset.episode_lengths[episode], 'timestep')} (the "
                       f"longest {longest}); {spec.name} stops after {spec.horizon}. Are its ends flagged? Where "
                       f"timeouts are not, a file is read with --horizon {spec.horizon}.")  # fmt: skip
+    if spec.horizon is not None and spec.name not in KNOWN:  # of these the rules say where the task ends
+        ends = dataset.terminations[dataset.episode_ends[dataset.episode_lengths == spec.horizon] - 1]
+        if len(ends) > 1 and ends.all():
+            yield warning("lengths", f"all {len(ends)} episodes that reach the time limit of {spec.name} "
+                          f"({spec.horizon} timesteps) end in terminations, none in a truncation. A time limit belongs "
+                          "in truncations ('timeouts'), unless the task itself ends then: value functions learn that "
+                          "nothing can be earned after a termination.")  # fmt: skip
     if dataset.discrete != (spec.num_actions is not None):
         kinds = ("discrete", "continuous") if dataset.discrete else ("continuous", "discrete")
         mend = ("Is it another environment's, or were actions rounded?" if dataset.discrete else "Store choices as "
