@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
@@ -44,8 +45,6 @@ def test_a_function_earns_what_a_loop_earns(tmp_path):
     records = foretell.evaluate(
         _by_angle, environment=PENDULUM, name="mine", episodes=2, out=tmp_path / "mine.jsonl", root_seed=3
     )
-    import gymnasium
-
     for record, start in zip(records, evaluation_starts(3, 2), strict=True):
         environment, earned = gymnasium.make(PENDULUM), 0.0
         observation, _ = environment.reset(seed=start)
@@ -167,3 +166,33 @@ def test_other_objects_that_predict_are_told_what_is_expected():
         foretell.evaluate(Regression(), environment=PENDULUM, name="x")
     with pytest.raises(UsageError, match="or an agent of Stable-Baselines3"):
         foretell.evaluate(Agent, environment=PENDULUM, name="x")
+
+
+class TwoChoices(gymnasium.Env):
+    """Two of three, and of two: earns the first, and ten times the second."""
+
+    observation_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
+    action_space = gymnasium.spaces.MultiDiscrete([3, 2])
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        return np.zeros(1, np.float32), float(action[0] + 10 * action[1]), True, False, {}
+
+
+def test_actions_of_several_choices_are_numbered_as_the_message_says():
+    if "OwnTwoChoices-v0" not in gymnasium.registry:
+        gymnasium.register("OwnTwoChoices-v0", entry_point=TwoChoices, max_episode_steps=5)
+    env = foretell.FlattenedActions(gymnasium.make("OwnTwoChoices-v0"))
+    asked = {"environment": "OwnTwoChoices-v0", "name": "mine", "episodes": 2}
+
+    def theirs(observations):
+        return np.tile([2, 1], (len(observations), 1))
+
+    message = r"of shape \(2, 2\); expected \(2,\).* foretell\.FlattenedActions\(env\)\.flattened\(actions\)"
+    with pytest.raises(UsageError, match=message):
+        foretell.evaluate(theirs, **asked)
+    records = foretell.evaluate(lambda observations: env.flattened(theirs(observations)), **asked)
+    assert [record["return"] for record in records] == [12.0, 12.0]

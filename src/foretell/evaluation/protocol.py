@@ -157,7 +157,9 @@ def checked_actions(actions: Any, shape: tuple[int, ...], num_actions: int | Non
     """Return what a policy does as an array. Raises `UsageError` for what NumPy would stretch, and for no actions."""
     found = as_read("actions of act", actions)
     if found.shape != shape:
-        raise UsageError(f"act gave actions of shape {found.shape}; expected {shape}, one for each environment.")
+        parts = found.ndim > 1 and found.shape[1:] != (1,)
+        hint = " Of actions of several parts, foretell.FlattenedActions(env).flattened(actions) makes these." * parts
+        raise UsageError(f"act gave actions of shape {found.shape}; expected {shape}, one for each environment.{hint}")
     if found.dtype.kind not in ("iu" if num_actions else "iuf"):
         kind = f"whole numbers, 0 to {num_actions - 1}" if num_actions else "numbers"
         raise UsageError(f"act gave actions of type {found.dtype}; expected {kind}.")
