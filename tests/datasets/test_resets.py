@@ -53,7 +53,7 @@ def dots():
         del gymnasium.registry[name]
 
 
-def _recorded(name, mode, *, keep_resets=True, steps=STEPS):
+def _recorded(name, mode, *, keep_resets=True, steps=STEPS, final=("terminated", "truncated")):
     """Columns of random play, as a loop over a vector environment keeps them, one environment behind the other."""
     name, _, limit = name.partition(" ")
     envs = gymnasium.make_vec(
@@ -69,7 +69,7 @@ def _recorded(name, mode, *, keep_resets=True, steps=STEPS):
         following, rewards, terminated, truncated, infos = envs.step(actions)
         after = following.copy()
         if "final_obs" in infos:
-            for one in np.flatnonzero(terminated | truncated):
+            for one in np.flatnonzero(terminated & ("terminated" in final) | truncated & ("truncated" in final)):
                 after[one] = infos["final_obs"][one]
         rows.append((observations, actions, rewards, terminated, truncated, after))
         observations = following.copy()
@@ -113,6 +113,24 @@ def test_data_without_them_have_a_clean_bill(name, following):
     same_step = _recorded(name, AutoresetMode.SAME_STEP)
     for columns in (mended, same_step):
         assert not _checks(_dataset(columns, following=following), name)
+
+
+@pytest.mark.parametrize("final", [(), ("truncated",)])  # the latter as CleanRL's loops
+@pytest.mark.parametrize("name", ["CartPole-v1", "Pendulum-v1", "Acrobot-v1 100"])
+def test_the_next_episodes_start_in_the_place_of_a_final_observation_is_found(name, final):
+    columns = _recorded(name, AutoresetMode.SAME_STEP, steps=2400, final=final)
+    wrong = columns["terminations"] if final else columns["terminations"] | columns["truncations"]
+    wrong = wrong & (np.arange(len(wrong)) % 2400 != 2399)  # of each environment the last leads on, or is unknown
+    data = _dataset(columns)
+    if not wrong.any():
+        assert not _checks(data, name.split()[0])
+        return
+    errors = _checks(data, name.split()[0])
+    assert set(errors) - {"replay"} == {"seams"}, "of known rules, they say that no step leads there as well"
+    message = errors["seams"].message
+    assert f"is where the next episode starts ({wrong.sum()} such ends)" in message
+    assert 'infos["final_obs"]' in message
+    assert not _checks(_dataset(columns, following=False), name.split()[0]), "without the column, as it says"
 
 
 def test_where_most_timesteps_earn_nothing_a_leap_tells():
@@ -169,6 +187,19 @@ def test_an_end_behind_which_the_task_goes_on_is_none():
     }  # fmt: skip
     found = {one.check for one in diagnose(_dataset(columns)) if one.severity == "error"}
     assert found == {"seams"}
+
+
+@pytest.mark.parametrize("name", ["CartPole-v1", "Pendulum-v1", "Acrobot-v1"])
+def test_a_recording_that_was_cut_does_not_start_anew(name):
+    """Its episodes go on from each other by steps like all others."""
+    columns = _recorded(name, AutoresetMode.SAME_STEP)
+    cut = {
+        **columns,
+        "truncations": columns["truncations"] | (np.arange(2 * STEPS) % 7 == 6) & ~columns["terminations"],
+    }
+    cut["episode_ends"] = np.flatnonzero(cut["truncations"] | cut["terminations"]) + 1
+    (found,) = [one for one in diagnose(_dataset(cut)) if one.check == "seams"]
+    assert "was one recording cut in two?" in found.message
 
 
 def _cut(observations, rewards, length, *, following):

@@ -10,7 +10,20 @@ import numpy as np
 from foretell.core.decimals import counted
 from foretell.datasets.boundaries import ends_of
 from foretell.datasets.dataset import Dataset
-from foretell.datasets.findings import Finding, blocks, deviation, error, first, inside, place, some_rows, warning
+from foretell.datasets.findings import (
+    Finding,
+    blocks,
+    deviation,
+    distance,
+    error,
+    first,
+    inside,
+    numbers,
+    place,
+    some_rows,
+    spread_rows,
+    warning,
+)
 
 FEW = 0.01
 """Up to this share of the timesteps, `next_observations` that disagree are breaks; beyond it the column is wrong."""
@@ -18,6 +31,13 @@ LEAP = 1.2
 """A step so many times larger than every step that agrees with `next_observations` joins two recordings."""
 SAME = 1e-3
 """Differences up to this part of a dimension's deviation are rounding."""
+FAR_ROWS = 2_000
+"""Ends, and steps within episodes, that are held against each other."""
+FAR, FAR_ENDS = 2.0, 3
+"""By the median, steps from last observations to next starts are so many times as large as others, which are all alike
+where one recording was cut (`doctor_resets.FARTHER`); fewer ends tell nothing."""
+FAR_STEP, FAR_SHARE = 0.95, 0.5
+"""So many of them are larger than this part of the others."""
 CHOICES_ROWS = 10_000
 """Timesteps that are looked at to see whether observations are choices."""
 LONG_FOR_CHANCE = 64
@@ -118,6 +138,12 @@ def _cuts(dataset: Dataset, following: np.ndarray) -> Iterator[Finding]:
         axis=0, return_inverse=True, return_counts=True,
     )  # fmt: skip
     goes_on &= times[index.reshape(-1)[1:]] == 1  # where episodes share their start, an end may lie there by right
+    if _start_anew(dataset, rows := last[goes_on]):
+        yield error("seams", f"next_observations at {place(dataset, int(rows[0]))} is where the next episode starts "
+                    f"({len(rows)} such ends), farther away than the timestep before leads. Gymnasium's vector "
+                    "environments return it there with AutoresetMode.SAME_STEP. Put the final observations in its "
+                    'place, infos["final_obs"], or leave next_observations out.')  # fmt: skip
+        return
     for ended, make, words in (
         (dataset.terminations[last], error, "terminations is True at {}, and the next episode goes on from there; "
          "expected nothing after the task's own end. Clear the flag, or move it to 'timeouts'; where these alone say "
@@ -128,6 +154,21 @@ def _cuts(dataset: Dataset, following: np.ndarray) -> Iterator[Finding]:
     ):  # fmt: skip
         if len(rows := last[goes_on & ended]):
             yield make("seams", words.format(place(dataset, int(rows[0]))) + f" ({len(rows)} such places)")
+
+
+def _start_anew(dataset: Dataset, last: np.ndarray) -> bool:
+    """Whether these last timesteps of episodes lead farther to the next start than steps within episodes go."""
+    if len(dataset.observation_shape) != 1 or are_choices(dataset) or len(last) < FAR_ENDS:
+        return False
+    last, within = some_rows(last, FAR_ROWS), spread_rows(dataset, FAR_ROWS)
+    if len(within) == 0:
+        return False
+    here, before = numbers(dataset, last), numbers(dataset, within)
+    scale = np.maximum(np.concatenate([before, here]).std(axis=0), 1e-12)
+    steps = distance(before, numbers(dataset, within + 1), scale)
+    ends = distance(here, numbers(dataset, last + 1), scale)
+    far = (ends > np.quantile(steps, FAR_STEP)).mean() >= FAR_SHARE
+    return bool(far and np.median(ends) >= FAR * np.median(steps))
 
 
 def timesteps(dataset: Dataset) -> Iterator[Finding]:
