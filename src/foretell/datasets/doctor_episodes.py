@@ -148,9 +148,10 @@ def _cuts(dataset: Dataset, following: np.ndarray) -> Iterator[Finding]:
         (dataset.terminations[last], error, "terminations is True at {}, and the next episode goes on from there; "
          "expected nothing after the task's own end. Clear the flag, or move it to 'timeouts'; where these alone say "
          "where episodes end, give --ends-at timeouts. Rows that only reset, as Gymnasium's vector environments "
-         "record them behind each end, are to be left out."),
+         "record them behind each end, are to be left out; next_observations that hold the next start, too."),
         (~np.asarray(dataset.terminations)[last], warning, "truncations is True at {}, and the next episode goes on "
-         "from there; was one recording cut in two?"),
+         "from there; was one recording cut in two? Or does next_observations hold the next start, in the place of "
+         "what was seen last?"),
     ):  # fmt: skip
         if len(rows := last[goes_on & ended]):
             yield make("seams", words.format(place(dataset, int(rows[0]))) + f" ({len(rows)} such places)")
