@@ -11,14 +11,14 @@ from foretell.core.decimals import counted, decimals_between, decimals_of, shown
 def dataset_card_text(card: dict[str, Any]) -> str:
     """Return the card of a dataset (`datasets.card`) in lines."""
     returns, lengths = card["returns"], card["episode_lengths"]
-    score = card["normalized_score"]
-    shortest = "" if lengths["min"] == lengths["max"] else f"{lengths['min']:.0f} to "
+    score, policy = card["normalized_score"], card["behaviour_policy"]
+    shortest = "" if lengths["min"] == lengths["max"] else f"{lengths['min']:,.0f} to "
     lines = [
         f"{card['name']}: {counted(card['steps'], 'timestep')} in {counted(card['episodes'], 'episode')} of "
         f"{shortest}{counted(round(lengths['max']), 'timestep')}",
         f"environment        {card['environment'] or 'not named'}",
-        f"behaviour policy   {card['behaviour_policy']['algorithm'] or 'not named'}. "
-        f"{card['behaviour_policy']['description']}",
+        f"behaviour policy   {policy['algorithm'] or 'not named'}{'. ' if policy['description'] else ''}"
+        f"{policy['description']}",
         "return per episode mean {mean}, sd {sd}, {min} to {max} (reward units)".format_map(
             {name: _decimal(returns[name], returns["min"], returns["max"]) for name in ("mean", "sd", "min", "max")}
         ),
