@@ -79,6 +79,8 @@ def test_a_warning_of_a_library_comes_without_its_colours(foretell):
     assert answer.code == 0
     assert "foretell: warning: The environment CartPole-v0 is out of date." in answer.err
     assert "\x1b" not in answer.err
+    seeds = foretell("train", "old.hdf5", "--out", "several", "--seeds", "0..1", *SMALL)  # by workers
+    assert "foretell: warning: The environment CartPole-v0 is out of date." in seeds.err
 
 
 def test_the_card_for_people(foretell, data):

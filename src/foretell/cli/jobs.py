@@ -245,7 +245,8 @@ def _work(requests: Any, messages: multiprocessing.queues.Queue, enough: Any) ->
     if not system.ENDS_ARE_HEARD:
         threading.Thread(target=_end_when_told, args=(enough,), daemon=True).start()
     current = [""]
-    warnings.showwarning = lambda message, *_, **__: messages.put((current[0], "warning", str(message)))
+    said = main.without_colours
+    warnings.showwarning = lambda message, *_, **__: messages.put((current[0], "warning", said(message)))
     warnings.simplefilter("always", UserWarning)  # the parent says each once
     while True:
         if (request := requests.get()) is None:

@@ -188,8 +188,13 @@ def replaced(stream: TextIO) -> None:
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
     if launch().speaks:
-        coloured = _OF_GYMNASIUM.fullmatch(str(message))
-        tell(f"foretell: warning: {coloured[1] if coloured else message}")
+        tell(f"foretell: warning: {without_colours(message)}")
+
+
+def without_colours(message: Warning | str) -> str:
+    """Return what a warning says, without the colours of Gymnasium's."""
+    coloured = _OF_GYMNASIUM.fullmatch(str(message))
+    return coloured[1] if coloured else str(message)
 
 
 def _show_thread_error(error: threading.ExceptHookArgs) -> None:
