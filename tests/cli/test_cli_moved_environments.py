@@ -25,9 +25,14 @@ def _silent(**kwargs):
     raise ImportError
 
 
+def _drawn_by_what_is_not_there(**kwargs):
+    exec(compile("None.glGetError", "/lib/OpenGL/raw/GL/_errors.py", "exec"))
+
+
 NAMES = {
     "Moved-v2": _moved, "Moved-v10": _not_installed, "Moved-v9": _moved, "MovedFar-v11": _moved,
     "space/Moved-v12": _moved, "Needs-v0": _needs, "Needs-v1": _moved, "Silent-v0": _silent,
+    "Drawn-v0": _drawn_by_what_is_not_there,
 }  # fmt: skip
 
 
@@ -55,6 +60,11 @@ def registered():
         ("Needs-v0,width=3", "unexpected keyword"),
         ("MovedFar-v11", "It is registered; install the module that it is made by"),
         ("Silent-v0", r"cannot be made \(ImportError\)"),
+        (
+            "Drawn-v0",
+            r"no attribute 'glGetError'\)\. OpenGL, which the variable MUJOCO_GL asks for, cannot be loaded here",
+        ),
+        ("moved-medium-v2", r"doesn't exist\.\)\. Did you mean Moved-v10\?$"),
     ],
 )
 def test_what_to_use_instead_is_said(name, words):

@@ -157,6 +157,13 @@ def test_what_cannot_be_drawn_is_refused(lamp, tmp_path, monkeypatch, drawn, wor
     assert list(tmp_path.iterdir()) == []
 
 
+def test_mujoco_without_a_screen_says_how_it_draws(lamp, tmp_path, monkeypatch):
+    monkeypatch.setattr(Lamp, "drawn", staticmethod(lambda light: 1 / 0))
+    monkeypatch.setattr(Lamp, "__module__", "gymnasium.envs.mujoco.lamp")
+    with pytest.raises(UsageError, match=r"\(division by zero\)\. .*MUJOCO_GL=egl foretell evaluate"):
+        foretell.film(off, tmp_path / "a.gif", environment=lamp, name="dark")
+
+
 @pytest.mark.filterwarnings("ignore:.*render:UserWarning")
 def test_environments_that_do_not_draw_are_refused(lamp, tmp_path, monkeypatch):
     monkeypatch.setattr(Lamp, "metadata", {"render_modes": ["human"]})

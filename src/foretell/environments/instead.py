@@ -33,6 +33,11 @@ def instead_of(name: str, error: Exception, keywords: Collection[str]) -> str:
             "the run or the data name the environment, or import it first."
         )
         return f" Did you mean {', '.join(close)}?" if close else own
+    if of_opengl(error):
+        return (
+            " OpenGL, which the variable MUJOCO_GL asks for, cannot be loaded here; where nothing is drawn, unset it. "
+            "To draw, give one that is installed: egl, osmesa or glfw."
+        )
     if isinstance(error, gymnasium.error.DependencyNotInstalled):
         return " It is registered; install what it needs."
     spec = gymnasium.registry[name]
@@ -73,6 +78,11 @@ def keywords_named(name: str, keywords: Mapping[str, Any], when: str) -> Generat
             f"{Path(there.filename).name}, line {there.lineno}). It was made with {given}; expected what it can begin "
             f"with.{takes}"
         ) from error
+
+
+def of_opengl(error: Exception) -> bool:
+    """Say whether it is OpenGL's, which MuJoCo loads, and which fails anywhere without its library."""
+    return "OpenGL" in Path(traceback.extract_tb(error.__traceback__)[-1].filename).parts
 
 
 def first_line(error: Exception) -> str:

@@ -15,7 +15,7 @@ from foretell.core.errors import DatasetError, UsageError
 from foretell.core.warning import warn_caller
 from foretell.environments.action_flattening import UNBOUNDED, FlattenedActions, is_flat
 from foretell.environments.flattening import FlattenedObservations, is_array
-from foretell.environments.instead import first_line, instead_of, keywords_named
+from foretell.environments.instead import first_line, instead_of, keywords_named, of_opengl
 from foretell.environments.keywords import canonical, parsed
 from foretell.environments.pendulum import BatchedPendulum
 
@@ -82,7 +82,9 @@ def make_environment(name: str, render_mode: str | None = None) -> gymnasium.Env
         looks: dict[str, Any] = {} if render_mode is None else {"render_mode": render_mode}
         env = gymnasium.make(registered, **keywords, **looks)
     except Exception as error:
-        if not keywords and not isinstance(error, CANNOT):  # a mistake of the environment's own
+        if (
+            not keywords and not isinstance(error, CANNOT) and not of_opengl(error)
+        ):  # a mistake of the environment's own
             raise
         reason = first_line(error)
         if isinstance(error, LookupError):  # whose words are the key alone

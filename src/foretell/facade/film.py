@@ -27,6 +27,10 @@ USUAL_SPEED = 30.0
 """Frames a second, of environments that do not say."""
 MOST_REELS = 8
 """Episodes beside each other."""
+OF_MUJOCO = (
+    " Without a screen, MuJoCo draws where the variable MUJOCO_GL is egl, or osmesa where that is installed: "
+    "MUJOCO_GL=egl foretell evaluate ..."
+)
 
 
 @usual_defaults
@@ -116,7 +120,8 @@ def _frame(loop: GymnasiumLoop) -> np.ndarray:
         frame = np.asarray(loop.environments[0].render())
     except Exception as error:  # of a screen, a driver or a package that is not there
         reason = (str(error) or type(error).__name__).splitlines()[0].removesuffix(".")
-        raise UsageError(f"{loop.name} cannot be drawn ({reason}).") from error
+        advice = OF_MUJOCO if "mujoco" in type(loop.environments[0].unwrapped).__module__ else ""
+        raise UsageError(f"{loop.name} cannot be drawn ({reason}).{advice}") from error
     if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or 0 in frame.shape:
         raise UsageError(
             f"{loop.name} cannot be drawn: render gave {frame.dtype} of shape {frame.shape}; expected uint8 of "
