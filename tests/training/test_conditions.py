@@ -13,6 +13,7 @@ from foretell import facade
 from foretell.core.errors import CheckpointError, UsageError
 from foretell.core.returns import returns_to_go
 from foretell.core.seeding import stream
+from foretell.datasets.metadata import DatasetMetadata
 from foretell.evaluation.acting import acting_policy
 from foretell.evaluation.policies import restore_values
 from foretell.facade import training as module
@@ -264,6 +265,15 @@ def test_settings_of_the_copied_functions_are_the_runs(tmp_path):
     run = _train(tmp_path / "run", "value", values=None, values_from=source)
     assert load_run(run)[0]["values"] == {**asdict(other), "hidden_sizes": [5]}
     assert _same(run / "values", source)
+
+
+def test_value_functions_of_an_environment_that_is_not_named_here_say_so(pendulum_random, tmp_path):
+    unnamed = replace(pendulum_random, metadata=DatasetMetadata(), stored_fingerprint=None)
+    source = facade.train_iql(unnamed, tmp_path / "iql", values=VALUES, environment="Pendulum-v1")
+    with pytest.raises(UsageError, match=r"\(action_range\).* learned with environment Pendulum-v1: name it"):
+        _train(tmp_path / "run", "value", data=unnamed, values=None, values_from=source)
+    named = _train(tmp_path / "run", "value", data=unnamed, values=None, values_from=source, environment="Pendulum-v1")
+    assert _same(named / "values", source)
 
 
 def test_value_functions_of_other_data_and_other_kinds_are_refused(learned, runs, tmp_path):

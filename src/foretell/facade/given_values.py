@@ -36,9 +36,12 @@ def given_values(path: str | Path, source: Source) -> dict[str, Any]:
             "were imagined from it."
         )
     if different := [name for name in others if there[name] != here["normalization"][name]]:
+        name, mend = config["environment"]["name"], "Learn them again"
+        if name and name != here["environment"]["name"]:
+            mend = f"They were learned with environment {name}: name it here as well, or learn them again"
         raise UsageError(
             f"{path}: its value functions have other units than are read here ({', '.join(different)}); expected the "
-            "same. Learn them again, by `foretell train --algorithm iql`."
+            f"same. {mend}, by `foretell train --algorithm iql`."
         )
     return config
 
