@@ -157,6 +157,20 @@ def test_what_cannot_be_drawn_is_refused(lamp, tmp_path, monkeypatch, drawn, wor
     assert list(tmp_path.iterdir()) == []
 
 
+def test_progress_is_told_within_an_episode(pendulum_run, lamp, tmp_path):
+    told = []
+
+    def progress(done, total, **numbers):
+        told.append((done, total, *numbers))
+
+    foretell.film(pendulum_run, tmp_path / "a.gif", target_returns=[-1000, -900], progress=progress)
+    last = {200: ("mean_return",), 400: ("mean_return",)}
+    assert told == [(done, 400, *last.get(done, ())) for done in range(1, 401)]
+    told.clear()
+    foretell.film(off, tmp_path / "b.gif", environment=lamp, name="dark", progress=progress)  # without a time limit
+    assert told == [(1, 2), (2, 3), (3, 4), (4, 5), (5, 5, "mean_return")]
+
+
 def test_mujoco_without_a_screen_says_how_it_draws(lamp, tmp_path, monkeypatch):
     monkeypatch.setattr(Lamp, "drawn", staticmethod(lambda light: 1 / 0))
     monkeypatch.setattr(Lamp, "__module__", "gymnasium.envs.mujoco.lamp")

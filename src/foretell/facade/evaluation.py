@@ -76,7 +76,7 @@ def evaluate(
     records = [
         record
         for place, subject in enumerate(found)
-        for record in _evaluate(subject(), starts, target_returns, num_envs, _part(progress, place, len(found)))
+        for record in _evaluate(subject(), starts, target_returns, num_envs, part_of(progress, place, len(found)))
     ]
     if where is not None:
         save_records(where, records)
@@ -100,7 +100,7 @@ def _writable(given: Any, run: Any) -> Path:
     return out
 
 
-def _part(progress: Progress, place: int, count: int) -> Progress:
+def part_of(progress: Progress, place: int, count: int) -> Progress:
     """Tell of the `place`th of `count` works of the same length as of all of them together."""
     return lambda done, total, **numbers: progress(place * total + done, count * total, **numbers)
 
@@ -130,7 +130,7 @@ def _outcome(
         if place and isinstance(policy, UniformPolicy):  # which begins its stream anew
             policy = policy.another()
         target = None if asked is None else asked[some]
-        told = _part(progress, place, len(firsts))
+        told = part_of(progress, place, len(firsts))
         parts.append(run_episodes(policy, environment, starts[some], target_return=target, progress=told))
     return Outcome.of(parts)
 

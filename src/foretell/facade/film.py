@@ -15,7 +15,7 @@ from foretell.core.settings import check_kinds, check_progress, path_of, whole
 from foretell.core.stepping import TargetReturn
 from foretell.environments.making import GymnasiumLoop, environment_spec
 from foretell.evaluation.protocol import NO_HORIZON_LIMIT, Policy, checked_actions, evaluation_starts
-from foretell.facade.evaluation import checked_targets
+from foretell.facade.evaluation import checked_targets, part_of
 from foretell.facade.subjects import Subject, check_by_name, subjects
 from foretell.facade.training import ROOT_SEED
 from foretell.reporting.film import Reel, write_film
@@ -78,17 +78,16 @@ def film(
         caption = subject.facts["policy"] if target is None else f"asked {target:g}"
         if len(found) > 1:
             caption = f"seed {subject.facts['seed']}, {caption}"
-        reel, speed = _episode(subject, target, seed, caption)
+        reel, speed = _episode(subject, target, seed, caption, part_of(progress, place, len(shown)))
         reels.append(reel)
         episodes.append({
             "seed": subject.facts["seed"], "target": target, "return": reel.earned[-1], "length": len(reel.frames) - 1,
         })  # fmt: skip
-        progress(place + 1, len(shown), mean_return=reel.earned[-1])
     write_film(path, reels, frames_per_second=speed)
     return episodes
 
 
-def _episode(subject: Subject, target: float | None, seed: int, caption: str) -> tuple[Reel, float]:
+def _episode(subject: Subject, target: float | None, seed: int, caption: str, progress: Progress) -> tuple[Reel, float]:
     """Act one whole episode; return it, and the frames a second of the environment."""
     policy, spec = subject.policy, environment_spec(subject.environment)
     shape = (1,) if spec.num_actions is not None else (1, spec.action_dim)
@@ -103,7 +102,7 @@ def _episode(subject: Subject, target: float | None, seed: int, caption: str) ->
         observations = loop.reset([seed])
         policy.reset(1, target)
         reel.add(_frame(loop), earned)
-        for _ in range(limit):
+        for timestep in range(1, limit + 1):
             actions = checked_actions(policy.act(observations), shape, spec.num_actions)
             observations, rewards, terminations, truncations = loop.step(actions)
             policy.observe(rewards)
@@ -111,6 +110,9 @@ def _episode(subject: Subject, target: float | None, seed: int, caption: str) ->
             reel.add(_frame(loop), earned)
             if terminations[0] or truncations[0]:
                 break
+            progress(timestep, spec.horizon or timestep + 1)
+        total = spec.horizon or len(reel.frames) - 1
+        progress(total, total, mean_return=earned)
         return reel, float(loop.environments[0].metadata.get("render_fps") or USUAL_SPEED)
 
 
