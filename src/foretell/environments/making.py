@@ -82,9 +82,7 @@ def make_environment(name: str, render_mode: str | None = None) -> gymnasium.Env
         looks: dict[str, Any] = {} if render_mode is None else {"render_mode": render_mode}
         env = gymnasium.make(registered, **keywords, **looks)
     except Exception as error:
-        if (
-            not keywords and not isinstance(error, CANNOT) and not of_opengl(error)
-        ):  # a mistake of the environment's own
+        if not (keywords or isinstance(error, CANNOT) or of_opengl(error)):  # a mistake of the environment's own
             raise
         reason = first_line(error)
         if isinstance(error, LookupError):  # whose words are the key alone
