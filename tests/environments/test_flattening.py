@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from foretell import facade
 from foretell.collection.recipes import collect_random
 from foretell.core.errors import UsageError
-from foretell.environments.flattening import FlattenedObservations, described, flattened, parts_of
+from foretell.environments.flattening import FlattenedObservations, described, flattened, parts_of, unflattened
 from foretell.environments.making import environment_spec, make_environments
+from foretell.environments.parts import values_of
 from foretell.models.configs import DecisionTransformerConfig
 from foretell.training.configs import TrainingConfig
 from reference.spaces import stacked
@@ -114,6 +115,11 @@ def test_it_is_gymnasiums_rule_for_many_timesteps_at_once(space, rows, seed):
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found, expected.astype(np.float32))
     assert sum(size for _, size in parts_of(space)) == found.shape[1]
+    back = unflattened(space, found)
+    np.testing.assert_array_equal(flattened(space, back, rows), found)
+    for one, other in zip(values_of(space, back, ""), values_of(space, stacked(space, each), ""), strict=True):
+        assert one.shape == other.shape
+        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-6)
 
 
 def test_parts_come_in_the_order_of_their_names_whatever_the_space_keeps():

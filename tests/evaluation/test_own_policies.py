@@ -157,6 +157,47 @@ def test_a_recurrent_agent_is_told_which_episodes_begin():
         policy.reset(2, -100.0)
 
 
+class Parts(gymnasium.Env):
+    """A door among three and a lamp; earns 1 for the door's number at the lamp's height, as two choices of 1 to 3."""
+
+    observation_space = gymnasium.spaces.Dict(
+        {"lamp": gymnasium.spaces.Box(0, 1, (2, 2), np.float32), "door": gymnasium.spaces.Discrete(3, start=1)}
+    )
+    action_space = gymnasium.spaces.MultiDiscrete([3, 2], start=[1, 0])
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self._seen(), {}
+
+    def _seen(self):
+        self.door, self.high = int(self.np_random.integers(1, 4)), int(self.np_random.integers(2))
+        lamp = np.zeros((2, 2), np.float32)
+        lamp[1 - self.high, 0] = 1
+        return {"lamp": lamp, "door": self.door}
+
+    def step(self, action):
+        earned = float(action[0] == self.door and action[1] == self.high)
+        return self._seen(), earned, False, False, {}
+
+
+class KnowsParts(Agent):
+    observation_space, action_space = Parts.observation_space, Parts.action_space
+
+    def predict(self, observation, state=None, episode_start=None, deterministic=False):
+        assert observation["door"].shape == (len(episode_start),)
+        assert observation["lamp"].shape == (len(episode_start), 2, 2)
+        return np.stack([observation["door"], observation["lamp"][:, 0, 0].astype(int)], axis=1), state
+
+
+def test_an_agent_of_several_parts_is_asked_as_it_learned():
+    if "OwnParts-v0" not in gymnasium.registry:
+        gymnasium.register("OwnParts-v0", entry_point=Parts, max_episode_steps=7)
+    records = foretell.evaluate(KnowsParts(), environment="OwnParts-v0", name="parts", episodes=3)
+    assert [record["return"] for record in records] == [7.0] * 3
+    with pytest.raises(UsageError, match=r"are of shape \(3,\); expected \(7,\), door \(3\), lamp \(4\)"):
+        foretell.evaluate(KnowsParts(), environment=PENDULUM, name="parts", episodes=1)
+
+
 def test_other_objects_that_predict_are_told_what_is_expected():
     class Regression:
         def predict(self, observations):

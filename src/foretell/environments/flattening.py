@@ -17,7 +17,7 @@ from jaxtyping import Float
 
 from foretell.core.errors import UsageError
 from foretell.core.numbers import as_float32
-from foretell.environments.parts import leaves, named, values_of
+from foretell.environments.parts import assembled, leaves, named, values_of
 
 WHOLE = "an observation"
 
@@ -65,6 +65,32 @@ def flattened(space: spaces.Space, values: Any, rows: int) -> Float[np.ndarray, 
     """
     parts = zip(leaves(space), values_of(space, values, WHOLE), strict=True)
     return np.concatenate([as_float32(_column(leaf, part, rows, name)) for (name, leaf), part in parts], axis=1)
+
+
+def unflattened(space: spaces.Space, rows: np.ndarray) -> Any:
+    """Return observations `(rows, observation_dim)` as a batched space has them: the inverse of `flattened`.
+
+    Raises `UsageError` where they have another size.
+
+    >>> unflattened(spaces.Discrete(3), np.array([[0.0, 1.0, 0.0]]))
+    array([1])
+    """
+    sizes = [size for _, size in parts_of(space)]
+    if rows.ndim != 2 or rows.shape[1] != sum(sizes):
+        raise UsageError(f"observations are of shape {rows.shape[1:]}; expected ({sum(sizes)},), {described(space)}.")
+    pieces = np.split(rows, np.cumsum(sizes)[:-1], axis=1)
+    return assembled(space, (_restored(leaf, piece) for (_, leaf), piece in zip(leaves(space), pieces, strict=True)))
+
+
+def _restored(space: spaces.Space, rows: np.ndarray) -> np.ndarray:
+    if isinstance(space, spaces.Discrete):
+        return space.start + rows.argmax(axis=1)
+    if isinstance(space, spaces.MultiDiscrete):
+        vectors = np.split(rows, np.cumsum(space.nvec.ravel())[:-1], axis=1)
+        choices = np.stack([vector.argmax(axis=1) for vector in vectors], axis=1)
+        return (choices.reshape(len(rows), *space.shape) + getattr(space, "start", 0)).astype(space.dtype)
+    assert isinstance(space, spaces.Box | spaces.MultiBinary)  # parts_of refuses all else
+    return rows.reshape(len(rows), *space.shape).astype(space.dtype)
 
 
 def _column(space: spaces.Space, values: Any, rows: int, name: str) -> np.ndarray:

@@ -7,10 +7,13 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+import gymnasium
 import numpy as np
 
 from foretell.core.errors import UsageError
 from foretell.core.stepping import Actions, Rewards, TargetReturn, Where, checked_where, untold_count
+from foretell.environments.action_flattening import parts_or_none
+from foretell.environments.flattening import is_array, unflattened
 from foretell.evaluation.protocol import Policy
 
 OWN = "own"
@@ -45,11 +48,17 @@ class FunctionPolicy:
 
 class PredictingPolicy:
     """An agent of Stable-Baselines3, or of who calls it as they do, acting without chance:
-    `predict(observations, state=..., episode_start=..., deterministic=True)` gives actions and the next state."""
+    `predict(observations, state=..., episode_start=..., deterministic=True)` gives actions and the next state.
+
+    Where its `observation_space` or `action_space` has several parts, or choices that are not numbered as ours, it is
+    asked in these, as it learned."""
 
     def __init__(self, agent: Any):
         """Act by `agent`."""
         self._agent = agent
+        observed, taken = (_space_of(agent, name) for name in ("observation_space", "action_space"))
+        self._observed = None if observed is None or is_array(observed) else observed
+        self._taken = None if taken is None else parts_or_none(taken)
         self._state: Any = None
         self._begins = np.zeros(0, bool)
 
@@ -62,16 +71,23 @@ class PredictingPolicy:
             self._begins = self._begins | checked_where(where, count, count)
 
     def act(self, observations: np.ndarray) -> np.ndarray:
-        """Return what the agent predicts; the protocol checks it."""
+        """Return what the agent predicts; the protocol checks it. Raises `UsageError` for other observations."""
+        asked = observations if self._observed is None else unflattened(self._observed, np.asarray(observations))
         actions, self._state = self._agent.predict(
-            observations, state=self._state, episode_start=self._begins, deterministic=True
+            asked, state=self._state, episode_start=self._begins, deterministic=True
         )
         self._begins = np.zeros_like(self._begins)
-        return actions
+        return actions if self._taken is None else self._taken.flattened(actions)
 
     def observe(self, rewards: Rewards, actions: Actions = None) -> None:
         """Neither is asked for."""
         del rewards, actions
+
+
+def _space_of(agent: Any, name: str) -> gymnasium.Space | None:
+    """Return a space that an agent says it has."""
+    space = getattr(agent, name, None)
+    return space if isinstance(space, gymnasium.Space) else None
 
 
 def _predicts(given: Any) -> bool:
