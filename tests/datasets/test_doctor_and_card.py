@@ -176,10 +176,10 @@ def test_a_small_mean_beside_larger_returns_is_no_zero(tmp_path):
 
 def test_a_card_of_long_episodes_by_nobody_known(dataset):
     card = dataset_card(dataset)
-    card["episode_lengths"] |= {"min": 1000.0, "max": 1000.0}
+    card["episode_lengths"] |= {"min": 1000.0, "max": 2000.0}
     card["behaviour_policy"] = {"algorithm": "", "description": ""}
     lines = dataset_card_text(card).splitlines()
-    assert lines[0].endswith("episodes of 1,000 to 1,000 timesteps")
+    assert lines[0].endswith("episodes of 1,000 to 2,000 timesteps")
     assert lines[2] == "behaviour policy   not named"
     card["behaviour_policy"] = {"algorithm": "SAC", "description": "Until it walks."}
     assert dataset_card_text(card).splitlines()[2] == "behaviour policy   SAC. Until it walks."
