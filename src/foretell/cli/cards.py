@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from foretell.cli.own_environments import evaluate_next
 from foretell.core.decimals import counted, decimals_between, decimals_of, shown
 
 
@@ -60,7 +61,7 @@ def run_card_text(card: dict[str, Any]) -> str:
         *(("evaluation", _evaluation(found, card["environment"])) for found in card["evaluations"]),
     ]  # fmt: skip
     if not card["evaluations"]:
-        rows.append(("evaluation", f"none yet: foretell evaluate {card['run']}"))
+        rows.append(("evaluation", f"none yet: {evaluate_next(card['run'], card['environment'])}"))
     lines = [f"{name:<12} {value}" for name, value in rows if value]
     return "\n".join([f"{card['run']}: a finished run of {card['algorithm']}", *lines])
 

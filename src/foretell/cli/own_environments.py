@@ -45,6 +45,12 @@ def to_paste(*words: str) -> str:
     return with_variable(MODULES, modules, command) if modules else command
 
 
+def evaluate_next(run: str, environment: str | None) -> str:
+    """Return how to go on with a run: its evaluation, or without an environment what is to be named or done instead."""
+    command = to_paste("foretell", "evaluate", run)
+    return command if environment else f"{command} --environment ID; without one it acts by foretell.load_policy."
+
+
 def _import(module: str) -> None:
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # behind all else: a module of the folder that one works in

@@ -20,11 +20,11 @@ from foretell.cli.flags import (
     require_threads,
     use_threads,
 )
-from foretell.cli.own_environments import to_paste
+from foretell.cli.own_environments import evaluate_next
 from foretell.cli.progress import watch
 from foretell.cli.seeds import train_seeds
 from foretell.core.errors import UsageError
-from foretell.core.files import read_json_lines
+from foretell.core.files import read_json, read_json_lines
 from foretell.core.launching import launch
 from foretell.core.locks import early_lock
 from foretell.evaluation.configs import ACTING, ActingConfig, ChunkingConfig, PlanningConfig
@@ -133,14 +133,17 @@ class Train:
                 f"{what}: torchrun starts several processes for one run of a network; expected one process."
             )
         if self.seeds is not None:
-            return train_seeds(self, parse_seeds(self.seeds))
+            found = train_seeds(self, parse_seeds(self.seeds))
+            return {**found, "environment": _environment_of(Path(found["runs"][0]))}
         here = launch()
         with early_lock(self.out) if here.count == 1 else nullcontext():  # who comes second hears it before torch loads
             use_threads(self.threads, here.local_count)
             with watch(f"train {self.out.name}", quiet=self.json or not here.speaks) as progress:
                 self._train(progress)
-        events = read_json_lines(self.out / "events.jsonl") if here.speaks else []
-        return {"run": str(self.out), "last": {event["event"]: event for event in events}}
+        if not here.speaks:  # whose folder may be on another machine
+            return {"run": str(self.out), "last": {}}
+        last = {event["event"]: event for event in read_json_lines(self.out / "events.jsonl")}
+        return {"run": str(self.out), "last": last, "environment": _environment_of(self.out)}
 
     def arguments(self, seed: int) -> tuple[str, ...]:
         """Return the command line that trains one seed of these settings on one thread."""
@@ -255,7 +258,11 @@ class Train:
 
     def show(self, result: dict[str, Any]) -> str:
         """Say where the run lies and what to do next."""
-        if "runs" in result:
-            finished = [f"{run}: finished" for run in result["runs"]]
-            return "\n".join([*finished, f"Next: {to_paste('foretell', 'evaluate', result['run'])}"])
-        return f"{result['run']}: finished. Next: {to_paste('foretell', 'evaluate', result['run'])}"
+        finished = [f"{run}: finished" for run in result.get("runs", [])]
+        after = f"Next: {evaluate_next(result['run'], result.get('environment'))}"
+        return "\n".join([*finished, after]) if finished else f"{result['run']}: finished. {after}"
+
+
+def _environment_of(run: Path) -> str | None:
+    """Return the environment that a run was trained for; None where its data named none."""
+    return read_json(run / "config.json")["environment"]["name"] or None
