@@ -13,6 +13,7 @@ from foretell.environments.making import make_environment
     [
         ("Pendulm-v1", "Did you mean Pendulum-v1?", "Pendulum-v0"),
         ("hopper-medium-v2", "Did you mean Hopper-v4, Hopper-v5?", "Hopper-v2"),  # a dataset of D4RL
+        ("ant-medium-v2", "Did you mean Ant-v4, Ant-v5?", "Ant-v2"),
         ("Hopper-v9", "Did you mean Hopper-v4, Hopper-v5?", "Hopper-v3,"),
         ("Ant-v9", "Ant-v5", "Ant-v2"),
     ],

@@ -25,7 +25,8 @@ FEW = 10
 def instead_of(name: str, error: Exception, keywords: Collection[str]) -> str:
     """Return what to do about an environment that Gymnasium could not make, by its id and with these keywords."""
     if name not in gymnasium.registry:
-        stem = (name.rpartition("-v")[0] or name).lower()[:6]
+        stem = (name.rpartition("-v")[0] or name).lower()
+        stem = stem.partition("-")[0][:6] or stem[:6]  # the task, of a dataset's name such as ant-medium-v2
         close = [known for known in gymnasium.registry if known.lower().startswith(stem)]
         close = ([known for known in close[:FEW] if _can_be_made(known)] or close)[:5]
         own = (
