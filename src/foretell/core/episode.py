@@ -126,8 +126,13 @@ def check_finite(values: np.ndarray, what: str) -> None:
     """Raise `DatasetError` naming the first index of `values` that is NaN or infinite; integers always pass."""
     if not np.issubdtype(values.dtype, np.floating) or np.isfinite(values).all():
         return
-    bad = np.argwhere(~np.isfinite(values))[0]
-    found = values[tuple(bad)]
+    bad = np.argwhere(~np.isfinite(values))
+    found, rows, where = values[tuple(bad[0])], len(np.unique(bad[:, 0])), ""
+    if values.ndim == 2 and values.shape[1] > 1:
+        numbers = np.unique(bad[:, 1]).tolist()
+        where = f", in dimensions {', '.join(map(str, numbers[:8]))}{' and others' if len(numbers) > 8 else ''}"
     raise DatasetError(
-        f"{what} holds {found} at timestep {int(bad[0])}; expected finite numbers. Remove or repair that episode."
+        f"{what} holds {found} at timestep {int(bad[0, 0])} ({rows:,} such of {counted(len(values), 'timestep')}"
+        f"{where}); expected finite numbers. Fill in what was not measured, with the value before it say, or leave out "
+        "those episodes."
     )

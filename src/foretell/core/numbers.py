@@ -10,6 +10,8 @@ OF_A_TENSOR = "Of a PyTorch tensor, give tensor.detach().cpu().float()."
 """How to mend what NumPy cannot read: a tensor that requires gradients, is bfloat16 or lies on a GPU."""
 OF_PAIRS = "All its parts have one shape; of a pair, as env.reset() gives (observation, info), take the first."
 """How to mend lists that NumPy finds no shape for."""
+OF_CELLS = "numpy.stack(values) makes them one array."
+"""How to mend an array of arrays, as a column of lists in a table of pandas is."""
 _SMALLEST = np.finfo(np.float32).smallest_normal
 
 
@@ -34,11 +36,15 @@ def as_float32(values: np.ndarray) -> np.ndarray:
 def as_array(values: object, what: str, refusal: type[ForetellError] = DatasetError) -> np.ndarray:
     """Return an array, as it lies where it is one.
 
-    Raises `refusal` for lists of different lengths, and for what NumPy cannot read, a tensor say.
+    Raises `refusal` for lists of different lengths, for arrays within an array, and for what NumPy cannot read, a
+    tensor say.
     """
     try:
-        return np.asanyarray(values)
+        found = np.asanyarray(values)
     except ValueError as error:
         raise refusal(f"{what} are no array ({error}); expected one of numbers. {OF_PAIRS}") from None
     except (TypeError, RuntimeError) as error:
         raise refusal(f"{what} are no array ({error}); expected one of numbers. {OF_A_TENSOR}") from None
+    if found.dtype == object and found.ndim == 1 and len(found) and isinstance(found[0], np.ndarray | list | tuple):
+        raise refusal(f"{what} are a column of arrays, one in each row; expected one of numbers. {OF_CELLS}")
+    return found

@@ -146,6 +146,20 @@ def _check_form(file: h5py.File, path: Path) -> None:
             "D4RL's form, 'observations', 'actions', 'rewards', 'terminals' of all episodes one behind the other. "
             "Join them to a foretell.Dataset and write that (docs/datasets.md)."
         )
+    if (demo := _demonstration(file)) is not None:
+        raise DatasetError(
+            f"{path}: robomimic's form (data/{demo} and so on, a group an episode, observations in parts); expected "
+            "D4RL's form, 'observations', 'actions', 'rewards', 'terminals' of all episodes one behind the other. Read "
+            "them into foretell.Episode and write these with foretell.write_d4rl (docs/datasets.md)."
+        )
+
+
+def _demonstration(file: h5py.File) -> str | None:
+    """Return the name of a demonstration in robomimic's form; None where there is none."""
+    if "data" not in file or not isinstance(file.get("data", getlink=True), h5py.HardLink):
+        return None
+    group = file["data"]
+    return next((name for name in group if name.startswith("demo_")), None) if isinstance(group, h5py.Group) else None
 
 
 def _walk(file: h5py.File, path: Path) -> dict[str, h5py.Dataset]:
