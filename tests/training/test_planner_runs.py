@@ -262,6 +262,7 @@ def test_a_filter_can_be_taken_away_on_the_command_line(pendulum_random, runs, c
     ("encoder-decoder", ["--planning.horizon", "2"], "--planning flags do not apply"),
     ("decision-transformer", ["--planning.horizon", "2"], "--planning flags do not apply"),
     ("mlp", ["--trajectory-transformer.bins", "5"], "--trajectory-transformer flags do not apply"),
+    ("mlp", ["--width", "32"], "--algorithm mlp with --condition return; its own begin with --mlp. (foretell"),
     ("trajectory-transformer", ["--condition", "advantage"], "asks for nothing"),
 ])  # fmt: skip
 def test_flags_of_others_are_refused_on_the_command_line(algorithm, flags, words, pendulum_random, tmp_path, capsys):

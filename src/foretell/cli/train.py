@@ -235,7 +235,7 @@ class Train:
         for flags, given in unused.items():
             if given:
                 told = f" with --condition {self.condition}" if offline else ""
-                own = {"iql": "values", "sac": "sac"}.get(self.algorithm)
+                own = {"iql": "values", "sac": "sac", FIRST: None}.get(self.algorithm, self.algorithm)
                 rather = f"; its own begin with --{own}. (foretell train --help)" if own else "."
                 raise UsageError(f"{flags} do not apply to --algorithm {self.algorithm}{told}{rather}")
         self._refuse_what_has_no_effect()

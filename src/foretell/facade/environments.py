@@ -56,7 +56,8 @@ def fitting_environment(config: dict[str, Any], environment: str | None) -> Envi
     if not name:
         raise UsageError(
             "the run names no environment: its data named none, or one that could not be made when it was trained; say "
-            "which with --environment."
+            "which with --environment. Where there is none, foretell.load_policy acts in a loop of your own, and "
+            "docs/quickstart.md says how to try it on recorded episodes."
         )
     spec = environment_spec(name)
     seen = config.get("shape", trained)["observation_shape"]
@@ -117,7 +118,8 @@ def warn_of_timesteps(data: Dataset, spec: EnvironmentSpec, most: int, *, window
         found, ending = f"{spec.name} has no time limit", f"Name one: {spec.name},max_episode_steps=N."
         if not spec.name:
             found = f"{data.name} names no environment that can be made"
-            ending = "Its actions stay within those of the data. Name one with environment."
+            ending = "Its actions stay within those of the data. Name one with environment"
+            ending += "; one that nobody steps will do (docs/quickstart.md)."
         if learned and longest > MANY_TIMESTEPS:
             ending += (
                 f" It keeps a vector for each of them; is the file "
