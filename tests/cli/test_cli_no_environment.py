@@ -17,7 +17,8 @@ def nameless(data, tmp_path):
 
 
 @pytest.mark.parametrize("seeds", [(), ("--seeds", "0..1")])
-def test_training_does_not_send_to_an_evaluation_that_is_refused(foretell, nameless, data, seeds):
+def test_training_does_not_send_to_an_evaluation_that_is_refused(foretell, nameless, data, seeds, monkeypatch):
+    monkeypatch.delenv("FORETELL_MODULES", raising=False)
     said = foretell("train", nameless, "--out", "run", *SMALL, *seeds).out.splitlines()[-1]
     first = "run/seed-0" if seeds else "run"
     assert said.endswith(
