@@ -128,7 +128,8 @@ def constants(dataset: Dataset) -> Iterator[Finding]:
     low, high = dataset.rewards.min(), dataset.rewards.max()
     lengths = dataset.episode_lengths
     if low == high and (low == 0 or (lengths == lengths[0]).all()):  # else the return is the length, which tells much
-        yield warning("constant", f"rewards never change: all are {low:g}, and every episode earns the same.")
+        yield warning("constant", f"rewards never change: all are {low:g}, and every episode earns the same. Neither "
+                      "returns nor advantages tell anything then: condition none learns what was done.")  # fmt: skip
 
 
 def actions(dataset: Dataset) -> Iterator[Finding]:

@@ -29,7 +29,7 @@ from foretell.facade.initial_weights import InitialWeights
 from foretell.facade.interrupts import saved_when_interrupted
 from foretell.facade.plan import Plan, check_condition, planner_of
 from foretell.facade.source import Source
-from foretell.facade.unseen_returns import of_best, warn_of_unseen
+from foretell.facade.unseen_returns import of_best, warn_of_one_return, warn_of_unseen
 from foretell.models.configs import ModelConfig, SequenceShape, window_length
 from foretell.models.registry import build_model, model_entry, require_settings_of
 from foretell.sequences.conditions import NEEDS_VALUES, Condition, Target
@@ -166,6 +166,8 @@ def train(
     warn_of_timesteps(data, spec, shape.max_timesteps, window=window_length(model), learned=of_each)
     if target != "auto" and condition == "return":
         warn_of_unseen([target], config["dataset"] if chosen is None else of_best(data, chosen))
+    if condition == "return" and not planner_of(model):
+        warn_of_one_return(data)
     plan = Plan(
         out=out, source=source, normalization=normalization, shape=shape, algorithm=algorithm, condition=condition,
         target=target, model=model, network=network, training=training, acting=acting, place=place, chosen=chosen,

@@ -1,4 +1,4 @@
-"""Returns that are asked for and that no episode of the data has."""
+"""Returns that are asked for and that no episode of the data has, and returns that all episodes have."""
 
 from __future__ import annotations
 
@@ -23,6 +23,18 @@ def warn_of_unseen(targets: list[float], dataset: Mapping[str, Any]) -> None:
             f"{dataset['name']}, {low:g} to {high:g}; the "
             "nearest that the data have at each timestep is asked for."
         )  # fmt: skip
+
+
+def warn_of_one_return(dataset: Dataset) -> None:
+    """Warn that a model is told the return where all episodes earn the same, in whatever way; where the reward is
+    always the same, the doctor has said it."""
+    returns = dataset.episode_returns()
+    alike = len(returns) > 1 and np.ptp(returns) <= 1e-6 * np.abs(returns).max()
+    if alike and dataset.rewards.min() != dataset.rewards.max():
+        warn_caller(
+            f"every episode of {dataset.name} earns the same, {returns[0]:g}: being told the return tells a model "
+            "nothing, and all of it is imitated. Condition none does the same; advantage learns what earns it sooner."
+        )
 
 
 def of_best(dataset: Dataset, episodes: np.ndarray) -> dict[str, Any]:
