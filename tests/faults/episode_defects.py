@@ -9,6 +9,7 @@ from faults.defect_forms import FORMS, Recording, play
 from faults.defects import DERIVED, NAMELESS, NO_EXTRAS
 from faults.harness import Scale, Tally, fault_check
 
+ERROR_OF_RULES = (ERROR, "observations", "episode 0, timestep 199")
 HELD = "each episode lies in its own group of a Minari file, so that its end is known"
 
 
@@ -42,6 +43,18 @@ def actions_shifted_by_one(r: Recording):
         d4rl=(WARNING, "actions", "one timestep early"))  # fmt: skip
 def choices_shifted_back_by_one(r: Recording):
     r.columns["actions"] = np.roll(r.columns["actions"], -1)
+
+
+@defect(WARNING, "last timesteps of all 6 episodes", "action 0 and reward 0", foretell=ERROR_OF_RULES,
+        minari=ERROR_OF_RULES)  # fmt: skip
+def a_step_behind_each_end(r: Recording):
+    r.columns["actions"][199::200] = r.columns["rewards"][199::200] = 0
+
+
+@defect(WARNING, "final observations", "6 of 6 episodes", foretell=ERROR_OF_RULES, d4rl_named=ERROR_OF_RULES,
+        minari=ERROR_OF_RULES)  # fmt: skip
+def final_observations_made_up(r: Recording):
+    r.columns["next_observations"][199::200] = 0
 
 
 @defect(WARNING, "'timeouts'", minari=None, blind=HELD)

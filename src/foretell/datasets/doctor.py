@@ -17,6 +17,7 @@ from foretell.datasets.doctor_dynamics import dynamics
 from foretell.datasets.doctor_episodes import duplicates, flags, lengths, seams, starts, timesteps
 from foretell.datasets.doctor_images import images
 from foretell.datasets.doctor_order import order, terminations_run_on
+from foretell.datasets.doctor_padding import padding
 from foretell.datasets.doctor_resets import resets
 from foretell.datasets.doctor_values import actions, constants, environment, magnitudes
 from foretell.datasets.findings import Finding, error, first, place, warning
@@ -45,7 +46,8 @@ def diagnose(dataset: Dataset, spec: EnvironmentSpec | None = None) -> list[Find
         findings += [*begun_anew, *magnitudes(dataset, spec)]
         # Rows that only reset upset what is asked of ends and rules: of these nothing more is said then.
         ends = () if begun_anew else (seams, terminations_run_on)
-        for check in (flags, *ends, order, _fingerprint, timesteps, constants, duplicates, starts, lengths, actions):
+        of_episodes = (flags, *ends, order, padding, _fingerprint, timesteps, constants, duplicates, starts, lengths)
+        for check in (*of_episodes, actions):
             findings += check(dataset)
         findings += images(dataset, spec)
         if not begun_anew:

@@ -36,6 +36,9 @@ SHIFTS = {-1: "one timestep late: each row holds that of the row before", 1: "on
           "of the row behind"}  # fmt: skip
 LOOKED_AT = 2_000
 
+FINALS, FINAL_SHARE = 5, 0.5
+"""Of so many episodes, final observations that leap in more than this share are no accidents."""
+
 
 def dynamics(dataset: Dataset, spec: EnvironmentSpec | None) -> Iterator[Finding]:
     """Hold each timestep against the one before; imagined ones follow rules that were learned, and are left alone."""
@@ -211,3 +214,18 @@ def _by_the_data(dataset: Dataset) -> Iterator[Finding]:
         yield warning("jumps", f"observations leap at {place(dataset, int(rows[0]) + 1)}, farther from what the "
                       f"timestep before lets expect than 99 in 100 ({counted(len(rows), 'such timestep')}); were steps "
                       "dropped or episodes joined?")  # fmt: skip
+    yield from _finals(dataset, model.final_leaps(dataset))
+
+
+def _finals(dataset: Dataset, leaping: np.ndarray) -> Iterator[Finding]:
+    """Say that final observations leap, at these rows, where it is most of them, or of those of terminations."""
+    ends, terminated = dataset.episode_ends - 1, np.asarray(dataset.terminations)
+    for which, some, whole in (
+        ("", leaping, ends), (" that terminate", leaping[terminated[leaping]], ends[terminated[ends]])
+    ):  # fmt: skip
+        if len(whole) >= FINALS and len(some) > FINAL_SHARE * len(whole):
+            yield warning("jumps", f"the final observations (next_observations at the ends) of {len(some):,} of "
+                          f"{len(whole):,} episodes{which} leap, farther from what the timestep before lets expect "
+                          "than 99 in 100: were they made up, or are they of other episodes? Leave next_observations "
+                          "out where they are unknown.")  # fmt: skip
+            return

@@ -60,13 +60,26 @@ class OneStep:
         inner, found = inside(dataset), []
         for rows in blocks(dataset):
             some = rows.start + np.flatnonzero(inner[rows])
-            here, behind = ((dataset.observations[at] - self.middle) / self.deviation for at in (some, some + 1))
-            read = _features(here, _numbers(dataset, some).astype(np.float32))
-            off = np.abs(behind - here - read @ self.weights) / self.usual
-            if (off > LEAP).any():
-                far = np.flatnonzero((off > LEAP).any(axis=1))
-                found.append(some[far[np.median(off[far][:, self.moving], axis=1) > LEAP]])
-        return np.concatenate(found) if found else np.zeros(0, np.int64)
+            found.append(some[self._far(dataset, some, dataset.observations[some + 1])])
+        return np.concatenate(found)
+
+    def final_leaps(self, dataset: Dataset) -> np.ndarray:
+        """Return the ends of episodes whose `next_observations` are as far; none where the data have none."""
+        ends = dataset.episode_ends - 1
+        if dataset.next_observations is None:
+            return ends[:0]
+        parts = [ends[start : start + SAMPLE] for start in range(0, len(ends), SAMPLE)]
+        return np.concatenate([part[self._far(dataset, part, dataset.next_observations[part])] for part in parts])
+
+    def _far(self, dataset: Dataset, rows: np.ndarray, following: np.ndarray) -> np.ndarray:
+        """Whether `following`, behind each row, is far from what the model predicts, in the middle dimension."""
+        here, behind = ((part - self.middle) / self.deviation for part in (dataset.observations[rows], following))
+        read = _features(here, _numbers(dataset, rows).astype(np.float32))
+        off = np.abs(behind - here - read @ self.weights) / self.usual
+        far = np.zeros(len(rows), bool)
+        some = np.flatnonzero((off > LEAP).any(axis=1))
+        far[some] = np.median(off[some][:, self.moving], axis=1) > LEAP
+        return far
 
 
 def misplaced_actions(dataset: Dataset) -> int | None:
