@@ -48,5 +48,8 @@ def test_they_become_a_file_as_the_page_says(tmp_path, monkeypatch):
 
 def test_whoever_opens_them_is_told_the_way(tmp_path):
     (tmp_path / NAME).write_bytes(pickle.dumps(_trajectories()))
-    with pytest.raises(UsageError, match=r"expected a path that ends in \.hdf5 .* written by foretell\.write_d4rl"):
+    with pytest.raises(
+        UsageError,
+        match=r"expected a path that ends in \.hdf5 .* written by foretell\.write_d4rl \(docs/datasets\.md\)",
+    ):
         open_dataset(tmp_path / NAME)

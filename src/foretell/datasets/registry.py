@@ -55,7 +55,8 @@ def open_dataset(
         return read_minari(str(name).removeprefix(MINARI_PREFIX))
     reader = READERS.get(Path(name).suffix.lower())
     if reader is None:
-        other = " Other files are read in Python and written by foretell.write_d4rl." if Path(name).is_file() else ""
+        other = " Other files are read in Python and written by foretell.write_d4rl (docs/datasets.md)."
+        other = other if Path(name).is_file() else ""
         raise UsageError(f"dataset {str(name)!r}; expected a path that ends in {_endings()}, or minari:ID.{other}")
     return reader(name, horizon=horizon, environment=environment, ends_at=ends_at)
 
