@@ -21,6 +21,7 @@ from foretell.datasets.findings import (
     numbers,
     place,
     some_rows,
+    spread,
     spread_rows,
     warning,
 )
@@ -44,6 +45,8 @@ LONG_FOR_CHANCE = 64
 """Episodes of so many choices do not repeat each other by chance."""
 ENDLESS = 10_000
 """A single episode of so many timesteps is more often a recording without ends than an episode."""
+COMPARED_ROWS = 200_000
+"""Rows that may hold what single timesteps lead to."""
 COUNTERS = ("timesteps", "timestep")
 """Names under which other programs count the timesteps of an episode."""
 
@@ -247,4 +250,22 @@ def lengths(dataset: Dataset) -> Iterator[Finding]:
     single = np.flatnonzero(dataset.episode_lengths == 1)
     if len(single):
         yield warning("lengths", f"{counted(len(single), 'episode')} {'has' if len(single) == 1 else 'have'} a single "
-                      f"timestep (first: episode {single[0]}).")  # fmt: skip
+                      f"timestep (first: episode {single[0]}).{_apart(dataset, single)}")  # fmt: skip
+
+
+def _apart(dataset: Dataset, single: np.ndarray) -> str:
+    """Say where most episodes are single timesteps, whose next observations are those of other rows."""
+    rows = dataset.episode_starts[single]
+    rows = rows[~np.asarray(dataset.terminations)[rows]]
+    if dataset.next_observations is None or 2 * len(rows) < dataset.num_episodes:
+        return ""
+    looked_at = some_rows(dataset.observations, COMPARED_ROWS)
+    known = {hash(one.tobytes()) for one in looked_at}
+    following = dataset.next_observations[rows[spread(len(rows), FAR_ROWS)]]
+    met = np.mean([hash(one.tobytes()) in known for one in following])
+    if met <= FAR_SHARE * len(looked_at) / dataset.num_steps:
+        return ""
+    return (
+        " They go on in other rows, so rows are out of order, as those sampled from a replay buffer: a sequence model "
+        "needs each episode's one behind the other."
+    )
