@@ -8,7 +8,6 @@ import resource
 import subprocess
 import sys
 import threading
-from dataclasses import replace
 from importlib.metadata import version
 
 import pytest
@@ -23,9 +22,6 @@ from foretell.cli.progress import Meter, _bar
 from foretell.cli.report import Report
 from foretell.cli.reproduce import Reproduce
 from foretell.cli.train import Train
-from foretell.datasets.d4rl_writer import write_dataset
-from foretell.datasets.dataset import DatasetMetadata
-from foretell.datasets.registry import open_dataset
 
 VERBS = {
     "collect": Collect, "inspect": Inspect, "train": Train, "evaluate": Evaluate, "report": Report,
@@ -66,20 +62,6 @@ def test_people_are_told_where_it_is_and_how_it_went(foretell, commands, verb):
     assert answer.code == 0
     names = {"collect": "new.hdf5", "train": "foretell evaluate new", "evaluate": "evaluations.jsonl"}
     assert names[verb] in answer.out
-
-
-@pytest.mark.parametrize("seeds", [(), ("--seeds", "0,1")])
-def test_a_run_without_environment_is_not_sent_to_an_evaluation_that_refuses_it(foretell, data, tmp_path, seeds):
-    dataset = open_dataset(data)
-    write_dataset(tmp_path / "log.hdf5", replace(dataset, metadata=DatasetMetadata()))
-    said = "foretell evaluate new --environment ID; without one it acts by foretell.load_policy."
-    answer = foretell("train", "log.hdf5", "--out", "new", *SMALL, *seeds)
-    assert answer.out.rstrip().endswith(said)
-    if not seeds:
-        assert foretell("inspect", "new").out.rstrip().endswith(said)
-    assert (
-        json.loads(foretell("train", "log.hdf5", "--out", "new", *SMALL, *seeds, "--json").out)["environment"] is None
-    )
 
 
 @pytest.mark.parametrize(("returns", "said"), [
