@@ -223,7 +223,7 @@ def test_validation_where_no_episode_may_end_is_warned_of_before_anything_is_lea
     monkeypatch.setattr("foretell.evaluation.protocol.NO_HORIZON_LIMIT", 7)
     said = "Endless-v0 has no time limit: a validation episode that does not end .*evaluate_every 0"
     agent = SACConfig(total_steps=30, learning_starts=10, hidden_sizes=(4,), batch_size=4, evaluate_every=20)
-    with pytest.warns(UserWarning, match=said), pytest.raises(UsageError, match="have not ended after 7"):
+    with pytest.warns(UserWarning, match=said), pytest.raises(UsageError, match="had not ended after 7"):
         facade.train_sac("Endless-v0", tmp_path / "sac", config=agent, validation_episodes=2)
     data = collect_random("Ends-v0", 60, 0, tmp_path / "data.hdf5")
     values = IQLConfig(updates=3, evaluate_every=2, hidden_sizes=(4,))

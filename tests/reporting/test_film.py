@@ -12,6 +12,7 @@ from PIL import Image
 
 import foretell
 from foretell.core.errors import UsageError
+from foretell.evaluation import protocol
 from foretell.reporting import film as drawing
 from foretell.reporting.film import GAP, LINE, Reel, write_film
 from reference.making import small_config
@@ -31,18 +32,20 @@ def frames_of(path):
 
 
 def reel(caption, colors, size=(40, 60)):
-    made = Reel(caption=caption, frames=[], earned=[])
+    made = Reel(caption=caption)
     for place, color in enumerate(colors):
-        made.add(np.full((*size, 3), color, np.uint8), -float(place))
+        if made.shows(place) or place == len(colors) - 1:
+            made.add(place, np.full((*size, 3), color, np.uint8), -float(place))
     return made
 
 
 class Lamp(gymnasium.Env):
-    """Brighter by one at every timestep, 5 in all; a reward of 1 each. How it is drawn is told to its class."""
+    """Brighter by one at every timestep, `last` in all; a reward of 1 each. How it is drawn is told to its class."""
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012
     observation_space = spaces.Box(0, 10, (1,), np.float32)
     action_space = spaces.Discrete(2)
+    last = 5
     drawn = staticmethod(lambda light: np.full((20, 30, 3), 20 * light, np.uint8))
 
     def __init__(self, render_mode=None):
@@ -55,7 +58,7 @@ class Lamp(gymnasium.Env):
 
     def step(self, action):
         self.light += 1
-        return np.array([self.light], np.float32), 1.0, self.light == 5, False, {}
+        return np.array([min(self.light, 10)], np.float32), 1.0, self.light == self.last, False, {}
 
     def render(self):
         return type(self).drawn(self.light)
@@ -90,9 +93,39 @@ def test_of_long_episodes_some_frames_are_shown_the_last_among_them(tmp_path, mo
     monkeypatch.setattr(drawing, "LONGEST", 4)
     write_film(tmp_path / "a.gif", [reel("one", [(20 * n, 0, 0) for n in range(12)])], frames_per_second=10)
     frames, times = frames_of(tmp_path / "a.gif")
-    assert times == [300, 300, 300, 300, 1500]
+    assert times == [400, 400, 400, 1500]
     middle = [frame[GAP + 2 * LINE + 20, GAP + 30, 0] for frame in frames]
-    assert middle == pytest.approx([0, 60, 120, 180, 220], abs=8)
+    assert middle == pytest.approx([0, 80, 160, 220], abs=8)
+
+
+def test_a_short_episode_beside_a_long_one_stays_at_its_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(drawing, "LONGEST", 4)
+    long, short = ([(20 * n, 0, 0) for n in range(count)] for count in (12, 4))
+    write_film(tmp_path / "a.gif", [reel("one", long), reel("other", short)], frames_per_second=10)
+    frames, _ = frames_of(tmp_path / "a.gif")
+    for left, light in ((GAP + 30, [0, 80, 160, 220]), (frames[0].shape[1] - GAP - 30, [0, 60, 60, 60])):
+        assert [frame[GAP + 2 * LINE + 20, left, 0] for frame in frames] == pytest.approx(light, abs=8)
+
+
+@pytest.mark.parametrize(("speed", "shown"), [(125, 4), (67, 2), (50, 1), (30, 1)])
+def test_a_film_is_as_fast_as_its_environment(tmp_path, speed, shown):
+    """Viewers show frames of less than 20 ms for 100; the form knows hundredths of a second alone."""
+    write_film(tmp_path / "a.gif", [reel("one", [(n, 0, 0) for n in range(121)])], frames_per_second=speed)
+    _, times = frames_of(tmp_path / "a.gif")
+    assert len(times) == 120 // shown + 1
+    assert min(times) >= 20
+    assert sum(times[:-1]) == pytest.approx(120_000 / speed, abs=10)
+
+
+def test_of_a_long_episode_few_frames_are_drawn_and_kept(lamp, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(Lamp, "drawn", staticmethod(lambda light: drawn.append(light) or np.zeros((9, 9, 3), np.uint8)))
+    monkeypatch.setattr(Lamp, "last", 1000)
+    (episode,) = foretell.film(off, tmp_path / "a.gif", environment=lamp, name="dark")
+    assert (episode["return"], episode["length"]) == (1000.0, 1000)
+    assert len(drawn) < 510
+    assert sum(frames_of(tmp_path / "a.gif")[1][:-1]) == 100_000
+    assert len(reel("one", [(0, 0, 0)] * 10_000).frames) < 255
 
 
 def test_large_frames_become_smaller():
@@ -100,7 +133,7 @@ def test_large_frames_become_smaller():
     assert made.frames[0].shape == (256, 512, 3)
     assert (made.frames[0] == 9).all()
     frame = np.zeros((10, 10, 3), np.uint8)
-    made.add(frame, 0.0)
+    made.add(1, frame, 0.0)
     frame[:] = 1
     assert (made.frames[1] == 0).all(), "an environment may draw into the same array again"
 
@@ -178,11 +211,42 @@ def test_mujoco_without_a_screen_says_how_it_draws(lamp, tmp_path, monkeypatch):
         foretell.film(off, tmp_path / "a.gif", environment=lamp, name="dark")
 
 
-@pytest.mark.filterwarnings("ignore:.*render:UserWarning")
 def test_environments_that_do_not_draw_are_refused(lamp, tmp_path, monkeypatch):
     monkeypatch.setattr(Lamp, "metadata", {"render_modes": ["human"]})
     with pytest.raises(UsageError, match=r"Lamp-v0 cannot be drawn: .*\['human'\]; expected rgb_array"):
         foretell.film(off, tmp_path / "a.gif", environment=lamp, name="dark")
+    monkeypatch.setattr(Lamp, "metadata", {})
+    monkeypatch.setattr(Lamp, "__init__", lambda self: None)
+    with pytest.raises(UsageError, match=r"Lamp-v0 cannot be drawn: its render_modes are \[\]; expected rgb_array"):
+        foretell.film(off, tmp_path / "a.gif", environment=lamp, name="dark")
+
+
+def test_an_episode_that_does_not_end_is_told_of(lamp, tmp_path, monkeypatch):
+    given = {"environment": lamp, "name": "dark"}
+    monkeypatch.setattr(protocol, "NO_HORIZON_LIMIT", 3)
+    with pytest.raises(
+        UsageError, match=r"and its episode had not ended after 3 timesteps\. Name a limit: Lamp-v0,max"
+    ):
+        foretell.film(off, tmp_path / "a.gif", **given)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.warns(UserWarning, match="its episode had not ended after 4 timesteps"):
+        (episode,) = foretell.film(Tired(), tmp_path / "a.gif", **given)
+    assert (episode["return"], episode["length"]) == (4.0, 4)
+
+
+class Tired:
+    """Acts for four timesteps."""
+
+    most_timesteps = 4
+
+    def reset(self, num_envs, target_return=None, where=None):
+        pass
+
+    def act(self, observations):
+        return off(observations)
+
+    def observe(self, rewards):
+        pass
 
 
 @pytest.mark.parametrize(

@@ -120,28 +120,14 @@ def _episodes(
     target_return: TargetReturn, progress: Progress,
 ) -> tuple[Float[np.ndarray, " episodes"], Int[np.ndarray, " episodes"]]:  # fmt: skip
     """Return what each episode earned, and how many timesteps it took."""
-    count, environment, horizon = len(starts), spec.name, spec.horizon
+    count, horizon = len(starts), spec.horizon
     shape = (count,) if spec.num_actions is not None else (count, spec.action_dim)
-    able = getattr(policy, "most_timesteps", None) if horizon is None else None
-    known = horizon or able
-    limit = known or NO_HORIZON_LIMIT
+    known = horizon or getattr(policy, "most_timesteps", None)
     observations = environments.reset(starts)
     policy.reset(count, target_return)
     returns, lengths, running = np.zeros(count), np.zeros(count, np.int64), np.ones(count, bool)
     timestep = 0
-    while running.any():
-        if timestep == able:
-            warn_caller(
-                f"{environment} has no time limit, and {int(running.sum())} of {counted(count, 'episode')} had not "
-                f"ended after {counted(able or 0, 'timestep')}, which is as long as the policy was trained for: their "
-                f"returns are those up to there. Train and evaluate it as {environment},max_episode_steps=N."
-            )
-            break
-        if timestep == limit:
-            raise UsageError(
-                f"{environment} has no time limit, and {int(running.sum())} of {counted(count, 'episode')} have not "
-                f"ended after {limit:,} timesteps. Name a limit: {environment},max_episode_steps=N."
-            )
+    while running.any() and not given_up(policy, spec, timestep, running=int(running.sum()), count=count):
         actions = checked_actions(policy.act(observations), shape, spec.num_actions)
         observations, rewards, terminations, truncations = environments.step(actions)
         policy.observe(rewards)
@@ -151,6 +137,28 @@ def _episodes(
         timestep += 1
         progress(timestep, known or timestep + bool(running.any()), running=int(running.sum()))
     return returns, lengths
+
+
+def given_up(policy: Policy, spec: EnvironmentSpec, timestep: int, *, running: int, count: int) -> bool:
+    """Say, with a warning, that of `count` episodes those still `running` after so many timesteps are not followed
+    further: of an environment without a time limit, where the policy can act no longer (its `most_timesteps`).
+
+    Raises `UsageError` where it can, and they seem never to end.
+    """
+    if spec.horizon is not None:
+        return False
+    able = getattr(policy, "most_timesteps", None)
+    who = "its episode" if count == 1 else f"{running:,} of {count:,} episodes"
+    found = f"{spec.name} has no time limit, and {who} had not ended after {counted(timestep, 'timestep')}"
+    if timestep == able:
+        warn_caller(
+            f"{found}, which is as long as the policy was trained for: returns are those up to there. Train and "
+            f"evaluate it as {spec.name},max_episode_steps=N."
+        )
+        return True
+    if able is None and timestep == NO_HORIZON_LIMIT:
+        raise UsageError(f"{found}. Name a limit: {spec.name},max_episode_steps=N.")
+    return False
 
 
 def checked_actions(actions: Any, shape: tuple[int, ...], num_actions: int | None) -> np.ndarray:

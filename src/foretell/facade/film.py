@@ -13,8 +13,8 @@ from foretell.core.errors import UsageError
 from foretell.core.progress import Progress, silent
 from foretell.core.settings import check_kinds, check_progress, path_of, whole
 from foretell.core.stepping import TargetReturn
-from foretell.environments.making import GymnasiumLoop, environment_spec
-from foretell.evaluation.protocol import NO_HORIZON_LIMIT, Policy, checked_actions, evaluation_starts
+from foretell.environments.making import GymnasiumLoop, environment_spec, make_environment
+from foretell.evaluation.protocol import Policy, checked_actions, evaluation_starts, given_up
 from foretell.facade.evaluation import checked_targets, part_of
 from foretell.facade.subjects import Subject, check_by_name, subjects
 from foretell.facade.training import ROOT_SEED
@@ -81,7 +81,7 @@ def film(
         reel, speed = _episode(subject, target, seed, caption, part_of(progress, place, len(shown)))
         reels.append(reel)
         episodes.append({
-            "seed": subject.facts["seed"], "target": target, "return": reel.earned[-1], "length": len(reel.frames) - 1,
+            "seed": subject.facts["seed"], "target": target, "return": reel.earned[reel.length], "length": reel.length,
         })  # fmt: skip
     write_film(path, reels, frames_per_second=speed)
     return episodes
@@ -91,29 +91,33 @@ def _episode(subject: Subject, target: float | None, seed: int, caption: str, pr
     """Act one whole episode; return it, and the frames a second of the environment."""
     policy, spec = subject.policy, environment_spec(subject.environment)
     shape = (1,) if spec.num_actions is not None else (1, spec.action_dim)
-    limit = spec.horizon or getattr(policy, "most_timesteps", None) or NO_HORIZON_LIMIT
-    reel, earned = Reel(caption=caption, frames=[], earned=[]), 0.0
+    _require_drawn(spec.name)
+    reel, earned, timestep, ended = Reel(caption=caption), 0.0, 0, False
     with contextlib.closing(GymnasiumLoop(spec.name, 1, RENDERED)) as loop:
-        modes = loop.environments[0].metadata.get("render_modes", ())
-        if RENDERED not in modes:
-            raise UsageError(
-                f"{spec.name} cannot be drawn: its render_modes are {list(modes)}; expected {RENDERED} among them."
-            )
         observations = loop.reset([seed])
         policy.reset(1, target)
-        reel.add(_frame(loop), earned)
-        for timestep in range(1, limit + 1):
+        reel.add(0, _frame(loop), earned)
+        while not ended:
             actions = checked_actions(policy.act(observations), shape, spec.num_actions)
             observations, rewards, terminations, truncations = loop.step(actions)
             policy.observe(rewards)
-            earned += float(rewards[0])
-            reel.add(_frame(loop), earned)
-            if terminations[0] or truncations[0]:
-                break
-            progress(timestep, spec.horizon or timestep + 1)
-        total = spec.horizon or len(reel.frames) - 1
+            earned, timestep = earned + float(rewards[0]), timestep + 1
+            ended = bool(terminations[0] or truncations[0]) or given_up(policy, spec, timestep, running=1, count=1)
+            if ended or reel.shows(timestep):
+                reel.add(timestep, _frame(loop), earned)
+            if not ended:
+                progress(timestep, spec.horizon or timestep + 1)
+        total = spec.horizon or timestep
         progress(total, total, mean_return=earned)
         return reel, float(loop.environments[0].metadata.get("render_fps") or USUAL_SPEED)
+
+
+def _require_drawn(name: str) -> None:
+    """Raise `UsageError` for an environment that does not give what it looks like as an array."""
+    with contextlib.closing(make_environment(name)) as env:
+        modes = env.metadata.get("render_modes", ())
+    if RENDERED not in modes:
+        raise UsageError(f"{name} cannot be drawn: its render_modes are {list(modes)}; expected {RENDERED} among them.")
 
 
 def _frame(loop: GymnasiumLoop) -> np.ndarray:
