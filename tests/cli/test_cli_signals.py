@@ -31,11 +31,14 @@ def test_a_second_signal_ends_at_once():
     assert signal.getsignal(signal.SIGTERM) == before
 
 
-def test_of_processes_that_torchrun_started_a_second_signal_is_the_same_wish(monkeypatch):
+@pytest.mark.parametrize("count", [1, 2])
+def test_of_processes_that_torchrun_started_a_second_signal_is_the_same_wish(monkeypatch, count):
     """A signal to all of a job reaches each process twice: torchrun, which hears it too, passes it on."""
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
-    for name, value in (("RANK", "1"), ("WORLD_SIZE", "2"), ("LOCAL_RANK", "1"), ("LOCAL_WORLD_SIZE", "2")):
-        monkeypatch.setenv(name, value)
+    for name, value in zip(
+        ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"), (count - 1, count - 1, count, count)
+    ):
+        monkeypatch.setenv(name, str(value))
     with noted(signal.SIGTERM):
         os.kill(os.getpid(), signal.SIGTERM)
         try:

@@ -21,9 +21,14 @@ class Launch:
         return self.rank == 0
 
 
+def by_torchrun() -> bool:
+    """Say whether torchrun started this process, maybe alone: other starters set RANK too, and mean something else."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
 def launch() -> Launch:
     """Return what torchrun says in the environment; one process alone where it said nothing."""
-    if "TORCHELASTIC_RUN_ID" not in os.environ:  # other starters set RANK too, and mean something else by it
+    if not by_torchrun():
         return Launch()
     names = {"rank": "RANK", "count": "WORLD_SIZE", "local_rank": "LOCAL_RANK", "local_count": "LOCAL_WORLD_SIZE"}
     return Launch(**{field: int(os.environ[name]) for field, name in names.items()})

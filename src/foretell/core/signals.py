@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from foretell.core import stopping, system
-from foretell.core.launching import launch
+from foretell.core.launching import by_torchrun
 
 AGAIN_SECONDS, LOOKS = 0.05, 200
 """From a signal in the middle of an import to the next look; and the number of looks, then it counts anyway."""
@@ -40,7 +40,7 @@ def _note(number: int, frame: FrameType | None) -> None:
         again.start()
         return
     _looks.clear()
-    if stopping.asked() and launch().count == 1:  # torchrun passes on to all what each may have heard already
+    if stopping.asked() and not by_torchrun():  # which passes on what this may have heard already
         raise KeyboardInterrupt
     stopping.wish(number)
 
