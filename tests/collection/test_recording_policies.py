@@ -151,6 +151,36 @@ def test_an_object_is_told_targets_and_what_was_taken(tmp_path):
     assert quiet.taken == [None] * len(quiet.taken)
 
 
+class Strong:
+    """Pendulum: pushes with 5, which its environment takes for 2, and remembers what was done."""
+
+    def __init__(self):
+        self.taken = []
+
+    def reset(self, num_envs, target_return=None, where=None):
+        pass
+
+    def act(self, observations):
+        return np.full((len(observations), 1), np.where(observations[0, 2] > 0, 5.0, 1.0))
+
+    def observe(self, rewards, actions=None):
+        self.taken.append(actions)
+
+
+def test_actions_beyond_the_range_are_clipped_and_told(tmp_path):
+    """Data that hold them are refused by training: they are what no environment of this range does."""
+    strong = Strong()
+    with pytest.warns(UserWarning, match=r"act gave 5; Pendulum-v1 takes -2 to 2\. Actions beyond are clipped") as told:
+        data = foretell.collect_policy(
+            strong, tmp_path / "a.hdf5", num_steps=200, environment=PENDULUM, name="strong", num_envs=1
+        )
+    assert len(told) == 1
+    assert set(data.actions.ravel()) == {1.0, 2.0}
+    assert [actions if actions is None else actions.item() for actions in strong.taken] == [
+        2.0 if action == 2 else None for action in data.actions[:, 0]
+    ]
+
+
 class Untold(Lean):
     def observe(self, rewards):
         self.taken.append(None)

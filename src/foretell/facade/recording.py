@@ -19,6 +19,7 @@ from foretell.core.versions import versions
 from foretell.core.warning import warn_caller
 from foretell.datasets.d4rl_writer import check_name
 from foretell.datasets.dataset import Dataset
+from foretell.datasets.doctor_values import RANGE_TOLERANCE
 from foretell.datasets.metadata import DatasetMetadata
 from foretell.environments.making import EnvironmentSpec, environment_spec
 from foretell.evaluation.own_policy import own_policy
@@ -45,19 +46,20 @@ def collect_policy(
 ) -> Dataset:
     """Record what a finished run does, or a policy of your own; return the dataset.
 
-    `run`, `environment`, `acting` and `name` are those of `foretell.evaluate`: a run folder, an object with `reset`,
-    `act` and `observe` (`foretell.Policy`), or a function from observations `(num_envs, ...)` to actions, the last two
-    with `environment` and `name`. `num_steps` timesteps go to the file `path` in D4RL's form, whole episodes but for
-    the last. Start states and noise follow from `seed`, and from `num_envs`, how many environments step together
-    (default: many of Pendulum-v1, 16 of others).
+    `run`, `environment`, `acting` and `name` are those of `foretell.evaluate`: a run folder, or "optimum" with
+    `environment`; an object with `reset`, `act` and `observe` (`foretell.Policy`), a function from observations
+    `(num_envs, ...)` to actions, or an agent of Stable-Baselines3, with `environment` and `name`. `num_steps` timesteps
+    go to the file `path` in D4RL's form, whole episodes but for the last. Start states and noise follow from `seed`,
+    and from `num_envs`, how many environments step together (default: many of Pendulum-v1, 16 of others).
 
     `target_returns` is what the run is asked for (reward units, or quantiles of the advantage from 0 to 1); of several,
     episodes ask for one after the other, in turn. None asks by the run's own rule. `noise` is added to every action:
-    normal, of so many times half the action range, and clipped to the range; of choices it is the share of timesteps at
-    which one is drawn uniformly. The policy is told what was taken, by `observe(rewards, actions)`.
+    normal, of so many times half the action range; of choices it is the share of timesteps at which one is drawn
+    uniformly. Numbers beyond the action range are clipped to it, with a warning where the policy gave them. Where other
+    actions were taken than its own, the policy is told which, by `observe(rewards, actions)`.
 
-    Raises `UsageError` where run and environment do not fit, the file is there already, and where a policy of your own
-    remembers and is not told what was taken; `CheckpointError` where the run is not finished, `ResourceError` where the
+    Raises `UsageError` where run and environment do not fit, the file is there already, and where with noise a policy
+    of your own is not told what was taken; `CheckpointError` where the run is not finished, `ResourceError` where the
     file cannot be written.
     """
     check_kinds(name=(name, str))
@@ -149,8 +151,9 @@ class _Recorded:
     def __init__(self, policy: Policy, spec: EnvironmentSpec, targets: list[float] | None, noise: float):
         self.policy, self.spec, self.noise = policy, spec, noise
         self._targets, self._episodes = targets, 0
-        self._taken: np.ndarray = np.zeros(0)
-        self._told = "actions" in inspect.signature(policy.observe).parameters
+        self._taken: np.ndarray | None = None
+        """What was taken last, where that may be other than what the policy said; else None."""
+        self._told, self._beyond = "actions" in inspect.signature(policy.observe).parameters, False
         if noise and not self._told:
             raise UsageError(
                 "noise changes what the policy does, and its observe(rewards) is not told; expected "
@@ -170,23 +173,37 @@ class _Recorded:
         """Return what the policy does, with the noise."""
         count, choices = len(observations), self.spec.num_actions
         shape = (count,) if choices is not None else (count, self.spec.action_dim)
-        actions = checked_actions(self.policy.act(observations), shape, choices)
-        self._taken = actions.astype(np.int64 if choices is not None else np.float32)
-        if self.noise:
-            self._taken = self._with_noise(self._taken, rng)
-        return self._taken, None
+        said = checked_actions(self.policy.act(observations), shape, choices)
+        said = said.astype(np.int64 if choices is not None else np.float32)
+        taken = self._chosen(said, choices, rng) if choices is not None else self._within(said, rng)
+        self._taken = taken if self.noise or not np.array_equal(taken, said) else None
+        return taken, None
 
-    def _with_noise(self, actions: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        if self.spec.num_actions is not None:
-            drawn = rng.integers(self.spec.num_actions, size=actions.shape)
-            return np.where(rng.random(actions.shape) < self.noise, drawn, actions)
+    def _chosen(self, said: np.ndarray, choices: int, rng: np.random.Generator) -> np.ndarray:
+        if not self.noise:
+            return said
+        drawn = rng.integers(choices, size=said.shape)
+        return np.where(rng.random(said.shape) < self.noise, drawn, said)
+
+    def _within(self, said: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return numbers with the noise, within the range; warn once of a policy that leaves it."""
         low, high = np.asarray(self.spec.action_low, np.float32), np.asarray(self.spec.action_high, np.float32)
-        drawn = rng.standard_normal(actions.shape, np.float32)
-        return np.clip(actions + np.float32(self.noise) * (high - low) / 2 * drawn, low, high)
+        room = RANGE_TOLERANCE * (high - low)
+        beyond = (said < low - room) | (said > high + room)
+        if beyond.any() and not self._beyond:
+            self._beyond, (_, component) = True, np.argwhere(beyond)[0]
+            warn_caller(
+                f"act gave {said[beyond][0]:g}; {self.spec.name} takes {low[component]:g} to {high[component]:g}. "
+                "Actions beyond are clipped, in the environment and in the file."
+            )
+        if not self.noise:
+            return np.clip(said, low, high)
+        drawn = rng.standard_normal(said.shape, np.float32)
+        return np.clip(said + np.float32(self.noise) * (high - low) / 2 * drawn, low, high)
 
     def observe(self, rewards: np.ndarray) -> None:
         """Pass on what was earned, and what was done where that is not what the policy said."""
-        if self.noise:
+        if self._told and self._taken is not None:
             self.policy.observe(rewards, self._taken)  # type: ignore[call-arg]  # __init__ has seen to it
         else:
             self.policy.observe(rewards)
