@@ -173,6 +173,12 @@ def test_a_run_goes_on_where_they_were_added(pendulum_random, tmp_path):
     assert (run / "model.safetensors").read_bytes() == weights
 
 
+def test_what_is_imagined_from_data_has_theirs(pendulum_random, tmp_path):
+    config = foretell.DynamicsConfig(members=2, degree=1)
+    found = foretell.collect_imagined(with_ends(pendulum_random), tmp_path / "a.hdf5", num_steps=10, config=config)
+    assert found.metadata.reference_scores == ENDS
+
+
 def test_a_recording_of_the_run_has_them(runs, tmp_path):
     same = foretell.collect_policy(runs[0], tmp_path / "a.hdf5", num_steps=10)
     other = foretell.collect_policy(runs[0], tmp_path / "b.hdf5", num_steps=10, environment="Pendulum-v1,g=5")

@@ -36,8 +36,8 @@ class Report:
     """Gymnasium id, where runs were evaluated in several environments and one is meant."""
     references: tuple[str, ...] | None = None
     """Mean returns of random acting and of an expert, which the normalised score calls 0 and 100; of several
-    environments each behind its id: Hopper-v5 -20 3234 Walker2d-v5 2 4592. Default: those of the task, where they are
-    known."""
+    environments each behind its id: Hopper-v5 -20 3234 Walker2d-v5 2 4592. Default: those of the data
+    that the runs learned from, else of the task, where they are known."""
     json: bool = False
     """Print one JSON object and nothing else on stdout."""
 

@@ -54,6 +54,7 @@ def imagine(
     )  # fmt: skip
     metadata = DatasetMetadata(
         environment=dataset.metadata.environment, algorithm="imagined", seed=seed, versions=versions("torch"),
+        reference_scores=dataset.metadata.reference_scores,
         hyperparameters={IMAGINED_FROM: dataset.fingerprint(), **asdict(config)},
         description=f"Imagined with dynamics learned from {dataset.num_steps:,} timesteps of {dataset.name} "
         f"(fingerprint {dataset.fingerprint()}): uniformly random actions from recorded observations on. Nothing of "

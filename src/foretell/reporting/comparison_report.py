@@ -55,8 +55,8 @@ def write_comparison(
     records are of several. Without it, and where there is no single one that all were evaluated in, the table is over
     all tasks (`suite.build_suite`), and each environment has its report in a folder of its own inside `out`.
     `references` are mean returns of random acting and of an expert, which the normalised score
-    calls 0 and 100, of several environments by their names (`{"Hopper-v5": (-20.0, 3234.0)}`); default: those of
-    `environments.tasks`. The same inputs give the same bytes. Figures that an
+    calls 0 and 100, of several environments by their names (`{"Hopper-v5": (-20.0, 3234.0)}`); default: those that the
+    data of the runs have, else those of `environments.tasks`. The same inputs give the same bytes. Figures that an
     earlier report left in `out`, and that this one has not, are removed, and so are its reports of environments that
     this one has not: `table.json` names them.
 
