@@ -44,8 +44,9 @@ def test_other_than_two_numbers_apart_are_refused(ends):
         DatasetMetadata(reference_scores=ends)
 
 
-def test_a_list_is_a_pair():
+def test_a_list_or_an_array_is_a_pair():
     assert DatasetMetadata(reference_scores=[1, 2]).reference_scores == (1.0, 2.0)
+    assert DatasetMetadata(reference_scores=np.array([1, 2])).reference_scores == (1.0, 2.0)
 
 
 def test_what_another_program_keeps_there_stays_as_it_is(pendulum_random, tmp_path):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from foretell.core.errors import UsageError
 from foretell.core.settings import number
 
@@ -22,6 +24,8 @@ def normalized_score(score: float, *, random: float, expert: float) -> float:
 
 def checked_references(ends: Any, name: str = "references") -> tuple[float, float]:
     """Return the mean returns of random acting and of an expert. Raises `UsageError` for what are no two apart."""
+    if isinstance(ends, np.ndarray):
+        ends = ends.tolist()
     if not isinstance(ends, list | tuple) or len(ends) != 2:
         raise UsageError(f"{name} {ends!r}; expected two mean returns, random's and an expert's.")
     low, high = number(f"{name}: random's", ends[0]), number(f"{name}: the expert's", ends[1])
