@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -51,6 +53,22 @@ def test_no_pickle_no_global_seed_and_print_in_cli_only(path):
     if path.name not in ("__init__.py", "__main__.py"):
         future = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module == "__future__"]
         assert future, "from __future__ import annotations"
+
+
+def test_what_is_imported_is_declared():
+    """What another package brings along today it may leave out tomorrow, or bring in a version that is too old."""
+    with (Path(__file__).parents[2] / "pyproject.toml").open("rb") as handle:
+        project = tomllib.load(handle)["project"]
+    declared = [*project["dependencies"], *project["optional-dependencies"]["minari"]]
+    names = {re.split(r"[^A-Za-z0-9_-]", one)[0] for one in declared} | {"foretell", "_typeshed"}
+    imported = set()
+    for node in (node for path in FILES for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            imported.add(str(node.module).partition(".")[0])
+    called = {"PIL": "pillow"}
+    assert {called.get(name, name) for name in imported} - set(sys.stdlib_module_names) <= names
 
 
 def _python(program):
