@@ -185,6 +185,13 @@ def test_a_card_of_long_episodes_by_nobody_known(dataset):
     assert dataset_card_text(card).splitlines()[2] == "behaviour policy   SAC. Until it walks."
 
 
+def test_one_recording_that_was_cut_in_two_has_one_such_place():
+    data = make_dataset([20, 20])
+    data = replace(data, next_observations=np.roll(data.observations, -1, axis=0))
+    (cut,) = [one.message for one in diagnose(data) if one.check == "seams"]
+    assert cut.endswith("(1 such place)")
+
+
 def test_one_step_episodes(dataset):
     ends = np.concatenate([[1], dataset.episode_ends])
     dataset.truncations[0] = True

@@ -157,7 +157,7 @@ def _cuts(dataset: Dataset, following: np.ndarray) -> Iterator[Finding]:
          "what was seen last?"),
     ):  # fmt: skip
         if len(rows := last[goes_on & ended]):
-            yield make("seams", words.format(place(dataset, int(rows[0]))) + f" ({len(rows)} such places)")
+            yield make("seams", f"{words.format(place(dataset, int(rows[0])))} ({counted(len(rows), 'such place')})")
 
 
 def _start_anew(dataset: Dataset, last: np.ndarray) -> bool:
