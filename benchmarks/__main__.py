@@ -14,11 +14,11 @@ DEFAULT = (
     "collection", "evaluation", "datasets", "training", "growth", "sac", "values", "seeds", "starting", "sorting",
     "reproduce",
 )  # fmt: skip
-LONG = ("sac_scores", "league", "rollouts", "tasks", "targets", "imagination", "optimizers",
+LONG = ("sac_scores", "league", "rollouts", "tasks", "optimum", "targets", "imagination", "optimizers",
         "locomotion", "gpu")  # fmt: skip
-"""Run by name: the first two take an hour and a quarter of one of every core, rollouts some minutes of one core, tasks
-ten; the three after those read results/pendulum, locomotion needs MuJoCo and an hour of two
-cores, and gpu needs a GPU."""
+"""Run by name: sac_scores takes an hour of every core and league a quarter, rollouts and optimum some minutes of one
+core, tasks ten; the three after those read results/pendulum, locomotion needs MuJoCo and an hour of two cores, and gpu
+needs a GPU."""
 RESULTS = Path(__file__).parent / "results"
 
 
