@@ -87,6 +87,8 @@ def test_a_target_return_outside_the_data_is_a_warning(foretell, run_copy):
     answer = foretell("evaluate", run_copy, "--episodes", 2, "--target-returns", 5, "--json")
     assert answer.code == 0
     assert answer.err.splitlines()[0].startswith("foretell: warning: target return 5 is outside the returns in")
+    answer = foretell("evaluate", run_copy, "--episodes", 2, "--target-returns", 5, 6, "--json")
+    assert answer.err.splitlines()[0].startswith("foretell: warning: target returns 5, 6 are outside the returns in")
 
 
 def test_a_run_and_an_environment_of_different_shapes(foretell, run_copy, tmp_path):

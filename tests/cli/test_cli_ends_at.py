@@ -75,7 +75,7 @@ def test_refusals(foretell, data, run_copy):
     foretell("inspect", "minari:some-v0", "--ends-at", "timeouts").refusal(2, "Minari says", "ends_at (timeouts)")
     foretell("inspect", run_copy, "--ends-at", "timeouts").refusal(2, "--ends-at: of no use to a run folder")
     foretell("inspect", run_copy, "--attention", "--ends-at", "x").refusal(2, "--ends-at", "without --dataset")
-    foretell("train", "--algorithm", "sac", "--out", "a", "--ends-at", "x").refusal(2, "--ends-at do not apply")
+    foretell("train", "--algorithm", "sac", "--out", "a", "--ends-at", "x").refusal(2, "--ends-at does not apply")
 
 
 def test_a_file_without_ends_is_read_by_the_command_that_its_refusal_names(foretell, data):

@@ -32,9 +32,9 @@ NAMED = ("optimum", "random")
 class Collect:
     """Record experience as a D4RL dataset.
 
-    Recipes: random (uniform actions, any Gymnasium environment with a Box or Discrete action space), sac-agent
-    (a trained agent acting), sac-replay (the steps that an agent took while it learned; all without --steps), policy
-    (any finished run acting, with noise if asked), imagined (uniform actions in a world that is learned from few
+    Recipes: random (uniform actions, in any Gymnasium environment whose actions are choices or bounded numbers),
+    sac-agent (a trained agent acting), sac-replay (the steps that an agent took while it learned; all without --steps),
+    policy (any finished run acting, with noise if asked), imagined (uniform actions in a world that is learned from few
     recorded steps).
 
     To try it:
@@ -50,7 +50,8 @@ class Collect:
     out: Path
     """File to write, .hdf5; an existing one is kept if it is the same recording, and refused if not."""
     environment: str | None = None
-    """Gymnasium id, keywords behind it (FrozenLake-v1,is_slippery=false). Default: the agent's, or Pendulum-v1."""
+    """Gymnasium id, keywords behind it (FrozenLake-v1,is_slippery=false). Default: the agent's, or Pendulum-v1 where
+    there is no agent; --agent optimum needs it."""
     steps: int | None = None
     """Timesteps to record. Default: 1,000,000 (random), 200,000 (sac-agent, imagined), 100,000 (policy), all
     (sac-replay)."""

@@ -79,8 +79,8 @@ class Train:
     best_share: float = 1.0
     """Train on this share of the episodes alone: those that earned most of the ones that began alike."""
     values_from: Path | None = None
-    """Finished run of --algorithm iql on the same data, whose value functions are used; of a folder of several seeds
-    that of the same seed. Default: learned first."""
+    """Finished run of --algorithm iql whose value functions are used, on the same data or on timesteps imagined from
+    them; of a folder of several seeds, the run of the same seed. Default: they are learned first."""
     initial_weights: Path | None = None
     """Finished run of the same network whose weights to begin with, to train it further or on other data; its units
     stay. Of a folder of several seeds it is the run of the same seed. Default: drawn."""
@@ -237,7 +237,8 @@ class Train:
                 told = f" with --condition {self.condition}" if offline else ""
                 own = {"iql": "values", "sac": "sac", FIRST: None}.get(self.algorithm, self.algorithm)
                 rather = f"; its own begin with --{own}. (foretell train --help)" if own else "."
-                raise UsageError(f"{flags} do not apply to --algorithm {self.algorithm}{told}{rather}")
+                apply = "do not apply" if " " in flags else "does not apply"
+                raise UsageError(f"{flags} {apply} to --algorithm {self.algorithm}{told}{rather}")
         self._refuse_what_has_no_effect()
 
     def _refuse_what_has_no_effect(self) -> None:

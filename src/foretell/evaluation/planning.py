@@ -105,8 +105,8 @@ def best_actions(
 ) -> Int[Tensor, "batch action_slots"]:
     r"""Return the action that begins the best plan of each window, which ends with the newest observation.
 
-    The worth of a plan of $h$ timesteps is $\sum_{i<h} \gamma^i r_i + \gamma^h \hat R_h$: rewards and, of its last
-    timestep, the return-to-go, both means of what the model expects, or what `worth` says in the latter's place.
+    The worth of a plan of timesteps 0 to $h$ is $\sum_{i<h} \gamma^i r_i + \gamma^h \hat R_h$: rewards and, of its
+    last timestep, the return-to-go, both means of what the model expects, or what `worth` says in the latter's place.
     After every timestep the best `beam_width` stay.
     """
     count, first = config.beam_width * config.expansion, model.observation_slots

@@ -53,7 +53,7 @@ def evaluate(
     Pendulum-v1 alone), with `environment`; or a policy of your own, an object with `reset`, `act` and `observe`
     (`foretell.Policy`), a function from observations `(num_envs, ...)` to actions, or an agent of Stable-Baselines3,
     with `environment` and `name`.
-    `seed` is the training seed of one's own, where there are several.
+    `seed` is the training seed that the records name, of a policy of your own where there are several.
     `target_returns` asks for it, or for each of them, from every start (reward units; for runs that are told advantages
     their quantiles, 0 to 1); None asks by the run's own rule. `acting` changes settings of acting by name
     (`evaluation.configs`). `name` is what the records call the policy; by default the dataset of a sequence model, else

@@ -82,13 +82,14 @@ def train(
 ) -> Path:
     """Train a sequence model on a dataset, or continue where an earlier start stopped; return the run folder.
 
-    `condition` is what the model is told at every timestep, `target` what the policy then asks for (reward units, or
-    "auto": by a rule from the data alone), both explained in `sequences.conditions`. The conditions `value` and
-    `advantage` need value functions: they are learned first, with the settings `values`, into `out/values`, or copied
-    from the finished run `values_from` of the same data. `best_share` below 1 trains on that share of the episodes
-    alone, those that earned most of the ones that began alike. `initial_weights` is a finished run of the same network,
-    on these data or others, whose weights and units it begins with; the optimiser and its schedule begin anew. Of
-    folders of several seeds, both are the run of this `seed`.
+    `condition` is what the model is told at every timestep, `target` what the policy then asks for: "auto", by a rule
+    from the data alone, or a number (reward units; a quantile from 0 to 1 under `advantage`); docs/conditioning.md
+    explains both. The conditions `value` and `advantage` need value functions: they are learned first, with the
+    settings `values`, into `out/values`, or copied from the finished run `values_from`, of the same data or of
+    timesteps imagined from them. `best_share` below 1 trains on that share of the episodes alone, those that earned
+    most of the ones that began alike. `initial_weights` is a finished run of the same network, on these data or others,
+    whose weights and units it begins with; the optimiser and its schedule begin anew. Where `values_from` or
+    `initial_weights` is a folder of several seeds, the run of this `seed` is taken.
 
     `acting` are settings of how the model acts, where it has any: a planner's, for the Trajectory Transformer, which
     foretells what its condition names and asks for nothing, unless its settings say `told`.
@@ -105,7 +106,8 @@ def train(
     after every update with the updates done and to do, and `loss` and `return`, the newest; `StoppedError` raised there
     saves and ends the run, and so does Ctrl-C, then `KeyboardInterrupt`. The same call goes on from there.
     Raises `DatasetError` for data that training must not meet, `UsageError` where `out` holds another run,
-    `ResourceError` where memory or disk do not suffice.
+    `DivergedError` where a number is not finite, `LockedError` where another process trains here, `ResourceError` where
+    memory or disk do not suffice.
     """
     check_kinds(
         algorithm=(algorithm, str), training=(training, TrainingConfig),

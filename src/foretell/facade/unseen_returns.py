@@ -19,7 +19,8 @@ def warn_of_unseen(targets: list[float], dataset: Mapping[str, Any]) -> None:
     rounding = 1e-6 * max(abs(low), abs(high))  # rewards are float32
     if unseen := [f"{target:g}" for target in targets if not low - rounding <= target <= high + rounding]:
         warn_caller(
-            f"target return {', '.join(unseen)} {'is' if len(unseen) == 1 else 'are'} outside the returns in "
+            f"target return{' ' if len(unseen) == 1 else 's '}{', '.join(unseen)} "
+            f"{'is' if len(unseen) == 1 else 'are'} outside the returns in "
             f"{dataset['name']}, {low:g} to {high:g}; the "
             "nearest that the data have at each timestep is asked for."
         )  # fmt: skip
