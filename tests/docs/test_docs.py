@@ -63,6 +63,25 @@ def test_tables_are_whole(page):
         assert len({row.count("|") - row.count("\\|") for row in rows}) == 1, block
 
 
+def test_benchmarks_that_miss_a_bound_are_named():
+    told = read("performance.md").split("The committed rows miss these bounds:")[1].split("\n\n")[1]
+    named = set(re.findall(r"^- `(\w+)`", told, re.MULTILINE))
+    missed = {
+        row["benchmark"]
+        for path in (ROOT / "benchmarks/results").glob("*.jsonl")
+        for row in map(json.loads, path.read_text(encoding="utf-8").splitlines())
+        if row["holds"] is False
+    }
+    assert named == missed
+
+
+def test_every_benchmark_is_described():
+    from benchmarks.__main__ import DEFAULT, LONG
+
+    measured = read("performance.md").split("## What each measures")[1].split("\n## ")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", measured, re.MULTILINE)) == {*DEFAULT, *LONG}
+
+
 def test_every_named_pitfall_test_exists_and_every_row_is_named():
     sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests/conformance").glob("*.py"))
     named = re.findall(r"`(test_\w+)`", read("pitfalls.md"))
