@@ -37,7 +37,7 @@ class SACPolicy:
 
     @torch.inference_mode()
     def best(self, observations: Float[np.ndarray, "num_envs obs_dim"]) -> Float32[np.ndarray, "num_envs action_dim"]:
-        """Return tanh of the mean: how the agent acts when it is measured (2018b, section 5)."""
+        """Return tanh of the mean: how the agent acts when it is measured (2018a, section 5.2)."""
         mean, _ = self.network(torch.as_tensor(observations, dtype=torch.float32))
         return self.action_range.to_environment(torch.tanh(mean).numpy())
 

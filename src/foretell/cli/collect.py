@@ -61,11 +61,11 @@ class Collect:
     """policy: the run folder that acts, or optimum. Else that of a SAC agent (foretell train --algorithm sac), without
     which one is trained beside --out first."""
     target_returns: tuple[float, ...] = ()
-    """policy: what the run is asked for; of several, episodes ask for one after the other, in turn. Default: what its
-    own rule chooses."""
+    """policy: what the run is asked for; with several, episodes take them in turn. Default: what the run's own rule
+    chooses."""
     noise: float = 0.0
-    """policy: added to every action, normal, of so many times half the action range; of choices the share that is drawn
-    uniformly."""
+    """policy: deviation of the normal noise on every action, in half action ranges; with choices, the share that is
+    drawn uniformly."""
     source: str | None = None
     """imagined: the dataset that the world is learned from."""
     dynamics: DynamicsConfig = field(default_factory=DynamicsConfig)

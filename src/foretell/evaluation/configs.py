@@ -37,11 +37,11 @@ class PlanningConfig:
     observation_percentile: float | None = None
     """As `action_percentile`, for observations."""
     discount: float = 0.99
-    """Of what is earned one timestep later."""
+    """What a reward one timestep later is worth."""
     goal: tuple[float, ...] = ()
     """Observation to be reached, environment units: for runs with goals, which need one."""
     seed: int = 0
-    """Of what is drawn: a function of seed, timestep of the plan and symbol, the same for every environment."""
+    """Seed of what is drawn, a function of seed, timestep of the plan and symbol: the same for every environment."""
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -59,7 +59,7 @@ class ChunkingConfig:
     """Acting with an encoder-decoder, which writes several actions at once."""
 
     actions_taken: int = 1
-    """m: actions taken of each H that are written; 1 writes anew after every timestep."""
+    """m: how many of the H actions that are written at once are taken; 1 writes anew after every timestep."""
 
     def __post_init__(self) -> None:
         check_settings(self)

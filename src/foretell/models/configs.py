@@ -87,7 +87,7 @@ class LSTMConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class MLPConfig:
-    """A network of the newest timestep alone: with the return RvS (Emmons et al. 2022), without behaviour cloning."""
+    """A network of the newest timestep alone: RvS (Emmons et al. 2022), or behaviour cloning if told nothing."""
 
     context_length: ClassVar[int] = 1
     width: int = 256
@@ -127,7 +127,7 @@ class TrajectoryTransformerConfig:
     bins: int = 100
     """Symbols of every number."""
     binning: Binning = "quantile"
-    """quantile: every bin holds as many of the data; uniform: every bin is as wide."""
+    """quantile: all bins hold equally many of the data; uniform: all bins are equally wide."""
     action_weight: float = 5.0
     """Weight of an action's symbols in the loss, where an observation's weigh 1."""
     reward_weight: float = 1.0
@@ -135,7 +135,7 @@ class TrajectoryTransformerConfig:
     return_weight: float = 1.0
     """Weight of a return-to-go's symbol in the loss."""
     discount: float = 0.99
-    """Of the returns-to-go that are predicted, a timestep; what is asked for (`told`) counts all rewards alike."""
+    """Discount of the returns-to-go that are predicted; what is asked for (`told`) is not discounted."""
     goals: bool = False
     """Put an observation in front of the window that the episode came to later, so that one can be asked for."""
     told: bool = False

@@ -5,4 +5,4 @@ from __future__ import annotations
 from typing import Literal
 
 Binning = Literal["quantile", "uniform"]
-"""quantile: every bin holds as many of the data. uniform: every bin is as wide."""
+"""quantile: all bins hold equally many of the data. uniform: all bins are equally wide."""

@@ -28,7 +28,7 @@ class TrainingConfig:
     learning_rate: float = 1e-3
     """Step size of AdamW after the warm-up."""
     matrix_learning_rate: float = 1e-2
-    """Step size of Muon after the warm-up: about the largest singular value of a step. Without effect on adamw."""
+    """Step size of Muon after the warm-up: about the largest singular value of a step. Refused with adamw."""
     warmup_updates: int = 100
     """Updates over which the learning rate rises linearly from 0."""
     schedule: Literal["cosine", "constant"] = "cosine"
@@ -59,7 +59,7 @@ class TrainingConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ComputeConfig:
-    """Where a sequence model is trained, and in which numbers. Another device, other last bits: it is asked for."""
+    """Where a sequence model is trained, and in which numbers. Other devices give other last bits."""
 
     device: str = "cpu"
     """Where to train a network: cpu, cuda, cuda:1 and so on, or auto (cuda if there is one). It acts on the CPU."""

@@ -15,8 +15,8 @@ class IQLConfig:
     """Implicit Q-learning (Kostrikov et al. 2021, arXiv:2110.06169): how Q and V are fitted to recorded timesteps."""
 
     updates: int = 20_000
-    """Gradient updates (ours; the paper has 1,000,000). Values hear of what is earned within updates * target_rate
-    timesteps, or so; where all is earned at the end of a long way, give them more."""
+    """Gradient updates (ours; the paper has 1,000,000). Values reach back about updates * target_rate timesteps; where
+    only the end of a long way is rewarded, take more."""
     batch_size: int = 256
     """Transitions per update (Kostrikov et al. 2021, appendix B)."""
     hidden_sizes: tuple[int, ...] = (128, 128)
@@ -26,8 +26,8 @@ class IQLConfig:
     schedule: Literal["cosine", "constant"] = "cosine"
     """cosine: falls to 0 at the last update; constant: stays."""
     expectile: float = 0.7
-    """tau of Eq. 5: 0.5 is the mean over the data's actions, towards 1 the best of them, errors of Q among what is best
-    (the paper: 0.7 for locomotion, 0.9 for AntMaze)."""
+    """tau of Eq. 5: 0.5 is the mean over the data's actions, towards 1 the best of them, with more of Q's errors taken
+    for good actions (the paper: 0.7 for locomotion, 0.9 for AntMaze)."""
     inverse_temperature: float = 3.0
     """beta of Eq. 7: the policy imitates an action of advantage A, in deviations of the reward, with weight
     exp(beta A); 0 is behaviour cloning (the paper: 3 for locomotion, 10 for AntMaze)."""
@@ -76,7 +76,7 @@ class DynamicsConfig:
     """A world learned from few timesteps, and how episodes are imagined in it (docs/imagination.md)."""
 
     members: int = 5
-    """Worlds drawn from what the data leave possible; every imagined episode takes place in one of them."""
+    """Worlds, each one function that agrees with the data; every imagined episode takes place in one of them."""
     degree: int = 4
     """Longest product of inputs in the polynomial part; shorter where there would be more than 500 products."""
     updates: int = 300
@@ -86,7 +86,7 @@ class DynamicsConfig:
     evidence_rows: int = 250
     """Timesteps that the evidence is computed on, spread as far apart as the data allow; time grows with the cube."""
     max_rows: int = 2_000
-    """Timesteps that the worlds are made to pass, spread in the same way where there are more."""
+    """Timesteps that the worlds are fitted to; of more, as many are chosen that lie far apart."""
     cosines: int = 256
     """Random cosines in each world's smooth part (Rahimi and Recht 2007)."""
     horizon: int | None = None
@@ -95,7 +95,7 @@ class DynamicsConfig:
     """An imagined episode ends before a step that the worlds differ on by more, in deviations of recorded steps."""
     pessimism: float = 0.0
     """Taken off an imagined reward, in deviations of the recorded rewards, for each unit of disagreement (lambda of
-    Yu et al. 2020, MOPO, Eq. 4)."""
+    Yu et al. 2020, MOPO)."""
 
     def __post_init__(self) -> None:
         check_settings(self)
