@@ -29,3 +29,9 @@ def test_the_table_is_the_committed_one():
         text = (ROOT / page).read_text(encoding="utf-8")
         between = text.split("<!-- results:begin", 1)[1].split("\n", 1)[1].split("<!-- results:end -->")[0]
         assert between.strip() == table, page
+
+
+def test_the_league_is_the_committed_one():
+    text = (ROOT / "docs/experiments.md").read_text(encoding="utf-8")
+    between = text.split("<!-- league:begin", 1)[1].split("\n", 1)[1].split("<!-- league:end -->")[0]
+    assert between.strip() == (ROOT / "docs/results/league.md").read_text(encoding="utf-8").strip()
