@@ -198,7 +198,8 @@ class FlattenedActions(gymnasium.ActionWrapper, RecordConstructorArgs):
     or Tuple of these become one Discrete of all combinations; Boxes of another number of dimensions than one, and a
     Dict or Tuple of Boxes, become one row of numbers. What is either already stays as it is.
 
-    Raises `UsageError` as `ActionParts`.
+    Raises `UsageError` where numbers have no bounds, choices and numbers stand side by side, choices have too many
+    combinations, or actions have no fixed size.
     """
 
     def __init__(self, env: gymnasium.Env):
