@@ -268,6 +268,14 @@ def test_the_runs_own_rule_counts_and_several_asked_returns_without_it_are_refus
         build_suite(read_results([*runs, twice]), ENDS)
 
 
+def test_several_asked_returns_under_another_name_are_left_out(runs, tmp_path):
+    probed = [record for target in (5.0, 6.0) for record in records(60, "Car-v0", policy="probe", target=target)]
+    both = write_run(tmp_path / "both", records(70, "Car-v0", "x") + probed)
+    rows = build_suite(read_results([*runs, both]), ENDS)["rows"]
+    (own,) = [row for row in rows if row["label"].startswith("both")]
+    assert (own["target_return"], own["mean_return"]) == (None, pytest.approx(70 + EASE.mean()))
+
+
 def test_without_references_there_are_returns_and_no_means(runs, tmp_path):
     table = build_suite(read_results(runs), {"Car-v0": (0.0, 200.0)})
     assert table["methods"] == []

@@ -115,12 +115,20 @@ _TOLD = {"advantage": "told advantages", "value": "told relabelled returns", "no
 
 
 def _by_own_rule(entries: Sequence[_Entry]) -> list[_Entry]:
-    """Return one entry for each policy of a run: by its own rule, else as it was asked for one return."""
+    """Return one entry for each policy of a run: by its own rule, else as it was asked for one return.
+
+    Several returns under a `--name` of their own are left out where the run is there by its own rule.
+    """
     found: dict[tuple[str, str], list[_Entry]] = {}
     for entry in entries:
         found.setdefault((entry.run, entry.measured.label), []).append(entry)
-    for (run, _), asked in found.items():
-        if len(asked) > 1 and asked[0].measured.target is not None:
+    by_rule = {entry.run for entry in entries if entry.measured.target is None}
+    several = [
+        key for key, asked in found.items() if len(asked) > 1 and all(one.measured.target is not None for one in asked)
+    ]
+    for key in several:
+        run, asked = key[0], found.pop(key)
+        if run not in by_rule:
             raise UsageError(
                 f"{run}: was asked for {len(asked)} returns, and not evaluated by its own rule; expected one way of "
                 f"acting in a table over several environments. Run `foretell evaluate {run}` without --target-returns."
