@@ -15,10 +15,10 @@ DEFAULT = (
     "reproduce",
 )  # fmt: skip
 LONG = ("sac_scores", "league", "rollouts", "tasks", "optimum", "targets", "imagination", "optimizers",
-        "locomotion", "gpu")  # fmt: skip
+        "shortfall", "locomotion", "gpu")  # fmt: skip
 """Run by name: sac_scores takes an hour of every core and league a quarter, rollouts and optimum some minutes of one
-core, tasks ten; the three after those read results/pendulum, locomotion needs MuJoCo and an hour of two cores, and gpu
-needs a GPU."""
+core, tasks ten; the four after those read results/pendulum, and shortfall takes long; locomotion needs MuJoCo and an
+hour of two cores, and gpu needs a GPU."""
 RESULTS = Path(__file__).parent / "results"
 
 

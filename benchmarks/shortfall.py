@@ -1,23 +1,21 @@
 """Why the report fell short: its choices switched on one at a time and together, each with its measured cost.
 
-python -m benchmarks.shortfall results/pendulum    # after foretell reproduce; writes docs/why-the-report-fell-short.md
-
-A second start continues. The report's 1,000,000 updates take hours a run: `--long` says how many are taken in their
-place, and the page says it too.
+Reads the experiment of `foretell reproduce` in results/pendulum, keeps its runs there, so that a second start goes on,
+and writes docs/why-the-report-fell-short.md. The report's 1,000,000 updates take hours a run: `LONG` stand for them.
 """
 
 from __future__ import annotations
 
-import argparse
 import multiprocessing
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.measuring import Options, Row
 from benchmarks.sac_scores import ONE_THREAD
 from foretell.core.files import read_json, read_json_lines, write_json_lines, write_text
 from foretell.core.seeding import stream
@@ -25,14 +23,14 @@ from foretell.presets.experiment import PLAIN
 from foretell.presets.league import SCHEDULES
 from foretell.presets.pendulum import preset
 from foretell.reporting.records import scores_by_policy
-from foretell.reporting.statistics import Estimate, estimate_difference, estimate_mean
+from foretell.reporting.statistics import estimate_difference, estimate_mean
+from foretell.training.configs import TrainingConfig
 
+FOLDER = Path("results/pendulum")
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "why-the-report-fell-short.md"
 TEMPLATE = Path(__file__).with_name("shortfall_page.md")
-SHORTENED = (
-    " The report took 1,000,000 updates; {long:,} stand for them here (`--long {long}`): what so many more would do is "
-    "not measured."
-)
+LONG = 200_000
+"""Updates in place of the report's 1,000,000."""
 MEDIUM, REPLAY = "pendulum-medium", "pendulum-medium-replay"
 BASE_SEEDS, SEEDS, LONG_SEEDS = range(5), (0, 1, 2), (0,)
 SAMPLES = 10_000
@@ -42,6 +40,7 @@ TARGET = "one target for every start state"
 UPDATES = "updates"
 TRAINING = {MEDIUM: replace(SCHEDULES[MEDIUM], batch_size=320), REPLAY: SCHEDULES[REPLAY]}
 """The report's optimiser is AdamW, and so is this page's: its learning rate is one of the choices."""
+AGENT, REPORTED_AGENT = "the SAC agent that made the data", -138.44
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +62,15 @@ class Choice:
         """Training seeds."""
         return LONG_SEEDS if UPDATES in self.on else SEEDS if self is not OURS else BASE_SEEDS
 
+    def training(self, long: int) -> TrainingConfig:
+        """Return the settings of its training; `long` updates stand for the report's."""
+        config = TRAINING[self.dataset]
+        if RATE in self.on:
+            config = replace(config, learning_rate=1e-2, warmup_updates=0, schedule="constant")
+        if UPDATES in self.on:
+            config = replace(config, updates=long, evaluate_every=0, log_every=1_000)
+        return config
+
 
 OURS = Choice(label="our settings, by AdamW", dataset=MEDIUM, on=())
 ALL = (CAP, RATE, TARGET)
@@ -78,32 +86,30 @@ CHOICES = (
 )
 
 
-def main() -> None:
-    """Train what is missing, evaluate it, write the page."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.shortfall", description=__doc__)
-    parser.add_argument("folder", type=Path, nargs="?", default=Path("results/pendulum"))
-    parser.add_argument("--long", type=int, default=1_000_000, help="updates in place of the report's 1,000,000")
-    arguments = parser.parse_args()
+def rows(options: Options) -> Iterator[Row]:
+    """Train what is missing and evaluate it; yield what each choice earns and costs, and write the page of that."""
     os.environ.update(ONE_THREAD)  # the workers read it when they load their libraries
+    long = 100 if options.quick else LONG
+    choices = [one for one in CHOICES if UPDATES in one.on] if options.quick else [OURS, *CHOICES]
     jobs = [
-        (arguments.folder, choice, seed, arguments.long)
-        for choice in sorted((OURS, *CHOICES), key=lambda choice: UPDATES not in choice.on)
+        (choice, seed, long)
+        for choice in sorted(choices, key=lambda choice: UPDATES not in choice.on)
         for seed in choice.seeds
     ]
     with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn")) as pool:
         for path in pool.map(measure, *zip(*jobs)):
             print(path, flush=True)
-    write_text(PAGE, page(arguments.folder, arguments.long))
+    found = [
+        _row(choice, long, None if options.quick or choice is OURS else _returns(OURS, long)) for choice in choices
+    ]
+    found.append(_agent())
+    yield from found
+    if not options.quick:
+        write_text(PAGE, page(found))
 
 
-def records_of(folder: Path, choice: Choice, seed: int, long: int) -> Path:
-    """Return where the records of a choice and seed lie."""
-    name = choice.folder + (f"-{long}" if UPDATES in choice.on else "")
-    return folder / "shortfall" / name / f"seed-{seed}.jsonl"
-
-
-def measure(folder: Path, choice: Choice, seed: int, long: int) -> Path:
-    """Train one run with the choice switched on, and evaluate it from the 200 starts."""
+def measure(choice: Choice, seed: int, long: int) -> Path:
+    """Train one run with the choice switched on, and evaluate it from the 200 starts; return its records' path."""
     import torch
 
     from foretell import facade
@@ -111,18 +117,13 @@ def measure(folder: Path, choice: Choice, seed: int, long: int) -> Path:
     from foretell.sequences.scaling import ActionRange
 
     torch.set_num_threads(1)
-    path = records_of(folder, choice, seed, long)
+    path = records_of(choice, seed, long)
     if path.exists():
         return path
-    data = open_dataset(folder / "datasets" / f"{choice.dataset}.hdf5")
+    data = open_dataset(FOLDER / "datasets" / f"{choice.dataset}.hdf5")
     lesson = preset("pendulum").method(PLAIN).lessons[choice.dataset]
-    training = TRAINING[choice.dataset]
-    if RATE in choice.on:
-        training = replace(training, learning_rate=1e-2, warmup_updates=0, schedule="constant")
-    if UPDATES in choice.on:
-        training = replace(training, updates=long, evaluate_every=0, log_every=1_000)
     run = facade.train(
-        data, path.with_suffix(""), model=lesson.model, training=training, seed=seed,
+        data, path.with_suffix(""), model=lesson.model, training=choice.training(long), seed=seed,
         action_range=ActionRange(low=(-1.0,), high=(1.0,)) if CAP in choice.on else None,
     )  # fmt: skip
     target = [float(np.quantile(data.episode_returns(), 0.75))] if TARGET in choice.on else None
@@ -130,48 +131,60 @@ def measure(folder: Path, choice: Choice, seed: int, long: int) -> Path:
     return path
 
 
-def page(folder: Path, long: int) -> str:
-    """Return the page: a table of costs, and what each choice does."""
-    sac = scores_by_policy(read_json_lines(folder / "evaluations.jsonl"))["sac"].returns
-    baseline = _returns(folder, OURS, long)
-    rows = [
-        _row(OURS.label, MEDIUM, len(baseline), _mean(baseline, "ours"), None, None),
-        *(_choice_row(folder, choice, long, baseline) for choice in CHOICES),
-        _row("the SAC agent that made the data", "", 1, _mean(sac, "sac"), None, -138.44),
-    ]
+def records_of(choice: Choice, seed: int, long: int) -> Path:
+    """Return where the records of a choice and seed lie."""
+    name = choice.folder + (f"-{long}" if UPDATES in choice.on else "")
+    return FOLDER / "shortfall" / name / f"seed-{seed}.jsonl"
+
+
+def page(found: Sequence[Row]) -> str:
+    """Return the page: a table of the rows, and what each choice does."""
     head = "| switched on | trained on | mean return [95% interval] | cost against ours [95%] | report | seeds |"
-    table = "\n".join([head, "|:--|:--|--:|--:|--:|--:|", *rows])
-    said = "" if long == 1_000_000 else SHORTENED.format(long=long)
-    versions = ", ".join(f"{name} {value}" for name, value in read_json(folder / "experiment.json")["versions"].items())
-    return TEMPLATE.read_text(encoding="utf-8").format(table=table, said=said, long=long, versions=versions)
+    table = "\n".join([head, "|:--|:--|--:|--:|--:|--:|", *map(line, found)])
+    versions = ", ".join(f"{name} {value}" for name, value in read_json(FOLDER / "experiment.json")["versions"].items())
+    return TEMPLATE.read_text(encoding="utf-8").format(table=table, long=f"{LONG:,}", versions=versions)
 
 
-def _choice_row(folder: Path, choice: Choice, long: int, baseline: np.ndarray) -> str:
-    returns = _returns(folder, choice, long)
-    generator = stream(0, f"shortfall/{choice.folder}")
-    cost = estimate_difference(returns, baseline, samples=SAMPLES, generator=generator)
-    label = choice.label.format(long=f"{long:,}")
-    return _row(label, choice.dataset, len(choice.seeds), _mean(returns, choice.folder), cost, choice.reported)
-
-
-def _returns(folder: Path, choice: Choice, long: int) -> np.ndarray:
-    parts = [read_json_lines(records_of(folder, choice, seed, long)) for seed in choice.seeds]
-    (scores,) = scores_by_policy([record for part in parts for record in part]).values()
-    return scores.returns
-
-
-def _mean(returns: np.ndarray, name: str) -> Estimate:
-    return estimate_mean(returns, samples=SAMPLES, generator=stream(0, f"shortfall/mean/{name}"))
-
-
-def _row(label: str, data: str, seeds: int, mean: Estimate, cost: Estimate | None, report: float | None) -> str:
-    lost = f"{cost.value:+.1f} [{cost.low:+.1f}, {cost.high:+.1f}]" if cost else "—"
+def line(row: Row) -> str:
+    """Return the table's line of a row."""
+    extra = row.extra
     cells = [
-        label, data or "—", f"{mean.value:.1f} [{mean.low:.1f}, {mean.high:.1f}]", lost,
-        "—" if report is None else f"{report:.2f}", str(seeds),
+        row.name, row.setting["dataset"] or "—", "{:.1f} [{:.1f}, {:.1f}]".format(*extra["mean_return"]),
+        "{:+.1f} [{:+.1f}, {:+.1f}]".format(*extra["cost"]) if extra["cost"] else "—",
+        "—" if extra["reported"] is None else f"{extra['reported']:.2f}", str(row.setting["seeds"]),
     ]  # fmt: skip
     return "| " + " | ".join(cells) + " |"
 
 
-if __name__ == "__main__":
-    main()
+def _row(choice: Choice, long: int, baseline: np.ndarray | None) -> Row:
+    """Return a choice's row; `extra` has the mean return and its cost, each with the ends of its interval."""
+    returns = _returns(choice, long)
+    mean = estimate_mean(returns, samples=SAMPLES, generator=stream(0, f"shortfall/mean/{choice.folder}"))
+    cost = None
+    if baseline is not None:
+        generator = stream(0, f"shortfall/{choice.folder}")
+        cost = [*asdict(estimate_difference(returns, baseline, samples=SAMPLES, generator=generator)).values()]
+    return Row(
+        benchmark="shortfall", name=choice.label.format(long=f"{long:,}"), unit="mean return", ours=mean.value,
+        peer=None if baseline is None else float(baseline.mean()),
+        peer_name=None if baseline is None else OURS.label,
+        setting={"dataset": choice.dataset, "seeds": len(choice.seeds), "on": list(choice.on),
+                 "episodes": returns.shape[1], "training": asdict(choice.training(long))},
+        extra={"mean_return": [*asdict(mean).values()], "cost": cost, "reported": choice.reported},
+    )  # fmt: skip
+
+
+def _agent() -> Row:
+    returns = scores_by_policy(read_json_lines(FOLDER / "evaluations.jsonl"))["sac"].returns
+    mean = estimate_mean(returns, samples=SAMPLES, generator=stream(0, "shortfall/mean/sac"))
+    return Row(
+        benchmark="shortfall", name=AGENT, unit="mean return", ours=mean.value,
+        setting={"dataset": None, "seeds": 1, "episodes": returns.shape[1]},
+        extra={"mean_return": [*asdict(mean).values()], "cost": None, "reported": REPORTED_AGENT},
+    )  # fmt: skip
+
+
+def _returns(choice: Choice, long: int) -> np.ndarray:
+    parts = [read_json_lines(records_of(choice, seed, long)) for seed in choice.seeds]
+    (scores,) = scores_by_policy([record for part in parts for record in part]).values()
+    return scores.returns
