@@ -17,8 +17,8 @@ DEFAULT = (
 LONG = ("sac_scores", "league", "rollouts", "tasks", "optimum", "targets", "imagination", "optimizers",
         "shortfall", "locomotion", "gpu")  # fmt: skip
 """Run by name: sac_scores takes an hour of every core and league a quarter, rollouts and optimum some minutes of one
-core, tasks ten; the four after those read results/pendulum, and shortfall takes long; locomotion needs MuJoCo and an
-hour of two cores, and gpu needs a GPU."""
+core, tasks ten; the four after those read results/pendulum, and shortfall takes most of an hour of two cores, as does
+locomotion, which needs MuJoCo; gpu needs a GPU."""
 RESULTS = Path(__file__).parent / "results"
 
 
