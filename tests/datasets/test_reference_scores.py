@@ -139,14 +139,17 @@ def test_reports_take_those_of_the_data(runs):
         assert row["normalized_score"] == pytest.approx((row["mean_return"] + 2000) / 10)
     given = build_comparison(read_results(runs), references=(-3000.0, 0.0))["protocol"]
     assert (given["random_score"], given["expert_score"]) == (-3000.0, 0.0)
+    sources = [table["protocol"]["scores_from"], given["scores_from"]]
+    assert sources == ["reference scores of the data", "given by --references"]
     alone = build_comparison(read_results(runs[1:]))["protocol"]
     assert alone["random_score"] == -1230.5
+    assert "dynamic programming" in alone["scores_from"]
 
 
 def test_the_page_does_not_call_them_the_table_s(runs, tmp_path):
     foretell.write_comparison(runs, tmp_path / "out")
     page = (tmp_path / "out" / "report.html").read_text()
-    assert "random -2000 is 0, expert -1000 is 100; given by --references or by the data" in page
+    assert "random -2000 is 0, expert -1000 is 100; reference scores of the data" in page
 
 
 def test_data_that_differ_are_told_of(runs, pendulum_random, tmp_path):

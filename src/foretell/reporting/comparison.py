@@ -61,14 +61,14 @@ def build_comparison(
     `difference` and `difference_ci95` (to the first row, paired by start state; 0 for that row itself),
     `normalized_score` (random 0, expert 100; None where these are not known), `training_seeds`, `episodes` (start
     states, once a seed), `settings` (`told_apart`). `references` are the mean returns that the score calls 0 and 100,
-    those of `references_of` unless given; `protocol` has them as `random_score` and `expert_score`.
+    those of `references_of`; `protocol` has them as `random_score`, `expert_score`, and `scores_from` in words.
 
     Start states that not all have are left out, with a warning. Raises `UsageError` where the records are of several
     environments and `environment` names none of them, or share no start state, and for references that are no two
     numbers apart.
     """
     name = environment_of(results, environment)
-    low, high = references_of(name, references, results)
+    ends = references_of(name, references, results)
     measured, left_out = measure(results, name)
     if left_out:
         kept = len(measured[0].scores.starts)
@@ -85,9 +85,9 @@ def build_comparison(
         "bootstrap_samples": BOOTSTRAP_SAMPLES,
         "root_seed": ROOT_SEED,
         "against": name_of(first.label, first.target),
-        "random_score": low,
-        "expert_score": high,
+        **ends,
     }
+    low, high = ends["random_score"], ends["expert_score"]
     rows = [{**_row(one, first, low, high), "settings": own} for one, own in zip(measured, settings, strict=True)]
     return {"protocol": protocol, "rows": rows}
 
@@ -131,22 +131,25 @@ def asked_phrase(target: float | None) -> str:
     return "—" if target is None else f"{target:.10g}"
 
 
-def references_of(
-    environment: str, references: References | None, results: Sequence[RunResults]
-) -> tuple[float, float] | tuple[None, None]:
-    """Return the two mean returns that the score calls 0 and 100 in an environment; None where they are not known.
+def references_of(environment: str, references: References | None, results: Sequence[RunResults]) -> dict[str, Any]:
+    """Return the two mean returns that the score calls 0 and 100 in an environment, and where they come from.
 
-    Unless given, those that the data of the runs have for their own environment, where all that have any agree; else
-    those of `environments.tasks`. Raises `UsageError` for what are no two numbers apart.
+    `random_score`, `expert_score`, `scores_from`; each None where they are not known. Unless given, those that the data
+    of the runs have for their own environment, where all that have any agree; else those of `environments.tasks`.
+    Raises `UsageError` for what are no two numbers apart.
     """
     if isinstance(references, Mapping):
         references = references.get(environment)
-    if references is not None:
-        return checked_references(references)
-    if (of_data := _references_of_data(environment, results)) is not None:
-        return of_data
     task = TASKS.get(environment)
-    return (None, None) if task is None else (task.random_score, task.expert_score)
+    if references is not None:
+        (low, high), source = checked_references(references), "given by --references"
+    elif (of_data := _references_of_data(environment, results)) is not None:
+        (low, high), source = of_data, "reference scores of the data"
+    elif task is not None:
+        low, high, source = task.random_score, task.expert_score, task.source
+    else:
+        low = high = source = None
+    return {"random_score": low, "expert_score": high, "scores_from": source}
 
 
 def _references_of_data(environment: str, results: Sequence[RunResults]) -> tuple[float, float] | None:

@@ -10,7 +10,6 @@ from typing import Any
 
 from foretell.core.system import command_line
 from foretell.core.versions import versions
-from foretell.environments.tasks import TASKS
 from foretell.reporting.comparison import References, asked_phrase
 from foretell.reporting.comparison_text import (
     TEXT_COLUMNS,
@@ -84,18 +83,13 @@ def _facts(results: Sequence[RunResults], table: Mapping[str, Any], command: str
     facts = {"command": command, "Foretell": versions()["foretell"], "acting": "; ".join(acting)}
     facts["intervals"] = f"{protocol['bootstrap_samples']:,} resamples, root seed {protocol['root_seed']}"
     if protocol["random_score"] is not None:
-        facts["normalised score"] = source_of_scores(
-            protocol["environment"], protocol["random_score"], protocol["expert_score"]
-        )
+        facts["normalised score"] = source_of_scores(protocol)
     return {name: fact for name, fact in facts.items() if fact}
 
 
-def source_of_scores(environment: str, low: float, high: float) -> str:
+def source_of_scores(ends: Mapping[str, Any]) -> str:
     """Return the ends of an environment's score, and where they come from."""
-    task = TASKS.get(environment)
-    given = task is None or (task.random_score, task.expert_score) != (low, high)
-    source = "given by --references or by the data" if given else task.source
-    return f"random {low:.10g} is 0, expert {high:.10g} is 100; {source}"
+    return f"random {ends['random_score']:.10g} is 0, expert {ends['expert_score']:.10g} is 100; {ends['scores_from']}"
 
 
 def report_command(runs: Sequence[Path], out: Path, environment: str | None, references: References | None) -> str:

@@ -48,8 +48,8 @@ def build_suite(results: Sequence[RunResults], references: Mapping[str, tuple[fl
     each, over `protocol["shared_tasks"]`, the tasks that all methods have: `method`, `mean_score`, `mean_ci95`, `iqm`
     and `iqm_ci95` of its scores (`suite_statistics.estimate_suite`), `difference` and `difference_ci95` (of the mean
     to the first method's). Where an environment has no references, scores and what is made of them are None.
-    `protocol`: `environments` (of each its `evaluation_starts`, `starts_left_out`, `random_score`, `expert_score`),
-    `tasks`, `shared_tasks`, `bootstrap_samples`, `root_seed`, `against`.
+    `protocol`: `environments` (of each its `evaluation_starts`, `starts_left_out`, `random_score`, `expert_score`,
+    `scores_from`), `tasks`, `shared_tasks`, `bootstrap_samples`, `root_seed`, `against`.
 
     A method is what its runs were called by `--name`, else their algorithm, what they are told, and the share of the
     episodes that they learn from. A policy that learned from no data stands in every task of its environment.
@@ -62,10 +62,9 @@ def build_suite(results: Sequence[RunResults], references: Mapping[str, tuple[fl
     for name in names:
         own = [one for one in results if is_of(one, name)]
         measured, left_out = measure(own, name)
-        low, high = references_of(name, references, own)
         environments[name] = {
             "evaluation_starts": len(measured[0].scores.starts), "starts_left_out": left_out,
-            "random_score": low, "expert_score": high,
+            **references_of(name, references, own),
         }  # fmt: skip
         entries = [
             _Entry(

@@ -94,7 +94,7 @@ def _page(results: Sequence[RunResults], table: Mapping[str, Any], figures: Sequ
     facts["intervals"] = f"{protocol['bootstrap_samples']:,} resamples, root seed {protocol['root_seed']}"
     for name, one in environments.items():
         if one["random_score"] is not None:
-            facts[f"score on {name}"] = source_of_scores(name, one["random_score"], one["expert_score"])
+            facts[f"score on {name}"] = source_of_scores(one)
     return document(
         title,
         f"""<h1>{title}</h1>
