@@ -193,6 +193,21 @@ def test_who_is_not_told_what_was_taken_takes_no_noise(tmp_path):
     assert foretell.collect_policy(Untold(), tmp_path / "a.hdf5", **given).num_steps == 20
 
 
+class Wrapped(Lean):
+    """Hands on whatever it is told, as wrappers do."""
+
+    def observe(self, rewards, **told):
+        self.taken.append(told.get("actions"))
+
+
+def test_who_takes_any_keyword_is_told(tmp_path):
+    wrapped = Wrapped()
+    data = foretell.collect_policy(
+        wrapped, tmp_path / "a.hdf5", noise=0.5, num_steps=50, environment="CartPole-v1", name="wrapped", num_envs=1
+    )
+    np.testing.assert_array_equal(np.concatenate(wrapped.taken), data.actions)
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

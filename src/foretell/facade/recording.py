@@ -145,6 +145,15 @@ def _reference_scores(subject: Subject) -> tuple[float, float] | None:
     return tuple(ends) if ends and there else None
 
 
+def _takes_actions(observe: Callable[..., Any]) -> bool:
+    """Whether a policy can be told which actions were taken: by name, or among any keywords."""
+    try:
+        inspect.signature(observe).bind(None, actions=None)
+    except (TypeError, ValueError):  # ValueError: of what is not written in Python nobody can say
+        return False
+    return True
+
+
 class _Recorded:
     """A policy as what acts while we record: `collection.recorder.RememberingPolicy`."""
 
@@ -153,7 +162,7 @@ class _Recorded:
         self._targets, self._episodes = targets, 0
         self._taken: np.ndarray | None = None
         """What was taken last, where that may be other than what the policy said; else None."""
-        self._told, self._beyond = "actions" in inspect.signature(policy.observe).parameters, False
+        self._told, self._beyond = _takes_actions(policy.observe), False
         if noise and not self._told:
             raise UsageError(
                 "noise changes what the policy does, and its observe(rewards) is not told; expected "
@@ -204,6 +213,6 @@ class _Recorded:
     def observe(self, rewards: np.ndarray) -> None:
         """Pass on what was earned, and what was done where that is not what the policy said."""
         if self._told and self._taken is not None:
-            self.policy.observe(rewards, self._taken)  # type: ignore[call-arg]  # __init__ has seen to it
+            self.policy.observe(rewards, actions=self._taken)  # type: ignore[call-arg]  # __init__ has seen to it
         else:
             self.policy.observe(rewards)
