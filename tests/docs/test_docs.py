@@ -245,7 +245,7 @@ def test_every_verb_flag_in_the_docs_is_a_flag(capsys):
         with pytest.raises(SystemExit):
             tyro.cli(main.Verb, prog="foretell", args=[verb, "--help"])
         known |= set(re.findall(r"--[\w.-]+", capsys.readouterr().out))
-    known |= {"--standalone", "--nproc_per_node"}  # torchrun's
+    known |= {"--standalone", "--nproc_per_node", "--logdir"}  # torchrun's, TensorBoard's
     for script in (ROOT / "benchmarks").glob("*.py"):
         known |= set(re.findall(r'add_argument\(\s*"(--[\w-]+)"', script.read_text(encoding="utf-8")))
     for page in PAGES:

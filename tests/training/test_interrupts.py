@@ -170,3 +170,23 @@ def test_seeds_that_have_learned_nothing_yet_are_waited_for(pendulum_random, tmp
     monkeypatch.undo()
     runs = train_seeds(pendulum_random, tmp_path / "all", (0, 1), **SETTINGS)
     assert all(map(load_run, runs))
+
+
+class Pruned(Exception):
+    """What a search for settings raises to end a trial."""
+
+
+def test_an_error_of_whoever_watches_ends_it_and_the_same_call_goes_on(pendulum_random, tmp_path):
+    def watches(done, total, **_):
+        if done == 25:
+            raise Pruned
+
+    settings = SETTINGS | {"training": foretell.TrainingConfig(updates=30, batch_size=4, checkpoint_every=10)}
+    with pytest.raises(Pruned):
+        facade.train(pendulum_random, tmp_path / "run", **settings, progress=watches)
+    told = []
+    facade.train(pendulum_random, tmp_path / "run", **settings, progress=lambda done, total, **_: told.append(done))
+    assert told == list(range(21, 31))
+    facade.train(pendulum_random, tmp_path / "straight", **settings)
+    (_, found), (_, straight) = load_run(tmp_path / "run"), load_run(tmp_path / "straight")
+    assert all(torch.equal(found[name], value) for name, value in straight.items())
