@@ -193,6 +193,24 @@ def test_lines_that_are_longer_than_any_of_ours_are_not_read_whole(foretell, run
     foretell("inspect", run_copy).refusal(4, "events.jsonl: line 1 is not JSON")
 
 
+def test_a_run_is_what_a_hub_s_cache_links_to(foretell, run_copy, tmp_path):
+    """Hugging Face's `snapshot_download` returns a folder of links to files elsewhere."""
+    files = [path for path in run_copy.rglob("*") if path.is_file() and path.name != ".lock"]
+    blobs, snapshot = tmp_path / "blobs", tmp_path / "snapshots" / "0123abcd"
+    blobs.mkdir()
+    for number, path in enumerate(files):
+        link = snapshot / path.relative_to(run_copy)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, blobs / str(number))
+        link.symlink_to(os.path.relpath(blobs / str(number), link.parent))
+    before = {path.name: path.read_bytes() for path in blobs.iterdir()}
+    assert foretell("evaluate", snapshot, "--episodes", 2).code == 0
+    assert foretell("evaluate", run_copy, "--episodes", 2).code == 0
+    assert (snapshot / "evaluations.jsonl").read_bytes() == (run_copy / "evaluations.jsonl").read_bytes()
+    assert foretell("inspect", snapshot).code == 0
+    assert {path.name: path.read_bytes() for path in blobs.iterdir()} == before
+
+
 def test_what_a_folder_links_to_is_left_alone(foretell, run_copy, tmp_path):
     assert foretell("evaluate", run_copy, "--episodes", 2).code == 0
     for name, target in (("evaluations.jsonl", tmp_path / "records"), (".lock", tmp_path / "lock")):
