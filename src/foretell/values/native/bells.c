@@ -63,12 +63,13 @@ static inline Numbers read(const double *from, int64_t count) {
     return found;
 }
 
-/* found (rows, members), of which `some` from the first on, for `count` rows: what is read serves all of these. All three
-   are constants where this is inlined, so that `sums` are registers. Behind the last column weights are 0. */
-static inline __attribute__((always_inline)) void some_rows(int bells, int count, int some, int64_t terms, int64_t others,
-                                                            int64_t members, const double *rows, const double *columns,
-                                                            const double *weights, double lowest, double highest,
-                                                            double *found) {
+/* found (ROWS, members), of which `some` from the first on: what is read serves all of these. `bells` and `some` are
+   constants where this is inlined, so that `sums` are registers. Behind the last column weights are 0. From a row to the
+   next it is `terms` and `members`, or 0: a row that is left over is computed as both of two, by the same instructions. */
+static inline __attribute__((always_inline)) void some_rows(int bells, int some, int64_t terms, int64_t others,
+                                                            int64_t next_row, int64_t next_found, const double *rows,
+                                                            const double *columns, const double *weights,
+                                                            double lowest, double highest, double *found) {
     Numbers sums[ROWS][TOGETHER] = {{{0}}};
     for (int64_t j = 0; j < others; j += LANES) {
         int whole = others - j >= LANES; /* the plain case */
@@ -76,9 +77,9 @@ static inline __attribute__((always_inline)) void some_rows(int bells, int count
         for (int64_t t = 0; t < terms; t++) {
             const double *from = columns + t * others + j;
             Numbers column = whole ? read(from, LANES) : read(from, others - j);
-            for (int r = 0; r < count; r++) x[r] += rows[r * terms + t] * column;
+            for (int r = 0; r < ROWS; r++) x[r] += rows[r * next_row + t] * column;
         }
-        for (int r = 0; r < count; r++) {
+        for (int r = 0; r < ROWS; r++) {
             if (bells) {
                 x[r] = chosen(x[r] < lowest, all(lowest), x[r]);
                 x[r] = exponential(chosen(x[r] > highest, all(highest), x[r]));
@@ -90,22 +91,22 @@ static inline __attribute__((always_inline)) void some_rows(int bells, int count
         for (int m = 0; m < some; m++) {
             const double *from = weights + m * others + j;
             Numbers weight = whole ? read(from, LANES) : read(from, others - j);
-            for (int r = 0; r < count; r++) sums[r][m] += x[r] * weight;
+            for (int r = 0; r < ROWS; r++) sums[r][m] += x[r] * weight;
         }
     }
 #pragma GCC unroll 8
     for (int m = 0; m < some; m++)
-        for (int r = 0; r < count; r++) {
+        for (int r = 0; r < ROWS; r++) {
             double sum = 0.0;
             for (int64_t l = 0; l < LANES; l++) sum += sums[r][m][l];
-            found[r * members + m] = sum;
+            found[r * next_found + m] = sum;
         }
 }
 
 #define SOME_ROWS(some) \
     case some: \
-        if (count == ROWS) some_rows(bells, ROWS, some, terms, others, members, rows, columns, from, lowest, highest, to); \
-        else some_rows(bells, 1, some, terms, others, members, rows, columns, from, lowest, highest, to); \
+        some_rows(bells, some, terms, others, count < ROWS ? 0 : terms, count < ROWS ? 0 : members, rows, columns, from, \
+                  lowest, highest, to); \
         break;
 
 /* `count` is 1 or ROWS. */
