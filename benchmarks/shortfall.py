@@ -40,17 +40,17 @@ TARGET = "one target for every start state"
 UPDATES = "updates"
 TRAINING = {MEDIUM: replace(SCHEDULES[MEDIUM], batch_size=320), REPLAY: SCHEDULES[REPLAY]}
 """The report's optimiser is AdamW, and so is this page's: its learning rate is one of the choices."""
-AGENT, REPORTED_AGENT = "the SAC agent that made the data", -138.44
+AGENT, REPORTED_AGENT = "the SAC agent that made the data", "-138.44"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """What is switched on, on which data; `reported` is the report's own number for these data."""
+    """What is switched on, on which data; `reported` is the report's own number for these data, as printed."""
 
     label: str
     dataset: str
     on: tuple[str, ...]
-    reported: float | None = None
+    reported: str | None = None
 
     @property
     def folder(self) -> str:
@@ -80,9 +80,9 @@ CHOICES = (
     Choice(label=f"{TARGET}: the 0.75 quantile of the data's returns", dataset=MEDIUM, on=(TARGET,)),
     Choice(label="{long} updates", dataset=MEDIUM, on=(UPDATES,)),
     Choice(label="the first three together", dataset=MEDIUM, on=ALL),
-    Choice(label="all four together", dataset=MEDIUM, on=(*ALL, UPDATES), reported=-607.84),
+    Choice(label="all four together", dataset=MEDIUM, on=(*ALL, UPDATES), reported="-607.84"),
     Choice(label="1,000 replay steps in place of the agent's 200,000", dataset=REPLAY, on=()),
-    Choice(label="1,000 replay steps and all four together", dataset=REPLAY, on=(*ALL, UPDATES), reported=-1025.76),
+    Choice(label="1,000 replay steps and all four together", dataset=REPLAY, on=(*ALL, UPDATES), reported="-1025.76"),
 )
 
 
@@ -151,7 +151,7 @@ def line(row: Row) -> str:
     cells = [
         row.name, row.setting["dataset"] or "—", "{:.1f} [{:.1f}, {:.1f}]".format(*extra["mean_return"]),
         "{:+.1f} [{:+.1f}, {:+.1f}]".format(*extra["cost"]) if extra["cost"] else "—",
-        "—" if extra["reported"] is None else f"{extra['reported']:.2f}", str(row.setting["seeds"]),
+        extra["reported"] or "—", str(row.setting["seeds"]),
     ]  # fmt: skip
     return "| " + " | ".join(cells) + " |"
 
