@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -57,3 +58,15 @@ def test_error_against_horizon():
         for shown, errors in zip(map(numbers, line.split("|")), row["extra"]["errors"].values(), strict=True):
             assert shown == pytest.approx([errors[after] for after in ("10", "50", "100")], rel=0.02)
         assert f"{row['ours'] / row['peer']:.2g} times" in text
+
+
+def test_why_the_report_fell_short():
+    from benchmarks.measuring import Row
+    from benchmarks.shortfall import line
+
+    text = (ROOT / "docs/why-the-report-fell-short.md").read_text(encoding="utf-8")
+    table = [found for found in text.splitlines() if found.startswith("| ")][1:]
+    known = {one.name for one in fields(Row)}
+    assert table == [
+        line(Row(**{key: value for key, value in row.items() if key in known})) for row in rows("shortfall").values()
+    ]
