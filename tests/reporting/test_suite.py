@@ -276,6 +276,13 @@ def test_several_asked_returns_under_another_name_are_left_out(runs, tmp_path):
     assert (own["target_return"], own["mean_return"]) == (None, pytest.approx(70 + EASE.mean()))
 
 
+def test_several_asked_returns_of_another_policy_in_the_file_are_refused(runs, tmp_path):
+    asked = [record for target in (5.0, 6.0) for record in records(60, "Car-v0", policy="probe", target=target)]
+    write_json_lines(tmp_path / "both.jsonl", records(70, "Car-v0", policy="other") + asked)
+    with pytest.raises(UsageError, match=r"both\.jsonl: was asked for 2 returns"):
+        build_suite(read_results([*runs, tmp_path / "both.jsonl"]), ENDS)
+
+
 def test_without_references_there_are_returns_and_no_means(runs, tmp_path):
     table = build_suite(read_results(runs), {"Car-v0": (0.0, 200.0)})
     assert table["methods"] == []

@@ -121,13 +121,13 @@ def _by_own_rule(entries: Sequence[_Entry]) -> list[_Entry]:
     found: dict[tuple[str, str], list[_Entry]] = {}
     for entry in entries:
         found.setdefault((entry.run, entry.measured.label), []).append(entry)
-    by_rule = {entry.run for entry in entries if entry.measured.target is None}
+    by_rule = {entry.networks for entry in entries if entry.measured.target is None}
     several = [
         key for key, asked in found.items() if len(asked) > 1 and all(one.measured.target is not None for one in asked)
     ]
     for key in several:
         run, asked = key[0], found.pop(key)
-        if run not in by_rule:
+        if asked[0].networks not in by_rule:
             raise UsageError(
                 f"{run}: was asked for {len(asked)} returns, and not evaluated by its own rule; expected one way of "
                 f"acting in a table over several environments. Run `foretell evaluate {run}` without --target-returns."
